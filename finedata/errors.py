@@ -1,0 +1,98 @@
+"""The exception tree: every refusal of finedata says place, found, wanted and the next command.
+
+    FinedataError
+    ├── UsageError            the command or call itself is wrong (exit code 2)
+    │   └── SpecError         a converter file that does not decode, or an unknown source name
+    ├── SourceError           bytes of a source that cannot be used
+    │   ├── CorruptRecordError  truncated, checksum mismatch, not parsable
+    │   └── FeatureError      a feature missing, of the wrong type, or of the wrong length
+    ├── ConformError          a table that does not conform to its published schema
+    ├── OutputError           an output folder that is not ours, is in use, or cannot be written
+    └── MissingExtraError     an optional dependency is not installed
+
+Nothing here imports anything but the standard library.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConformError",
+    "CorruptRecordError",
+    "FeatureError",
+    "FinedataError",
+    "MissingExtraError",
+    "OutputError",
+    "SourceError",
+    "SpecError",
+    "UsageError",
+]
+
+
+class FinedataError(Exception):
+    """Root of every error that finedata raises on purpose.
+
+    Args:
+        place: Where it happened: a file, a record, a column, an option.
+        found: What was there.
+        wanted: What would have been accepted.
+        next_command: What to type or do next; empty where there is nothing to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, *, place: str, found: str, wanted: str, next_command: str = "") -> None:
+        self.place = place
+        self.found = found
+        self.wanted = wanted
+        self.next_command = next_command
+        super().__init__(place, found, wanted, next_command)
+
+    def __str__(self) -> str:
+        lines = [f"{self.place}: found {self.found}, wanted {self.wanted}"]
+        if self.next_command:
+            lines.append(f"next: {self.next_command}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross a process boundary whole (keyword-only arguments defeat the default)."""
+        return _rebuild, (type(self), self.place, self.found, self.wanted, self.next_command)
+
+
+def _rebuild(
+    kind: type[FinedataError], place: str, found: str, wanted: str, next_command: str
+) -> FinedataError:
+    return kind(place=place, found=found, wanted=wanted, next_command=next_command)
+
+
+class UsageError(FinedataError):
+    """The command, option or argument is wrong; nothing was read or written."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """A converter file is unknown, or does not decode against its schema."""
+
+
+class SourceError(FinedataError):
+    """The source cannot be used as it is."""
+
+
+class CorruptRecordError(SourceError):
+    """Bytes that cannot be an episode: truncated, checksum mismatch, not parsable."""
+
+
+class FeatureError(SourceError):
+    """A feature is missing, has the wrong type, or its length disagrees with the others."""
+
+
+class ConformError(FinedataError):
+    """A table does not conform to its published schema."""
+
+
+class OutputError(FinedataError):
+    """The output folder is not ours, is in use by another run, or cannot be written."""
+
+
+class MissingExtraError(FinedataError):
+    """An optional dependency is not installed."""
