@@ -7,7 +7,7 @@
     │   ├── CorruptRecordError  truncated, checksum mismatch, not parsable
     │   └── FeatureError      a feature missing, of the wrong type, or of the wrong length
     ├── ConformError          a table that does not conform to its published schema
-    ├── OutputError           an output folder that is not ours, is in use, or cannot be written
+    ├── OutputError           an output that cannot be written, or is being written by another run
     └── MissingExtraError     an optional dependency is not installed
 
 Nothing here imports anything but the standard library.
@@ -20,7 +20,9 @@ __all__ = [
     "CorruptRecordError",
     "FeatureError",
     "FinedataError",
+    "LengthError",
     "MissingExtraError",
+    "MissingFeatureError",
     "OutputError",
     "SourceError",
     "SpecError",
@@ -83,7 +85,15 @@ class CorruptRecordError(SourceError):
 
 
 class FeatureError(SourceError):
-    """A feature is missing, has the wrong type, or its length disagrees with the others."""
+    """A feature has the wrong type."""
+
+
+class MissingFeatureError(FeatureError):
+    """The record or the source's declaration lacks a feature."""
+
+
+class LengthError(FeatureError):
+    """A feature's length disagrees with its shape or with the other features."""
 
 
 class ConformError(FinedataError):
@@ -91,7 +101,7 @@ class ConformError(FinedataError):
 
 
 class OutputError(FinedataError):
-    """The output folder is not ours, is in use by another run, or cannot be written."""
+    """The output cannot be written, or another run is writing it."""
 
 
 class MissingExtraError(FinedataError):

@@ -1,0 +1,1 @@
+"""Where work runs: functions and arguments come in, results go out as they finish."""

@@ -1,0 +1,69 @@
+"""The verbs put together, and what happens to an error on its way out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finedata.cli import convert, demo, info, query, sources, verify
+from finedata.errors import FinedataError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="finedata",
+    help="Robot demonstrations as one canonical, queryable, finely annotated dataset.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("convert", help=convert.HELP)(convert.convert)
+app.command("query", help=query.HELP)(query.query)
+app.command("info", help=info.HELP)(info.info)
+app.command("verify", help=verify.HELP)(verify.verify)
+app.add_typer(sources.app, name="sources")
+app.command("demo", help=demo.HELP)(demo.demo)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001  (Typer calls it so)
+    if value:
+        import finedata
+
+        typer.echo(f"finedata {finedata.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log more, to stderr.")] = False,
+) -> None:
+    del version
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except FinedataError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command continues where it stopped", err=True)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,55 @@
+"""`finedata query`: SQL over a dataset's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["HELP", "query"]
+
+HELP = """Query a dataset's tables with SQL (Polars' dialect).
+
+Tables: episodes, frames, images, receipts, gate, clusters, representatives, steps, facts,
+traces, instructions. Pictures are in `images` only, and print as size and sha256.
+
+Example: finedata query bridge "select task, count(*) as n from episodes group by task" --json
+"""
+
+
+def query(
+    *,
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="The query.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of row objects.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a header.")] = False,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows to a Parquet file.")
+    ] = None,
+) -> None:
+    """See HELP."""
+    from finedata.errors import UsageError
+    from finedata.store.atomic import atomic_path
+    from finedata.store.dataset import open_dataset
+    from finedata.store.rows import rows_as_csv, rows_as_json
+
+    if as_json + as_csv + (parquet is not None) > 1:
+        raise UsageError(
+            place="finedata query",
+            found="several of --json, --csv, --parquet",
+            wanted="one of them",
+        )
+    rows = open_dataset(root).sql(sql)
+    if parquet is not None:
+        with atomic_path(parquet) as partial:
+            rows.write_parquet(partial)
+        typer.echo(f"{rows.height} rows in {parquet}", err=True)
+    elif as_json:
+        typer.echo(rows_as_json(rows))
+    elif as_csv:
+        typer.echo(rows_as_csv(rows), nl=False)
+    else:
+        from finedata.store.rows import rows_as_text
+
+        typer.echo(rows_as_text(rows))

@@ -1,0 +1,113 @@
+"""Work on this machine's processes.
+
+A function at the top of a module and its argument come in; finished results go out as they
+finish. One worker means this very process: no other one is started, which is the way to debug.
+Workers are spawned, not forked, so that a caller with threads is safe, and they end when their
+parent does, however it ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_process
+from typing import TYPE_CHECKING, Any
+
+from finedata.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine:
+    """A few worker processes and the tasks they have not finished.
+
+    Args:
+        num_workers: Processes; 1 runs every task in the calling process when it is waited for.
+    """
+
+    def __init__(self, *, num_workers: int) -> None:
+        self.num_workers = max(1, num_workers)
+        self._waiting: deque[tuple[object, Callable[[Any], Any], object]] = deque()
+        self._running: dict[Future[Any], object] = {}
+        self._pool: ProcessPoolExecutor | None = None
+        if self.num_workers > 1:
+            self._pool = ProcessPoolExecutor(
+                self.num_workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_end_with_parent,
+            )
+
+    @property
+    def pending(self) -> int:
+        """Tasks submitted and not yet handed back."""
+        return len(self._waiting) + len(self._running)
+
+    def submit(self, ticket: object, function: Callable[[Any], Any], argument: object) -> None:
+        """Queue `function(argument)`; its result comes back beside `ticket`."""
+        if self._pool is None:
+            self._waiting.append((ticket, function, argument))
+        else:
+            self._running[self._pool.submit(function, argument)] = ticket
+
+    def next_finished(self) -> tuple[object, Any]:
+        """Wait for a task to finish: its ticket and its result.
+
+        Raises:
+            OutputError: A worker process died (out of memory, killed).
+            Exception: Whatever the function raised.
+        """
+        if self._pool is None:
+            ticket, function, argument = self._waiting.popleft()
+            return ticket, function(argument)
+        done = wait(self._running, return_when=FIRST_COMPLETED).done
+        future = min(done, key=lambda item: str(self._running[item]))
+        ticket = self._running.pop(future)
+        try:
+            return ticket, future.result()
+        except BrokenProcessPool as error:
+            raise OutputError(
+                place="a worker process",
+                found="its sudden end (killed, or out of memory)",
+                wanted="its result",
+                next_command="run the same command again, with a smaller --num-workers if memory "
+                "was short: it continues where it stopped",
+            ) from error
+
+    def close(self) -> None:
+        """Drop what has not begun and end the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _end_with_parent() -> None:
+    """In a worker: watch the parent, and end at once when it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # pragma: no cover  (not a worker)
+        return
+
+    def watch() -> None:
+        wait_for_process([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

@@ -1,0 +1,181 @@
+"""Source folders, local or remote: list files, read ranges.
+
+A path or an fsspec address (`gs://`, `s3://`, `hf://`, `https://`, `memory://`) comes in; file
+names with sizes, and byte ranges, go out. Ranges, not memory maps: a file that shrinks while
+it is read is then an error with a name instead of a dead process, and the source's pages do
+not count as memory of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from finedata.errors import SourceError, UsageError
+
+__all__ = ["RangeReader", "SourceFile", "SourceFolder", "open_folder"]
+
+# One remote range request fetches at least this much; local reads are exact.
+_REMOTE_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceFile:
+    """A file of a source: its name relative to the folder, and its size."""
+
+    name: str
+    size: int
+
+
+class RangeReader(Protocol):
+    """An open file that gives byte ranges."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read up to `length` bytes at `offset`; fewer only at the end of the file."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+class SourceFolder(Protocol):
+    """A folder of source files."""
+
+    address: str
+
+    def files(self) -> list[SourceFile]:
+        """List every file below the folder, sorted by name."""
+        ...
+
+    def read_all(self, name: str) -> bytes:
+        """Read a small file whole."""
+        ...
+
+    def open(self, name: str) -> RangeReader:
+        """Open a file for range reads."""
+        ...
+
+    def child(self, name: str) -> SourceFolder:
+        """The folder `name` below this one."""
+        ...
+
+
+def open_folder(address: str | Path) -> SourceFolder:
+    """Open a source folder.
+
+    Args:
+        address: A local path, or an address with a scheme that fsspec knows.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    text = str(address)
+    if "://" in text and not text.startswith("file://"):
+        return _RemoteFolder(text)
+    path = Path(text.removeprefix("file://"))
+    if not path.is_dir():
+        raise UsageError(
+            place=f"--input {text}",
+            found="a file" if path.exists() else "nothing there",
+            wanted="the folder of a source dataset",
+            next_command=f"ls {path.parent}",
+        )
+    return _LocalFolder(path)
+
+
+class _LocalFolder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.address = str(path)
+
+    def files(self) -> list[SourceFile]:
+        return sorted(
+            SourceFile(entry.relative_to(self._path).as_posix(), entry.stat().st_size)
+            for entry in self._path.rglob("*")
+            if entry.is_file()
+        )
+
+    def read_all(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+    def open(self, name: str) -> RangeReader:
+        return _LocalReader(self._path / name)
+
+    def child(self, name: str) -> SourceFolder:
+        return _LocalFolder(self._path / name)
+
+
+class _LocalReader:
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) == length or offset + len(data) >= self.size:
+            return data
+        # One pread gives at most 2 GiB, and a network file system may give less.
+        parts = [data]
+        done = len(data)
+        while done < length:
+            data = os.pread(self._descriptor, length - done, offset + done)
+            if not data:
+                break
+            parts.append(data)
+            done += len(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _RemoteFolder:
+    def __init__(self, address: str) -> None:
+        import fsspec
+
+        self.address = address.rstrip("/")
+        self._filesystem, self._root = cast(
+            "tuple[Any, str]",
+            fsspec.core.url_to_fs(self.address),  # pyright: ignore[reportUnknownMemberType]
+        )
+
+    def files(self) -> list[SourceFile]:
+        root = self._root.rstrip("/")
+        found = cast("dict[str, dict[str, Any]]", self._filesystem.find(root, detail=True))
+        if not found:
+            raise SourceError(
+                place=f"--input {self.address}",
+                found="no file",
+                wanted="the folder of a source dataset",
+            )
+        return sorted(
+            SourceFile(path[len(root) :].lstrip("/"), int(entry["size"]))
+            for path, entry in found.items()
+        )
+
+    def read_all(self, name: str) -> bytes:
+        return cast("bytes", self._filesystem.cat_file(f"{self._root}/{name}"))
+
+    def open(self, name: str) -> RangeReader:
+        return _RemoteReader(self._filesystem, f"{self._root}/{name}")
+
+    def child(self, name: str) -> SourceFolder:
+        return _RemoteFolder(f"{self.address}/{name}")
+
+
+class _RemoteReader:
+    def __init__(self, filesystem: Any, path: str) -> None:
+        self._file = filesystem.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES)
+        self.size = int(filesystem.size(path))
+
+    def read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        return cast("bytes", self._file.read(length))
+
+    def close(self) -> None:
+        self._file.close()

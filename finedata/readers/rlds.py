@@ -1,0 +1,246 @@
+"""RLDS as TFDS writes it: a folder of TFRecord shards comes in, raw episodes go out.
+
+One `tf.train.Example` is one episode; per-step tensors are flattened over time. Reads
+`features.json`, `dataset_info.json` and the shards; needs neither TensorFlow nor TFDS. One
+episode is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from finedata.errors import FeatureError, MissingFeatureError, SourceError
+from finedata.readers.example import BytesSlices, Feature, parse_example
+from finedata.readers.features import (
+    FeatureInfo,
+    Ragged,
+    decode_feature,
+    parse_features_json,
+)
+from finedata.readers.files import SourceFile, SourceFolder, open_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RldsEpisode", "RldsShard", "RldsSource", "open_rlds"]
+
+_DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_SHARD_NAME = re.compile(r".+-([^-]+)\.tfrecord-(\d+)-of-(\d+)")
+# A version folder lies at most this far below what the user names.
+_SEARCH_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RldsShard:
+    """One TFRecord file of a split.
+
+    Attributes:
+        file: Name relative to the source folder.
+        size: Bytes.
+        split: Split it belongs to.
+        declared_records: How many records dataset_info.json says it has, where it says so.
+    """
+
+    file: str
+    size: int
+    split: str
+    declared_records: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RldsSource:
+    """An RLDS dataset of one version.
+
+    Attributes:
+        folder: Where it lies.
+        version: Version in dataset_info.json; empty where that file is missing.
+        features: Declared leaves by name.
+        shards: The shards that are there, in the order of splits and shard numbers.
+        missing_shards: Names that dataset_info.json declares and the folder lacks.
+    """
+
+    folder: SourceFolder
+    version: str
+    features: dict[str, FeatureInfo]
+    shards: tuple[RldsShard, ...]
+    missing_shards: tuple[str, ...]
+
+    def episode(self, payload: bytes) -> RldsEpisode:
+        """View a record's payload as an episode.
+
+        Raises:
+            CorruptRecordError: The payload is not a tf.train.Example.
+        """
+        return RldsEpisode(parse_example(payload), self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class RldsEpisode:
+    """One record, its features undecoded until asked for; see `RawEpisode`."""
+
+    raw: dict[str, Feature]
+    infos: dict[str, FeatureInfo]
+
+    def has(self, feature: str) -> bool:
+        """Whether the record holds the feature."""
+        return feature in self.raw or f"{feature}/ragged_flat_values" in self.raw
+
+    def numbers(self, feature: str) -> np.ndarray:
+        """Decode a numeric feature; see `RawEpisode.numbers`."""
+        values = decode_feature(self.raw, self._declared(feature))
+        if isinstance(values, np.ndarray):
+            return values
+        kind = "a nested sequence" if isinstance(values, Ragged) else "text or pictures"
+        raise FeatureError(place=f"feature {feature}", found=kind, wanted="numbers")
+
+    def texts(self, feature: str) -> list[str]:
+        """Decode a text feature; see `RawEpisode.texts`."""
+        values = decode_feature(self.raw, self._declared(feature))
+        if not isinstance(values, list):
+            raise FeatureError(place=f"feature {feature}", found="numbers", wanted="text")
+        try:
+            # Steps repeat one instruction: decode each distinct one once.
+            known = {value: value.decode() for value in set(values)}
+        except UnicodeDecodeError as error:
+            raise FeatureError(
+                place=f"feature {feature}", found=f"bytes ({error})", wanted="UTF-8 text"
+            ) from error
+        return [known[value] for value in values]
+
+    def pictures(self, feature: str) -> BytesSlices:
+        """Slices of a camera's encoded pictures; see `RawEpisode.pictures`."""
+        raw = self.raw.get(feature)
+        if raw is None:
+            raise MissingFeatureError(
+                place=f"feature {feature}",
+                found="no such feature in the record",
+                wanted="one encoded picture a step",
+            )
+        if raw.kind not in ("bytes", "empty"):
+            raise FeatureError(
+                place=f"feature {feature}",
+                found=f"a list of {raw.kind}",
+                wanted="one encoded picture a step",
+            )
+        return raw.slices()
+
+    def _declared(self, feature: str) -> FeatureInfo:
+        info = self.infos.get(feature)
+        if info is None:
+            raise MissingFeatureError(
+                place=f"feature {feature}",
+                found="no such feature in features.json",
+                wanted=f"one of {', '.join(self.infos)}",
+            )
+        return info
+
+
+def open_rlds(address: str | Path) -> RldsSource:
+    """Open an RLDS dataset: the folder that holds features.json, or one above it.
+
+    Raises:
+        SourceError: No features.json, several versions to choose from, or no shard at all.
+    """
+    folder, files = _version_folder(open_folder(address))
+    features = parse_features_json(
+        folder.read_all("features.json"), place=f"{folder.address}/features.json"
+    )
+    info = _read_info(folder, files)
+    shards, missing = _find_shards(info, files)
+    if not shards:
+        raise SourceError(
+            place=folder.address,
+            found=f"{len(missing)} declared shards, none of them there",
+            wanted="at least one *.tfrecord-*-of-* file",
+            next_command=f"ls {folder.address}",
+        )
+    return RldsSource(folder, str(info.get("version", "")), features, shards, missing)
+
+
+def _version_folder(folder: SourceFolder) -> tuple[SourceFolder, list[SourceFile]]:
+    files = folder.files()
+    places = sorted(
+        file.name.removesuffix("features.json")
+        for file in files
+        if file.name.split("/")[-1] == "features.json" and file.name.count("/") <= _SEARCH_DEPTH
+    )
+    if "" in places:
+        return folder, [file for file in files if "/" not in file.name]
+    if len(places) == 1:
+        prefix = places[0]
+        inside = [
+            SourceFile(file.name.removeprefix(prefix), file.size)
+            for file in files
+            if file.name.startswith(prefix)
+        ]
+        return folder.child(prefix.rstrip("/")), [file for file in inside if "/" not in file.name]
+    found = f"{len(places)} versions ({', '.join(places)})" if places else "no features.json"
+    raise SourceError(
+        place=folder.address,
+        found=found,
+        wanted="one RLDS version folder, with features.json, dataset_info.json and its shards",
+        next_command=f"--input {folder.address}/{places[0] if places else '<version>'}",
+    )
+
+
+def _read_info(folder: SourceFolder, files: list[SourceFile]) -> dict[str, Any]:
+    if not any(file.name == "dataset_info.json" for file in files):
+        return {}
+    try:
+        info = msgspec.json.decode(folder.read_all("dataset_info.json"))
+    except msgspec.DecodeError as error:
+        raise SourceError(
+            place=f"{folder.address}/dataset_info.json",
+            found=f"text that is not JSON ({error})",
+            wanted="a dataset_info.json as written by TFDS, or none at all",
+        ) from error
+    return info if isinstance(info, dict) else {}
+
+
+def _find_shards(
+    info: dict[str, Any], files: list[SourceFile]
+) -> tuple[tuple[RldsShard, ...], tuple[str, ...]]:
+    """Declared shards first, in declared order; then what lies there undeclared, by name."""
+    sizes = {file.name: file.size for file in files}
+    # Downloads are renamed (OpenVLA's `bridge_orig`): split and numbers identify a shard.
+    numbered = {match.groups(): name for name in sizes if (match := _SHARD_NAME.fullmatch(name))}
+    shards: list[RldsShard] = []
+    missing: list[str] = []
+    for split in info.get("splits", []):
+        counts = [int(count) for count in split.get("shardLengths", [])]
+        template = split.get("filepathTemplate") or _DEFAULT_TEMPLATE
+        for index, count in enumerate(counts):
+            name = _shard_name(template, info, split["name"], index, len(counts))
+            key = (split["name"], f"{index:05d}", f"{len(counts):05d}")
+            if name not in sizes and key in numbered:
+                name = numbered[key]
+            if name in sizes:
+                shards.append(RldsShard(name, sizes[name], split["name"], count))
+            else:
+                missing.append(name)
+    known = {shard.file for shard in shards}
+    shards += [
+        RldsShard(name, sizes[name], split, None)
+        for (split, _, _), name in sorted(numbered.items())
+        if name not in known
+    ]
+    return tuple(shards), tuple(missing)
+
+
+def _shard_name(template: str, info: dict[str, Any], split: str, index: int, count: int) -> str:
+    values = {
+        "DATASET": str(info.get("name", "")),
+        "SPLIT": split,
+        "FILEFORMAT": str(info.get("fileFormat") or "tfrecord"),
+        "SHARD_INDEX": f"{index:05d}",
+        "NUM_SHARDS": f"{count:05d}",
+        "SHARD_X_OF_Y": f"{index:05d}-of-{count:05d}",
+    }
+    return re.sub(
+        r"\$?\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), template
+    )

@@ -1,0 +1,316 @@
+"""A dataset as one noun: `finedata.open(root)`.
+
+A folder comes in; lazy Polars frames, one per published table, go out, and single episodes as
+NumPy arrays and encoded pictures. Nothing is read before it is needed. Pictures are in no table
+but `images`, so that a query over millions of frames never touches them by accident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finedata.errors import ConformError, UsageError
+from finedata.schema.conform import read_schema_tag
+from finedata.schema.tables import TABLES, arrow_schema
+from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
+from finedata.store.lerobot.layout import data_path, picture_column
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Dataset", "Episode", "open_dataset"]
+
+_CURATION = ("receipts", "gate", "clusters", "representatives")
+_ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
+_PICTURES = picture_column("")
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One episode in memory.
+
+    Attributes:
+        episode_id: Its id.
+        task: The instruction; empty where there is none.
+        fps: Frames a second.
+        columns: Every numeric column: name to (T,) or (T, n).
+        pictures: Camera to its encoded pictures, as they are stored.
+    """
+
+    episode_id: str
+    task: str
+    fps: float
+    columns: dict[str, np.ndarray]
+    pictures: dict[str, list[bytes]]
+
+    @property
+    def state(self) -> np.ndarray:
+        """`observation.state`, (T, n) float32."""
+        return self.columns["observation.state"]
+
+    @property
+    def action(self) -> np.ndarray:
+        """`action`, (T, n) float32: the absolute target commanded at each frame."""
+        return self.columns["action"]
+
+    def __len__(self) -> int:
+        return len(self.columns["frame_index"])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finedata dataset on disk; tables are lazy Polars frames.
+
+    Example:
+        >>> ds = finedata.open("bridge")  # doctest: +SKIP
+        >>> ds.episodes.filter(pl.col("task").str.contains("cup")).collect()  # doctest: +SKIP
+    """
+
+    root: Path
+    info: DatasetFile
+
+    @property
+    def parts(self) -> list[PartEntry]:
+        """The LeRobot datasets inside this one."""
+        return self.info.parts
+
+    @cached_property
+    def episodes(self) -> pl.LazyFrame:
+        """One row an episode; see schemas/v1/episodes.json."""
+        return self._over_parts("meta/episodes/*/*.parquet", "episodes")
+
+    @cached_property
+    def frames(self) -> pl.LazyFrame:
+        """One row a frame, without pictures, with `episode_id`; see schemas/v1/frames.json."""
+        frames: list[pl.LazyFrame] = []
+        for part in self.parts:
+            scanned = self._scan(part, "data/*/*.parquet", "frames")
+            pictures = [
+                name for name in scanned.collect_schema().names() if name.startswith(_PICTURES)
+            ]
+            ids = self._scan(part, "meta/episodes/*/*.parquet", "episodes").select(
+                "episode_index", "episode_id"
+            )
+            joined = scanned.drop(pictures).join(
+                ids, on="episode_index", how="left", maintain_order="left"
+            )
+            frames.append(joined.select("episode_id", pl.exclude("episode_id")))
+        return _stacked(frames, "frames")
+
+    @cached_property
+    def images(self) -> pl.LazyFrame:
+        """One row a picture: episode_id, frame_index, camera, bytes, path."""
+        pictures: list[pl.LazyFrame] = []
+        for part in self.parts:
+            scanned = self._scan(part, "data/*/*.parquet", "frames")
+            ids = self._scan(part, "meta/episodes/*/*.parquet", "episodes").select(
+                "episode_index", "episode_id"
+            )
+            for name in scanned.collect_schema().names():
+                if name.startswith(_PICTURES):
+                    view = scanned.select(
+                        "episode_index",
+                        "frame_index",
+                        pl.lit(name.removeprefix(_PICTURES)).alias("camera"),
+                        pl.col(name).struct.field("bytes"),
+                        pl.col(name).struct.field("path"),
+                    )
+                    joined = view.join(ids, on="episode_index", how="left", maintain_order="left")
+                    pictures.append(
+                        joined.select("episode_id", "frame_index", "camera", "bytes", "path")
+                    )
+        return _stacked(pictures, "images")
+
+    @property
+    def receipts(self) -> pl.LazyFrame:
+        """One row for every episode found, written or failed; see schemas/v1/receipts.json."""
+        return self.table("receipts")
+
+    @property
+    def gate(self) -> pl.LazyFrame:
+        """Verdicts of the quality gate; empty until `finedata gate` ran."""
+        return self.table("gate")
+
+    @property
+    def clusters(self) -> pl.LazyFrame:
+        """Clusters of episodes; empty until `finedata cluster` ran."""
+        return self.table("clusters")
+
+    @property
+    def representatives(self) -> pl.LazyFrame:
+        """The chosen episodes; empty until `finedata cluster` ran."""
+        return self.table("representatives")
+
+    @property
+    def steps(self) -> pl.LazyFrame:
+        """Annotated steps."""
+        return self.table("steps")
+
+    @property
+    def facts(self) -> pl.LazyFrame:
+        """Fine-grained facts in ten dimensions."""
+        return self.table("facts")
+
+    @property
+    def traces(self) -> pl.LazyFrame:
+        """Reasoning traces."""
+        return self.table("traces")
+
+    @property
+    def instructions(self) -> pl.LazyFrame:
+        """Goals, alternatives and fine-grained instructions."""
+        return self.table("instructions")
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """A table by its published name; empty with the right columns where none was written.
+
+        Raises:
+            UsageError: There is no such table.
+            ConformError: A file carries another schema, or one of a newer finedata.
+        """
+        if name in ("episodes", "frames", "images"):
+            return getattr(self, name)
+        if name in _CURATION:
+            files = sorted(self.root.glob(f"curation/{name}.parquet"))
+        elif name in _ANNOTATIONS:
+            files = sorted(self.root.glob(f"annotations/{name}/*.parquet"))
+        else:
+            raise UsageError(place="table", found=f"{name!r}", wanted=f"one of {', '.join(TABLES)}")
+        if not files:
+            return _empty(name)
+        for file in files:
+            _check_tag(file, name)
+        return pl.scan_parquet(files)
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """Run a query in Polars' SQL over the tables, by their published names.
+
+        Raises:
+            UsageError: The query is wrong, or names a table or column that is not there.
+        """
+        names = ("episodes", "frames", "images", *_CURATION, *_ANNOTATIONS)
+        # Only tables that the query can mean are opened: opening reads footers.
+        named = [name for name in names if name in query.lower()]
+        context = pl.SQLContext({name: self.table(name) for name in named})
+        try:
+            return context.execute(query, eager=True)
+        except (pl.exceptions.PolarsError, pl.exceptions.SQLInterfaceError) as error:
+            raise UsageError(
+                place="the query",
+                found=f"{str(error).splitlines()[0]}",
+                wanted=f"SQL over {', '.join(names)}",
+                next_command=f"finedata info {self.root}  # tables and columns",
+            ) from error
+
+    def episode(self, episode_id: str) -> Episode:
+        """Load one episode.
+
+        Raises:
+            UsageError: There is no such episode.
+        """
+        rows = self.episodes.filter(pl.col("episode_id") == episode_id).collect().to_dicts()
+        if not rows:
+            raise UsageError(
+                place="episode_id",
+                found=f"{episode_id!r}",
+                wanted="an episode of this dataset",
+                next_command=f'finedata query {self.root} "select episode_id from episodes"',
+            )
+        row = rows[0]
+        part = next(part for part in self.parts if part.name == row["part"])
+        number = row["data/chunk_index"] * 1000 + row["data/file_index"]
+        path = self.root / part.path / data_path(number)[0]
+        table = _rows_of_episode(path, row["episode_index"])
+        columns: dict[str, np.ndarray] = {}
+        pictures: dict[str, list[bytes]] = {}
+        for name in table.schema.names:
+            column = table.column(name).combine_chunks()
+            if pa.types.is_struct(column.type):
+                pictures[name.removeprefix(_PICTURES)] = column.field("bytes").to_pylist()
+            elif pa.types.is_fixed_size_list(column.type):
+                width = column.type.list_size
+                columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+            else:
+                columns[name] = column.to_numpy(zero_copy_only=False)
+        return Episode(episode_id, row["task"], row["fps"], columns, pictures)
+
+    def _over_parts(self, pattern: str, table: str) -> pl.LazyFrame:
+        return _stacked([self._scan(part, pattern, table) for part in self.parts], table)
+
+    def _scan(self, part: PartEntry, pattern: str, table: str) -> pl.LazyFrame:
+        files = sorted((self.root / part.path).glob(pattern))
+        if not files:
+            return _empty(table)
+        _check_tag(files[0], table)
+        return pl.scan_parquet(files)
+
+
+def open_dataset(root: str | Path) -> Dataset:
+    """Open a finedata dataset.
+
+    Raises:
+        UsageError: There is none, or it is not finished.
+        ConformError: It was written by a newer finedata.
+
+    Example:
+        >>> import finedata
+        >>> ds = finedata.open("bridge")  # doctest: +SKIP
+        >>> ds.sql("select task, count(*) as n from episodes group by task")  # doctest: +SKIP
+    """
+    path = Path(root)
+    return Dataset(path, read_dataset_file(path))
+
+
+def _stacked(frames: list[pl.LazyFrame], table: str) -> pl.LazyFrame:
+    if not frames:
+        return _empty(table)
+    return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal")
+
+
+def _empty(table: str) -> pl.LazyFrame:
+    frame = pl.from_arrow(arrow_schema(table).empty_table())
+    return frame.lazy() if isinstance(frame, pl.DataFrame) else frame.to_frame().lazy()
+
+
+def _check_tag(file: Path, table: str) -> None:
+    try:
+        metadata = pq.read_schema(file).metadata
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConformError(
+            place=str(file), found=f"{error}", wanted=f"a Parquet file of table {table}"
+        ) from error
+    name, _ = read_schema_tag(metadata)
+    if name != table:
+        raise ConformError(place=str(file), found=f"table {name!r}", wanted=f"table {table!r}")
+
+
+def _rows_of_episode(path: Path, episode_index: int) -> pa.Table:
+    """Read the row groups that hold an episode; ours hold exactly one each."""
+    with pq.ParquetFile(path) as file:
+        column = file.schema_arrow.names.index("episode_index")
+        leaf = next(
+            i
+            for i in range(len(file.schema.names))
+            if file.schema.column(i).path == "episode_index"
+        )
+        del column
+        groups = [
+            i
+            for i in range(file.num_row_groups)
+            if _may_hold(file.metadata.row_group(i).column(leaf).statistics, episode_index)
+        ]
+        table = file.read_row_groups(groups)
+    return table.filter(pa.compute.equal(table["episode_index"], episode_index))
+
+
+def _may_hold(statistics: object, episode_index: int) -> bool:
+    if statistics is None or not getattr(statistics, "has_min_max", False):
+        return True
+    return statistics.min <= episode_index <= statistics.max  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,179 @@
+"""The ledger: what a long run has finished, so that a killed one continues.
+
+Finished items come in (a kind, a number, a payload), one transaction each; on the next run of
+the same command they come out again. SQLite under `OUT/.finedata/`, in WAL mode where the file
+system allows it. A ledger belongs to one run key, a hash of everything that can change a byte
+of the output; another key in the same folder is refused. Clocks and hosts may stand here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from finedata.errors import OutputError, UsageError
+from finedata.store.atomic import output_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["LEDGER_FOLDER", "Ledger"]
+
+LEDGER_FOLDER = ".finedata"
+
+_LAYOUT = """
+create table if not exists run (key text primary key, value text not null);
+create table if not exists items (
+    kind text not null, number integer not null, payload blob not null, finished_at real not null,
+    primary key (kind, number)
+) without rowid;
+"""
+
+
+class Ledger:
+    """The finished items of one run; holds a lock on the output folder while it is open.
+
+    Args:
+        folder: The output folder; made where it is missing.
+        run_key: Hash of everything that changes the output's bytes.
+        settings: The same in words: name to value, for the message when keys differ.
+
+    Raises:
+        UsageError: The folder is not ours, or holds the work of other settings.
+        OutputError: Another run is writing there, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, run_key: str, settings: dict[str, str]) -> None:
+        self._folder = folder
+        home = folder / LEDGER_FOLDER
+        _check_ours(folder, home)
+        with output_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise OutputError(
+                place=str(folder),
+                found="another run that is writing this folder",
+                wanted="one run at a time",
+                next_command="wait for it, or choose another --out",
+            ) from error
+        self._connection = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
+        try:
+            self._connection.execute("pragma journal_mode = wal")
+            self._connection.execute("pragma synchronous = normal")
+            self._connection.executescript(_LAYOUT)
+            self._claim(run_key, settings)
+        except sqlite3.Error as error:
+            self.close()
+            raise _broken(folder, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self, run_key: str, settings: dict[str, str]) -> None:
+        known = dict(self._connection.execute("select key, value from run").fetchall())
+        if not known:
+            rows = {f"setting:{name}": value for name, value in settings.items()}
+            rows |= {"run_key": run_key, "begun_at": str(time.time()), "host": platform.node()}
+            self._connection.execute("begin immediate")
+            self._connection.executemany("insert into run values (?, ?)", rows.items())
+            self._connection.execute("commit")
+            return
+        if known.get("run_key") != run_key:
+            changed = [
+                f"{name} = {known.get(f'setting:{name}', 'none')} (now {value})"
+                for name, value in settings.items()
+                if known.get(f"setting:{name}") != value
+            ]
+            raise UsageError(
+                place=str(self._folder),
+                found=f"the work of other settings: {'; '.join(changed) or 'an older layout'}",
+                wanted="the same settings, or an empty folder",
+                next_command="choose another --out, or remove the folder",
+            )
+
+    def put(self, kind: str, number: int, payload: bytes) -> None:
+        """Record a finished item, in a transaction of its own."""
+        try:
+            self._connection.execute(
+                "insert or replace into items values (?, ?, ?, ?)",
+                (kind, number, payload, time.time()),
+            )
+        except sqlite3.Error as error:
+            raise _broken(self._folder, error) from error
+
+    def get(self, kind: str, number: int) -> bytes | None:
+        """The payload of a finished item, or `None`."""
+        row = self._connection.execute(
+            "select payload from items where kind = ? and number = ?", (kind, number)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def numbers(self, kind: str) -> set[int]:
+        """The numbers of all finished items of a kind."""
+        rows = self._connection.execute("select number from items where kind = ?", (kind,))
+        return {row[0] for row in rows}
+
+    def payloads(self, kind: str) -> Iterator[bytes]:
+        """The payloads of a kind in the order of their numbers, one in memory at a time."""
+        cursor = self._connection.execute(
+            "select payload from items where kind = ? order by number", (kind,)
+        )
+        for (payload,) in cursor:
+            yield payload
+
+    def close(self) -> None:
+        """Close the ledger and release the folder."""
+        self._connection.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _check_ours(folder: Path, home: Path) -> None:
+    """Refuse to mix with files that somebody else put there."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            place=f"--out {folder}", found="a file", wanted="a new folder, or one of ours"
+        )
+    if not folder.is_dir() or home.is_dir():
+        return
+    strangers = sorted(entry.name for entry in folder.iterdir())
+    if strangers:
+        shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
+        raise UsageError(
+            place=f"--out {folder}",
+            found=f"a folder that finedata did not begin, with {shown} in it",
+            wanted="a new or empty folder, or one that finedata was writing",
+            next_command=f"--out {folder / 'finedata'}",
+        )
+
+
+def _broken(folder: Path, error: sqlite3.Error) -> OutputError:
+    return OutputError(
+        place=str(folder / LEDGER_FOLDER / "ledger.sqlite"),
+        found=f"{error}",
+        wanted="a ledger that can be read and written",
+        next_command="free space, then run the same command again; if the ledger is damaged, "
+        "remove the output folder and start over",
+    )

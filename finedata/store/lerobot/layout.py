@@ -1,0 +1,131 @@
+"""Names, paths and `info.json` of a LeRobot v3.0 dataset.
+
+Facts about a dataset come in, the exact file names and the text of `meta/info.json` go out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "CHUNK_FILES",
+    "CODEBASE_VERSION",
+    "DATA_FILE_MB",
+    "EPISODES_PER_META_FILE",
+    "INFO_PATH",
+    "STATS_PATH",
+    "TASKS_PATH",
+    "Feature",
+    "data_path",
+    "episodes_path",
+    "info_json",
+    "picture_column",
+    "standard_features",
+]
+
+CODEBASE_VERSION = "v3.0"
+CHUNK_FILES = 1000
+DATA_FILE_MB = 100
+VIDEO_FILE_MB = 200
+# LeRobot bounds these files by megabytes; a count keeps the boundary independent of statistics.
+EPISODES_PER_META_FILE = 10_000
+INFO_PATH = "meta/info.json"
+STATS_PATH = "meta/stats.json"
+TASKS_PATH = "meta/tasks.parquet"
+
+_DATA_TEMPLATE = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_EPISODES_TEMPLATE = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An entry of `features` in info.json.
+
+    A feature of shape (1,) is stored as a plain scalar column; LeRobot refuses a list of one.
+    """
+
+    dtype: Literal["float32", "float64", "int64", "bool", "string", "image"]
+    shape: tuple[int, ...]
+    names: tuple[str, ...] | None = None
+
+
+def data_path(file_number: int) -> tuple[str, int, int]:
+    """Path, chunk index and file index of the n-th data file."""
+    chunk_index, file_index = divmod(file_number, CHUNK_FILES)
+    path = _DATA_TEMPLATE.format(chunk_index=chunk_index, file_index=file_index)
+    return path, chunk_index, file_index
+
+
+def episodes_path(file_number: int) -> tuple[str, int, int]:
+    """Path, chunk index and file index of the n-th file of meta/episodes."""
+    chunk_index, file_index = divmod(file_number, CHUNK_FILES)
+    path = _EPISODES_TEMPLATE.format(chunk_index=chunk_index, file_index=file_index)
+    return path, chunk_index, file_index
+
+
+def picture_column(camera: str) -> str:
+    """The feature that holds a camera's pictures."""
+    return f"observation.images.{camera}"
+
+
+def standard_features() -> dict[str, Feature]:
+    """The columns that every LeRobot dataset has."""
+    return {
+        "timestamp": Feature("float32", (1,)),
+        "frame_index": Feature("int64", (1,)),
+        "episode_index": Feature("int64", (1,)),
+        "index": Feature("int64", (1,)),
+        "task_index": Feature("int64", (1,)),
+    }
+
+
+def info_json(
+    features: Mapping[str, Feature],
+    *,
+    robot_type: str,
+    fps: float,
+    total_episodes: int,
+    total_frames: int,
+    total_tasks: int,
+    splits: Sequence[tuple[str, int, int]],
+) -> str:
+    """The text of meta/info.json.
+
+    Args:
+        features: Every stored column.
+        robot_type: The embodiment.
+        fps: Frames a second; LeRobot wants a whole number where it is one.
+        total_episodes: Episodes in the dataset.
+        total_frames: Rows in the dataset; LeRobot trusts this number.
+        total_tasks: Distinct task strings.
+        splits: (name, first episode, one past the last) of each split.
+    """
+    info: dict[str, Any] = {
+        "codebase_version": CODEBASE_VERSION,
+        "robot_type": robot_type,
+        "total_episodes": total_episodes,
+        "total_frames": total_frames,
+        "total_tasks": total_tasks,
+        "chunks_size": CHUNK_FILES,
+        "data_files_size_in_mb": DATA_FILE_MB,
+        "video_files_size_in_mb": VIDEO_FILE_MB,
+        "fps": int(fps) if float(fps).is_integer() else fps,
+        "splits": {name: f"{start}:{stop}" for name, start, stop in splits},
+        "data_path": _DATA_TEMPLATE,
+        "video_path": None,
+        "features": {
+            name: {
+                "dtype": feature.dtype,
+                "shape": list(feature.shape),
+                "names": None if feature.names is None else list(feature.names),
+            }
+            for name, feature in features.items()
+        },
+    }
+    return msgspec.json.format(msgspec.json.encode(info), indent=2).decode() + "\n"

@@ -1,0 +1,179 @@
+"""LeRobot's statistics: arrays and pictures of an episode come in, its statistics go out.
+
+Names and shapes are LeRobot's: min, max, mean, std, count, q01, q10, q50, q90, q99; vectors
+(n,), cameras (3, 1, 1) in [0, 1]. What differs from lerobot 0.4.4, on purpose:
+
+* its image std overflows in uint8 and comes out as zero (huggingface/lerobot issue 3682): here
+  it is exact, from a histogram of 256 bins;
+* its quantiles come from a histogram with interpolation: here they are exact order statistics
+  (NumPy's linear interpolation for vectors, the bin itself for pictures);
+* values that are not finite do not count, so that one bad frame leaves the rest usable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FeatureStats", "StatsMerger", "numeric_stats", "picture_stats", "sample_frames"]
+
+_QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+_KEYS = ("min", "max", "mean", "std", "count", *_QUANTILES)
+
+# One feature's statistics of one episode: every entry a flat list, `count` of length one.
+FeatureStats = dict[str, list[float]]
+
+
+def sample_frames(length: int, *, most: int) -> list[int]:
+    """Which frames of an episode stand for it: evenly spread, the middle of each stretch."""
+    count = min(length, most)
+    return [int((2 * i + 1) * length / (2 * count)) for i in range(count)]
+
+
+def numeric_stats(features: Mapping[str, np.ndarray]) -> dict[str, FeatureStats]:
+    """Statistics of an episode's numeric features, all in one pass.
+
+    Args:
+        features: Name to (T,) or (T, n), any real dtype, bool included; the same T for all.
+
+    Returns:
+        Name to flat lists of n numbers each (NaN where no value is finite); `count` is T.
+    """
+    tables = {
+        name: np.asarray(values, np.float64).reshape(len(values), -1)
+        for name, values in features.items()
+    }
+    # One sort for all columns: an episode has a hundred rows, and calls cost more than numbers.
+    columns = _column_stats(np.concatenate(list(tables.values()), axis=1))
+    stats: dict[str, FeatureStats] = {}
+    first = 0
+    for name, table in tables.items():
+        last = first + table.shape[1]
+        stats[name] = {key: values[first:last].tolist() for key, values in columns.items()}
+        stats[name]["count"] = [float(len(table))]
+        first = last
+    return stats
+
+
+def _column_stats(table: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics of each column of a (T, n) float64 table over its finite values."""
+    finite = np.isfinite(table)
+    if finite.all() and len(table):
+        return _finite_column_stats(table)
+    stats = {key: np.full(table.shape[1], np.nan) for key in _KEYS if key != "count"}
+    for i, mask in enumerate(finite.T):
+        if mask.any():
+            for key, value in _finite_column_stats(table[mask, i : i + 1]).items():
+                stats[key][i] = value[0]
+    return stats
+
+
+def _finite_column_stats(table: np.ndarray) -> dict[str, np.ndarray]:
+    ordered = np.sort(table, axis=0)
+    stats = {
+        "min": ordered[0],
+        "max": ordered[-1],
+        "mean": table.mean(axis=0),
+        "std": table.std(axis=0),
+    }
+    for key, quantile in _QUANTILES.items():
+        position = quantile * (len(table) - 1)
+        below = int(position)
+        above = min(below + 1, len(table) - 1)
+        stats[key] = ordered[below] + (position - below) * (ordered[above] - ordered[below])
+    return stats
+
+
+def picture_stats(pictures: list[np.ndarray]) -> FeatureStats | None:
+    """Statistics of a camera over the decoded pictures of an episode.
+
+    Args:
+        pictures: uint8 (height, width, 3) each.
+
+    Returns:
+        Flat lists of 3 numbers in [0, 1]; `count` is the number of pictures; `None` for none.
+    """
+    if not pictures:
+        return None
+    histograms = np.zeros((3, 256), np.int64)
+    for picture in pictures:
+        for channel in range(3):
+            histograms[channel] += np.bincount(picture[..., channel].ravel(), minlength=256)
+    stats: FeatureStats = {key: [] for key in _KEYS}
+    levels = np.arange(256) / 255.0
+    for histogram in histograms:
+        total = int(histogram.sum())
+        cumulative = histogram.cumsum()
+        present = np.flatnonzero(histogram)
+        mean = float(histogram @ levels) / total
+        variance = float(histogram @ (levels - mean) ** 2) / total
+        stats["min"].append(float(levels[present[0]]))
+        stats["max"].append(float(levels[present[-1]]))
+        stats["mean"].append(mean)
+        stats["std"].append(float(np.sqrt(variance)))
+        for key, quantile in _QUANTILES.items():
+            rank = int(np.searchsorted(cumulative, quantile * (total - 1), side="right"))
+            stats[key].append(float(levels[min(rank, 255)]))
+    return stats | {"count": [float(len(pictures))]}
+
+
+@dataclass(slots=True)
+class StatsMerger:
+    """Statistics of a dataset from those of its episodes, one at a time, in constant memory.
+
+    Minimum and maximum are exact; mean and std by the parallel algorithm (Chan et al. 1979),
+    exact up to rounding; quantiles are means of the episodes' quantiles weighted by count, as in
+    lerobot's `aggregate_feature_stats`.
+    """
+
+    _merged: dict[str, dict[str, np.ndarray]] = field(
+        default_factory=dict[str, dict[str, np.ndarray]]
+    )
+
+    def add(self, stats: dict[str, FeatureStats]) -> None:
+        """Take in one episode: feature name to its statistics."""
+        for name, feature in stats.items():
+            new = {key: np.asarray(values, np.float64) for key, values in feature.items()}
+            new["count"] = np.where(np.isfinite(new["mean"]), new["count"], 0.0)
+            old = self._merged.get(name)
+            self._merged[name] = new if old is None else _merge(old, new)
+
+    def result(self) -> dict[str, FeatureStats]:
+        """The dataset's statistics: feature name to flat lists."""
+        return {
+            name: {
+                key: ([float(values.max())] if key == "count" else values.tolist())
+                for key, values in feature.items()
+            }
+            for name, feature in self._merged.items()
+        }
+
+
+def _merge(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    count = a["count"] + b["count"]
+    # Where one side has no finite value it weighs nothing, but its NaN would still spread.
+    weight = np.divide(b["count"], count, out=np.zeros_like(count), where=count > 0)
+    a = {key: np.where(a["count"] > 0, values, b[key]) for key, values in a.items()} | {
+        "count": a["count"]
+    }
+    b = {key: np.where(b["count"] > 0, values, a[key]) for key, values in b.items()}
+    delta = b["mean"] - a["mean"]
+    mean = a["mean"] + delta * weight
+    variance = (
+        a["std"] ** 2 * (1 - weight) + b["std"] ** 2 * weight + delta**2 * weight * (1 - weight)
+    )
+    merged = {
+        "min": np.minimum(a["min"], b["min"]),
+        "max": np.maximum(a["max"], b["max"]),
+        "mean": mean,
+        "std": np.sqrt(variance),
+        "count": count,
+    }
+    for key in _QUANTILES:
+        merged[key] = a[key] * (1 - weight) + b[key] * weight
+    return merged

@@ -1,0 +1,115 @@
+"""Encoded pictures: what their headers say, without decoding; and decoding, when asked.
+
+JPEG or PNG bytes come in; codec, size, a verdict, or pixels go out. Headers are read by hand,
+because every picture of a corpus passes here and only a few are decoded.
+
+Sources: ITU-T T.81 (JPEG markers), RFC 2083 (PNG chunks).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+__all__ = [
+    "PictureHeader",
+    "black_jpeg",
+    "decode_rgb",
+    "largest_black_picture_bytes",
+    "read_header",
+]
+
+Codec = Literal["jpeg", "png"]
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+# Start-of-frame markers: C0..CF but C4 (Huffman tables), C8 (reserved), CC (arithmetic tables).
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHeader:
+    """What a picture says of itself: codec and size in pixels."""
+
+    codec: Codec
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+
+def read_header(data: bytes) -> PictureHeader | None:
+    """Read a picture's header.
+
+    Args:
+        data: The whole encoded picture.
+
+    Returns:
+        Its header, or `None` where this is no JPEG or PNG, or one that is cut off: a JPEG must
+        end in its end-of-image marker, a PNG in its IEND chunk.
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg_header(data)
+    if data[:8] == _PNG_SIGNATURE and data[-8:] == _PNG_END and len(data) >= 33:
+        width, height, _, colour = struct.unpack(">IIBB", data[16:26])
+        return PictureHeader("png", height, width, _PNG_CHANNELS.get(colour, 3))
+    return None
+
+
+def _jpeg_header(data: bytes) -> PictureHeader | None:
+    # Some writers pad with zeros after the end-of-image marker.
+    if data[-2:] != b"\xff\xd9" and data.rstrip(b"\0")[-2:] != b"\xff\xd9":
+        return None
+    position = 2
+    while position + 9 < len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker in _START_OF_FRAME:
+            height, width, channels = struct.unpack(">HHB", data[position + 5 : position + 10])
+            return PictureHeader("jpeg", height, width, channels)
+        (length,) = struct.unpack(">H", data[position + 2 : position + 4])
+        position += 2 + length
+    return None
+
+
+def decode_rgb(data: bytes) -> np.ndarray | None:
+    """Decode a JPEG or PNG to uint8 (height, width, 3), or `None` where it does not decode."""
+    try:
+        if data[:3] == b"\xff\xd8\xff":
+            return simplejpeg.decode_jpeg(data, colorspace="RGB")
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (ValueError, OSError, SyntaxError, EOFError, struct.error):
+        return None
+
+
+@cache
+def black_jpeg(height: int, width: int) -> bytes:
+    """An all-black JPEG: what stands for a camera that was not there."""
+    return simplejpeg.encode_jpeg(
+        np.zeros((height, width, 3), np.uint8), quality=95, colorsubsampling="420"
+    )
+
+
+def largest_black_picture_bytes(height: int, width: int) -> int:
+    """How many bytes an all-black picture can have at most.
+
+    A black JPEG holds 14 bits per 8x8 block without chroma subsampling (a zero DC difference
+    and an end of block in each of three components) and at most about 1 KB of headers; a black
+    PNG deflates to less. So anything larger is not black, without looking.
+    """
+    return 1024 + (height * width * 14) // (64 * 8)
