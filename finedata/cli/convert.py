@@ -30,7 +30,9 @@ def convert(
     source: Annotated[str, typer.Argument(help="A source's name, or the path of a TOML file.")],
     input_: Annotated[
         str,
-        typer.Option("--input", metavar="PATH|URL", help="Where the source lies.", show_default=False),
+        typer.Option(
+            "--input", metavar="PATH|URL", help="Where the source lies.", show_default=False
+        ),
     ],
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="The new dataset.", show_default=False)

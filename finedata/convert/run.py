@@ -37,7 +37,7 @@ from finedata.convert.plan import (
 from finedata.convert.work import FileResult, write_file
 from finedata.engine.local import LocalEngine
 from finedata.errors import SourceError
-from finedata.schema.converter import find_converter
+from finedata.schema.converter import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.ledger import Ledger
 from finedata.store.lerobot.layout import data_path
@@ -45,7 +45,10 @@ from finedata.store.lerobot.layout import data_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ConvertSummary", "Progress", "convert", "prepare"]
+    from finedata.schema.converter import ConverterFile
+    from finedata.store.dataset_file import DatasetFile
+
+__all__ = ["ConvertSummary", "Progress", "convert", "prepare", "prepare_from_dataset"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,7 +132,24 @@ def prepare(source: str, *, address: str, out: str, options: ConvertOptions) -> 
         UsageError: Unknown source, no such input, a wrong option.
         SourceError: The source cannot be read at all.
     """
-    converter = find_converter(source)
+    return _prepare(find_converter(source), address=address, out=out, options=options)
+
+
+def prepare_from_dataset(info: DatasetFile, *, address: str, out: str) -> Commitment:
+    """What a finished dataset's own conversion knew: its converter and options, from its marker.
+
+    Raises:
+        UsageError: No such input.
+        SourceError: The source cannot be read at all.
+    """
+    converter = decode_converter(info.sources[0].converter, origin=f"{out}/{DATASET_FILE}")
+    options = msgspec.convert(info.options, ConvertOptions)
+    return _prepare(converter, address=address, out=out, options=options)
+
+
+def _prepare(
+    converter: ConverterFile, *, address: str, out: str, options: ConvertOptions
+) -> Commitment:
     selection = parse_selection(options)
     opened = opened_source(address)
     cameras = chosen_cameras(converter.converter, opened, options)

@@ -115,6 +115,7 @@ def parse_example(payload: bytes) -> dict[str, Feature]:
         # Repeated map entries, split messages or unknown fields are legal; protobuf knows.
         # Its own serialisation of what it understood is in the usual layout.
         message = _parse("Example", payload)
+        message.DiscardUnknownFields()
         return _walk_example(cast("bytes", message.SerializeToString()))
 
 

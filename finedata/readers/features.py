@@ -194,7 +194,8 @@ def _decode_blobs(blobs: list[bytes], info: FeatureInfo) -> np.ndarray:
     """Tensors stored as one blob each: raw, or compressed with zlib (OXE's kuka)."""
     try:
         raw = [zlib.decompress(blob) for blob in blobs] if info.encoding == "zlib" else blobs
-        return _reshaped(np.frombuffer(b"".join(raw), np.dtype(info.dtype)), info)
+        rows = [np.frombuffer(blob, np.dtype(info.dtype)).reshape(_open(info.shape)) for blob in raw]
+        return np.stack(rows) if rows else np.zeros((0, *_open(info.shape)), np.dtype(info.dtype))
     except (zlib.error, ValueError) as error:
         raise FeatureError(
             place=f"feature {info.name}",
@@ -206,7 +207,7 @@ def _decode_blobs(blobs: list[bytes], info: FeatureInfo) -> np.ndarray:
 def _reshaped(flat: np.ndarray, info: FeatureInfo) -> np.ndarray:
     """Give the flat values their shape; a sequence puts its own axis in front."""
     unknown = sum(size is None for size in info.shape)
-    shape = [-1 if size is None else size for size in info.shape]
+    shape = list(_open(info.shape))
     if info.sequences:
         shape = [-1, *shape]
         unknown += 1
@@ -218,6 +219,11 @@ def _reshaped(flat: np.ndarray, info: FeatureInfo) -> np.ndarray:
     if flat.size == 0:
         shape = [0 if size == -1 else size for size in shape]
     return flat.reshape(shape)
+
+
+def _open(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """A shape for reshape: -1 where the size is open."""
+    return tuple(-1 if size is None else size for size in shape)
 
 
 def _wrong_size(info: FeatureInfo, size: int) -> LengthError:

@@ -12,14 +12,16 @@ import hashlib
 import io
 import math
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+import polars as pl
 
-if TYPE_CHECKING:
-    import polars as pl
+__all__ = ["rows_as_csv", "rows_as_json", "rows_as_text"]
 
-__all__ = ["rows_as_csv", "rows_as_json"]
+
+_MOST_ROWS = 50
+_MOST_CHARACTERS = 60
 
 
 def rows_as_json(frame: pl.DataFrame) -> str:
@@ -35,6 +37,36 @@ def rows_as_csv(frame: pl.DataFrame) -> str:
     for row in frame.iter_rows():
         writer.writerow([_cell(_plain(value)) for value in row])
     return text.getvalue()
+
+
+def rows_as_text(frame: pl.DataFrame) -> str:
+    """A table for a person: the first rows, columns as wide as they are."""
+    plain = pl.DataFrame(
+        {
+            name: [_short(_plain(value)) for value in frame.get_column(name).head(_MOST_ROWS)]
+            for name in frame.columns
+        },
+        schema=dict.fromkeys(frame.columns, pl.String),
+    )
+    with pl.Config(
+        tbl_rows=_MOST_ROWS,
+        tbl_cols=-1,
+        fmt_str_lengths=_MOST_CHARACTERS,
+        tbl_hide_column_data_types=True,
+        tbl_hide_dataframe_shape=True,
+        tbl_formatting="ASCII_MARKDOWN",
+        tbl_width_chars=-1,
+    ):
+        text = str(plain)
+    more = frame.height - plain.height
+    return f"{text}\n({more} more rows; --json, --csv or --parquet give all)" if more else text
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.6g}" if isinstance(value, float) else str(_cell(value))
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 3] + "..."
 
 
 def _cell(value: Any) -> Any:

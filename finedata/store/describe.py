@@ -1,0 +1,110 @@
+"""A dataset on one page: its marker and a few counts come in, a summary goes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from finedata.store.lerobot.layout import INFO_PATH
+
+if TYPE_CHECKING:
+    from finedata.store.dataset import Dataset
+
+__all__ = ["describe", "description_text"]
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Summarise a dataset.
+
+    Returns:
+        root, sources (name, revision, licence, citation), parts (name, fps, episodes, frames,
+        features), counts, tasks, flags (name to episodes), reasons of failure, tables present.
+    """
+    flags = (
+        dataset.receipts.select(pl.col("flags").explode(empty_as_null=True).alias("flag"))
+        .drop_nulls()
+        .group_by("flag")
+        .len()
+        .sort("flag")
+        .collect()
+    )
+    reasons = (
+        dataset.receipts.filter(pl.col("status") == "failed")
+        .group_by("reason")
+        .len()
+        .sort("reason")
+        .collect()
+    )
+    return {
+        "root": str(dataset.root),
+        "finedata_version": dataset.info.finedata_version,
+        "sources": [
+            {
+                "name": source.name,
+                "title": source.title,
+                "revision": source.revision,
+                "licence": source.licence,
+                "home": source.home,
+                "citation": source.citation,
+                "missing_shards": len(source.missing_shards),
+            }
+            for source in dataset.info.sources
+        ],
+        "parts": [_part(dataset, part.path, msgspec.to_builtins(part)) for part in dataset.parts],
+        "counts": dataset.info.counts,
+        "tasks": dataset.episodes.select(pl.col("task_id").n_unique()).collect().item(),
+        "flags": dict(flags.iter_rows()),
+        "failed_because": dict(reasons.iter_rows()),
+        "tables": _present_tables(dataset),
+    }
+
+
+def _part(dataset: Dataset, path: str, entry: dict[str, Any]) -> dict[str, Any]:
+    info = msgspec.json.decode((dataset.root / path / INFO_PATH).read_bytes())
+    features = {
+        name: {"dtype": feature["dtype"], "shape": feature["shape"], "names": feature["names"]}
+        for name, feature in info["features"].items()
+    }
+    return entry | {"features": features}
+
+
+def _present_tables(dataset: Dataset) -> list[str]:
+    curation = {path.stem for path in dataset.root.glob("curation/*.parquet")}
+    annotations = {path.parent.name for path in dataset.root.glob("annotations/*/*.parquet")}
+    return sorted({"episodes", "frames", "images"} | curation | annotations)
+
+
+def description_text(found: dict[str, Any]) -> str:
+    """The summary as a page of text."""
+    counts = found["counts"]
+    lines = [
+        f"{found['root']}  (finedata {found['finedata_version']})",
+        f"episodes  {counts['written']} written, {counts['failed']} failed of {counts['found']}",
+        f"frames    {counts['frames_written']} written, {counts['frames_dropped']} dropped",
+        f"tasks     {found['tasks']}",
+    ]
+    for source in found["sources"]:
+        lines += [
+            f"source    {source['title']} ({source['name']} {source['revision']}), "
+            f"{source['licence']}, {source['home']}",
+            f"          {source['citation']}",
+        ]
+        if source["missing_shards"]:
+            lines.append(f"          {source['missing_shards']} declared shards were not there")
+    for part in found["parts"]:
+        lines.append(
+            f"part      {part['name']}: {part['episodes']} episodes, {part['frames']} frames, "
+            f"{part['fps']:g} Hz, in {part['path']}"
+        )
+        for name, feature in part["features"].items():
+            names = f"  {' '.join(feature['names'])}" if feature["names"] else ""
+            shape = "x".join(map(str, feature["shape"]))
+            lines.append(f"          {name:<32} {feature['dtype']:<8} {shape:<10}{names}")
+    lines += [f"flag      {name}: {count} episodes" for name, count in found["flags"].items()]
+    lines += [
+        f"failed    {name}: {count} episodes" for name, count in found["failed_because"].items()
+    ]
+    lines.append(f"tables    {', '.join(found['tables'])}")
+    return "\n".join(lines)
