@@ -1,4 +1,4 @@
-"""A WidowX in motion: a task and a way of doing it go in, the arrays of a BridgeData-V2 record come out.
+"""A WidowX in motion: a task and a way go in, the arrays of a BridgeData-V2 record come out.
 
 Minimum-jerk segments between waypoints give the wanted targets at 5 Hz. Actions are the steps
 between targets as the robot's code composes them, and are rounded to float32 as they are made, so
@@ -27,9 +27,9 @@ MINIMUM_LENGTH = 12
 
 _POSITION_NOISE_M = 0.0005
 _ANGLE_NOISE_RAD = 0.005
-# In one step of 0.2 s the arm makes this part of the way to where it was told to be half a step ago:
-# then actions correlate best with the motion one step later, at a slope below one, as measured on
-# real episodes.
+# In one step of 0.2 s the arm makes this part of the way to where it was told to be half a step
+# ago: then actions correlate best with the motion one step later, at a slope below one, as
+# measured on real episodes.
 _FOLLOW = 0.68
 _GRIPPER_STEP = 0.42  # the fingers need two to three steps from open to closed
 _HELD_OPENING = {"carrot": 0.22, "cup": 0.34, "drawer": 0.06}
@@ -88,16 +88,15 @@ def simulate(
     """
     layout = rng.normal(0.0, 1.0, (2, 3)) * (variation.layout_m, variation.layout_m, 0.0)
     if task.kind == "push":
-        layout[1, 0] = layout[0, 0] = 0.0  # a drawer's rails do not move; where it is pushed may
-        layout[0, 1] = layout[1, 1]
+        layout[:] = 0.0  # a cupboard stands where it stands
     object_m = np.array(task.object_m) + layout[0]
     goal_m = np.array(task.goal_m) + layout[1]
     pace = way.pace * (1.0 + rng.uniform(-1.0, 1.0) * variation.pace)
     length = max(MINIMUM_LENGTH, round(mean_length * pace))
 
     stops, times, commands = _stops(way, object_m, goal_m, variation, rng)
-    # Two steps at the start before anything moves: the real ones begin with a zero action.
-    when = np.concatenate([[0.0], np.linspace(0.0, times[-1], length - 1)])
+    # The real ones begin with a zero action: step 1 is where step 0 is.
+    when = np.append(0.0, np.linspace(0.0, float(times[-1]), length - 1))
     wanted = _minimum_jerk(stops, times, when)
     command = _gripper_command(times, commands, when, rng)
     state, action = _follow(wanted, command, _HELD_OPENING[task.shape], rng)
@@ -111,7 +110,7 @@ def _stops(
     variation: Variation,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Waypoints (K, 6) as xyz and rpy, when each is reached (K,), and the gripper on the way (K,)."""
+    """Waypoints (K, 6), xyz and rpy; when each is reached (K,); the gripper until then (K,)."""
     places = {"object": object_m, "goal": goal_m, "base": np.zeros(3)}
     stops = np.array([[*(places[w.near] + w.offset_m), *w.rpy] for w in way.waypoints])
     noise = rng.normal(0.0, variation.waypoint_m, (len(stops), 3))

@@ -1,4 +1,4 @@
-"""The two JSON files beside an RLDS corpus: what BridgeData-V2's features.json and dataset_info.json say.
+"""The two JSON files beside an RLDS corpus, as they lie beside BridgeData-V2.
 
 Comes in: picture size, number of cameras, records per file. Goes out: dictionaries that
 tensorflow-datasets accepts (`builder_from_directory`). Their quirks are those of the real corpus:
@@ -44,7 +44,7 @@ def camera_names(cameras: int) -> tuple[str, ...]:
 
 
 def shard_file_name(split: str, index: int, count: int) -> str:
-    """TFDS's name of file `index` of `count`, such as `bridge_dataset-train.tfrecord-00000-of-00004`."""
+    """TFDS's name of a file: `bridge_dataset-train.tfrecord-00000-of-00004` is 0 of 4."""
     return f"{CORPUS_NAME}-{split}.tfrecord-{index:05d}-of-{count:05d}"
 
 

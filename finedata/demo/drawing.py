@@ -64,7 +64,8 @@ class View:
         right, down, depth = ((points_m - self.eye_m) @ self.rotation.T).T
         scale = _FOCAL * self.size / np.maximum(depth, 0.05)
         half = self.size / 2
-        return list(zip((right * scale + half).tolist(), (down * scale + half).tolist(), strict=True))
+        columns, rows = (right * scale + half).tolist(), (down * scale + half).tolist()
+        return list(zip(columns, rows, strict=True))
 
     def pixels_per_metre(self, point_m: NDArray[np.float64]) -> float:
         """How large a metre is at a point (3,)."""
@@ -72,7 +73,7 @@ class View:
         return _FOCAL * self.size / max(depth, 0.05)
 
     def table_points(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Where each pixel's ray meets the plane z = 0: x, y (size, size), and whether on the table."""
+        """Where each pixel's ray meets z = 0: x, y (size, size), and whether on the table."""
         axis = (np.arange(self.size) + 0.5 - self.size / 2) / (_FOCAL * self.size)
         column, row = np.meshgrid(axis, axis)
         ray = np.stack([column, row, np.ones_like(row)], axis=-1) @ self.rotation
@@ -82,18 +83,16 @@ class View:
         return x, y, on_table
 
 
-def draw_fixture(
-    picture: Image, view: View, *, shape: str, goal_m: NDArray[np.float64]
-) -> None:
-    """Draw what stands still: a plate for the carrot, a cupboard for the drawer, a mat for the cup."""
+def draw_fixture(picture: Image, view: View, *, shape: str, goal_m: NDArray[np.float64]) -> None:
+    """Draw what stands still: the carrot's plate, the drawer's cupboard, the cup's mat."""
     draw = ImageDraw.Draw(picture)
     ground = np.array([goal_m[0], goal_m[1], 0.0])
     if shape == "carrot":
-        draw.polygon(view.project(_disc(ground + (0.004, -0.004, 0), 0.074)), fill=_SHADOW)
-        draw.polygon(view.project(_disc(ground + (0, 0, 0.008), 0.072)), fill=(226, 224, 216))
-        draw.polygon(view.project(_disc(ground + (0, 0, 0.008), 0.050)), fill=(206, 208, 206))
+        draw.polygon(view.project(_disc(_shift(ground, 0.004, -0.004, 0), 0.074)), fill=_SHADOW)
+        draw.polygon(view.project(_disc(_shift(ground, 0, 0, 0.008), 0.072)), fill=(226, 224, 216))
+        draw.polygon(view.project(_disc(_shift(ground, 0, 0, 0.008), 0.050)), fill=(206, 208, 206))
     elif shape == "drawer":
-        low, high = ground + (0.006, -0.11, 0.0), ground + (0.13, 0.11, 0.12)
+        low, high = _shift(ground, 0.006, -0.11, 0.0), _shift(ground, 0.13, 0.11, 0.12)
         _box(draw, view, low, high, (196, 168, 128))
     else:
         corners = np.array([(-0.06, -0.05, 0), (0.06, -0.05, 0), (0.06, 0.05, 0), (-0.06, 0.05, 0)])
@@ -102,17 +101,36 @@ def draw_fixture(
 
 
 def draw_object(
-    picture: Image, view: View, *, shape: str, position_m: NDArray[np.float64]
+    picture: Image,
+    view: View,
+    *,
+    shape: str,
+    position_m: NDArray[np.float64],
+    goal_m: NDArray[np.float64],
 ) -> None:
-    """Draw the thing that is handled, with its shadow on the table."""
+    """Draw the thing that is handled where it is (3,), with its shadow on the table."""
     draw = ImageDraw.Draw(picture)
     if shape == "drawer":
-        # The front stands where the fingers push; the sides reach back into the cupboard. Drawn from
-        # far to near for a camera on the arm's side of it.
-        front = position_m - (0.0, 0.0, position_m[2])
-        _box(draw, view, front + (0.0, -0.09, 0.015), front + (0.10, 0.09, 0.075), (170, 138, 98))
-        _box(draw, view, front + (0.0, -0.10, 0.01), front + (0.014, 0.10, 0.10), (214, 190, 150))
-        _box(draw, view, front + (-0.012, -0.02, 0.05), front + (0.0, 0.02, 0.062), (92, 84, 78))
+        # The front stands where the fingers push; the sides reach back into the cupboard. Drawn
+        # from far to near for a camera on the arm's side of it.
+        front = position_m * (1.0, 1.0, 0.0)
+        back = np.array([goal_m[0] + 0.006, front[1] + 0.09, 0.075])
+        if back[0] > front[0] + 0.014:
+            _box(draw, view, _shift(front, 0.0, -0.09, 0.015), back, (170, 138, 98))
+        _box(
+            draw,
+            view,
+            _shift(front, 0.0, -0.10, 0.01),
+            _shift(front, 0.014, 0.10, 0.10),
+            (214, 190, 150),
+        )
+        _box(
+            draw,
+            view,
+            _shift(front, -0.012, -0.02, 0.05),
+            _shift(front, 0.0, 0.02, 0.062),
+            (92, 84, 78),
+        )
         return
     ground = np.array([position_m[0], position_m[1], 0.001])
     draw.polygon(view.project(_disc(ground, 0.03)), fill=_SHADOW)
@@ -169,6 +187,10 @@ def _tube(
         draw.ellipse((column - r, row - r, column + r, row + r), fill=colour)
 
 
+def _shift(point_m: NDArray[np.float64], x: float, y: float, z: float) -> NDArray[np.float64]:
+    return point_m + np.array([x, y, z])
+
+
 def _disc(centre_m: NDArray[np.float64], radius_m: float) -> NDArray[np.float64]:
     angle = np.linspace(0.0, 2.0 * np.pi, 20, endpoint=False)
     ring = np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=-1)
@@ -180,17 +202,18 @@ def _carrot(draw: ImageDraw.ImageDraw, view: View, centre_m: NDArray[np.float64]
     scale = view.pixels_per_metre(centre_m)
     points = view.project(ends)
     draw.line(points[1:], fill=(70, 140, 52), width=max(2, round(0.018 * scale)))
-    body = view.project(np.linspace(ends[0], ends[1], 7))
+    steps = np.arange(7)[:, None] / 6
+    body = view.project(ends[0] + steps * (ends[1] - ends[0]))
     for (column, row), thickness in zip(body, np.linspace(0.006, 0.019, 7).tolist(), strict=True):
         r = thickness * scale
         draw.ellipse((column - r, row - r, column + r, row + r), fill=(234, 122, 34))
 
 
 def _cup(draw: ImageDraw.ImageDraw, view: View, centre_m: NDArray[np.float64]) -> None:
-    top, bottom = centre_m + (0, 0, 0.03), centre_m - (0, 0, 0.032)
+    top, bottom = _shift(centre_m, 0, 0, 0.03), _shift(centre_m, 0, 0, -0.032)
     _tube(draw, view, bottom, top, 0.056, (38, 84, 190))
-    draw.polygon(view.project(_disc(top + (0, 0, 0.012), 0.030)), fill=(86, 134, 226))
-    draw.polygon(view.project(_disc(top + (0, 0, 0.012), 0.024)), fill=(22, 48, 116))
+    draw.polygon(view.project(_disc(_shift(top, 0, 0, 0.012), 0.030)), fill=(86, 134, 226))
+    draw.polygon(view.project(_disc(_shift(top, 0, 0, 0.012), 0.024)), fill=(22, 48, 116))
 
 
 def _box(

@@ -14,7 +14,7 @@ The messages (TensorFlow, `core/example/example.proto` and `feature.proto`):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,9 @@ def encode_example(features: Mapping[str, FeatureValue], *, packed: bool = True)
     """Serialise one `tf.train.Example`.
 
     Args:
-        features: By key, in the order in which they are written. Arrays of bool or integer become an
-            `int64_list` (uint64 bit-cast, as TFDS does), arrays of float a `float_list` of float32,
-            sequences of bytes a `bytes_list`. Arrays of any shape are flattened in C order.
+        features: By key, in the order in which they are written. Arrays of bool or integer become
+            an `int64_list` (uint64 bit-cast, as TFDS does), arrays of float a `float_list` of
+            float32, sequences of bytes a `bytes_list`. Arrays are flattened in C order.
         packed: Whether numbers are packed, as every writer does today. Readers must accept both.
 
     Returns:
@@ -67,12 +67,12 @@ def encode_example(features: Mapping[str, FeatureValue], *, packed: bool = True)
 def _feature(name: str, value: FeatureValue, *, packed: bool) -> list[bytes]:
     """The body of one `Feature`, in pieces that are joined once at the very end."""
     if isinstance(value, np.ndarray):
-        array = cast("NDArray[np.generic]", value).reshape(-1)
+        array = value.reshape(-1)
         if array.dtype.kind in "biu":
             return _wrap(_FIELD_3, _int64_list(array, packed=packed))
         if array.dtype.kind == "f":
             return _wrap(_FIELD_2, _float_list(array, packed=packed))
-    elif all(isinstance(item, bytes) for item in value):
+    elif all(map(_is_bytes, value)):
         body: list[bytes] = []
         for item in value:
             body += (_FIELD_1, _varint(len(item)), item)
@@ -82,6 +82,10 @@ def _feature(name: str, value: FeatureValue, *, packed: bool) -> list[bytes]:
         found=str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__,
         wanted="an array of bool, integers or floats, or a list of bytes",
     )
+
+
+def _is_bytes(item: object) -> bool:
+    return isinstance(item, bytes)
 
 
 def _wrap(tag: bytes, body: list[bytes]) -> list[bytes]:

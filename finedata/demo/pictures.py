@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import simplejpeg
+import simplejpeg  # pyright: ignore[reportMissingTypeStubs]: it has none
 from PIL import Image
 
 from finedata.demo.drawing import View, draw_arm, draw_fixture, draw_object
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from finedata.demo.arm import Motion
 
-__all__ = ["JPEG_QUALITY", "Scene", "black_jpeg", "encode_jpeg", "paint_scene", "render_motion"]
+__all__ = [
+    "CAMERAS",
+    "JPEG_QUALITY",
+    "Scene",
+    "black_jpeg",
+    "encode_jpeg",
+    "paint_scene",
+    "render_motion",
+]
 
 JPEG_QUALITY = 90
 _GRAIN_VARIANTS = 8
@@ -35,6 +43,9 @@ _GRAIN = 3.2
 # Over the left shoulder, from the right, from behind, from above: all see the drawer's front.
 _EYES = ((-0.08, 0.46, 0.46), (0.02, -0.58, 0.38), (-0.22, 0.10, 0.62), (0.16, 0.05, 0.85))
 _LOOK_AT = (0.26, 0.0, 0.06)
+
+CAMERAS = len(_EYES)
+"""How many cameras there are to look through."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +65,9 @@ class Scene:
 
 def encode_jpeg(picture: NDArray[np.uint8]) -> bytes:
     """One RGB picture (height, width, 3) as a JPEG of quality 90 with halved chroma."""
-    data: bytes = simplejpeg.encode_jpeg(
+    return simplejpeg.encode_jpeg(
         np.ascontiguousarray(picture), quality=JPEG_QUALITY, colorsubsampling="420"
     )
-    return data
 
 
 def black_jpeg(image_size: int) -> bytes:
@@ -83,12 +93,12 @@ def paint_scene(
     Raises:
         UsageError: There is no such camera.
     """
-    if not 0 <= camera < len(_EYES):
+    if not 0 <= camera < CAMERAS:
         raise UsageError(
-            place="camera", found=str(camera), wanted=f"a number from 0 to {len(_EYES) - 1}"
+            place="camera", found=str(camera), wanted=f"a number from 0 to {CAMERAS - 1}"
         )
     view = View.looking_at(_LOOK_AT, eye=_EYES[camera], size=image_size)
-    rng = np.random.default_rng([seed, camera, len(shape)])
+    rng = np.random.default_rng([seed, camera, *shape.encode()])
     base = _room(view, rng)
     drawing = Image.fromarray(base)
     draw_fixture(drawing, view, shape=shape, goal_m=goal_m)
@@ -112,7 +122,13 @@ def render_motion(scene: Scene, motion: Motion, *, grain: int = 0) -> Iterator[b
     for step, state in enumerate(motion.state.astype(np.float64)):
         background = scene.backgrounds[(grain + step) % len(scene.backgrounds)]
         picture = Image.fromarray(background)
-        draw_object(picture, scene.view, shape=scene.shape, position_m=motion.object_m[step])
+        draw_object(
+            picture,
+            scene.view,
+            shape=scene.shape,
+            position_m=motion.object_m[step],
+            goal_m=motion.goal_m,
+        )
         draw_arm(picture, scene.view, state=state)
         yield encode_jpeg(np.asarray(picture))
 
@@ -137,11 +153,15 @@ def _wrap(index: NDArray[np.float64]) -> NDArray[np.int64]:
 def _octaves(rng: np.random.Generator, size: int, *, octaves: int) -> NDArray[np.float64]:
     """(size, size) noise of about unit variance: grids of doubling fineness, halving weight."""
     total = np.zeros((size, size))
-    axis = np.linspace(0.0, 1.0, size)
     for octave in range(octaves):
         count = 2 ** (octave + 2)
-        knots = np.linspace(0.0, 1.0, count)
         grid = rng.standard_normal((count, count))
-        rows = np.stack([np.interp(axis, knots, row) for row in grid])
-        total += 0.62**octave * np.stack([np.interp(axis, knots, col) for col in rows.T], axis=1)
+        total += 0.62**octave * _stretch(_stretch(grid, size).T, size).T
     return total / total.std()
+
+
+def _stretch(rows: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Each row of (K, N), linearly interpolated to `size` columns."""
+    at = np.arange(size) * ((rows.shape[1] - 1) / (size - 1))
+    left = np.minimum(at.astype(np.int64), rows.shape[1] - 2)
+    return rows[:, left] + (at - left) * (rows[:, left + 1] - rows[:, left])

@@ -96,7 +96,7 @@ def quaternion_from_rotation(rotation: NDArray[np.float64]) -> NDArray[np.float6
 def aligned_quaternions(
     quaternion_xyzw: NDArray[np.float64], *, first: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Choose signs: row 0 on the side of `first` (or w >= 0), each row on the side of the one before.
+    """Choose signs: row 0 on the side of `first` (or w >= 0), each on that of the one before.
 
     Args:
         quaternion_xyzw: (T, 4). Rows with NaN are passed over.

@@ -53,8 +53,8 @@ def bridge_step_features(
     """The `steps/...` features of one record.
 
     Args:
-        state: (T, 7) float32: x, y, z in metres; roll, pitch, yaw in radians, relative to the default
-            rotation; gripper, 1 = open. Base frame.
+        state: (T, 7) float32: x, y, z in metres; roll, pitch, yaw in radians, relative to the
+            default rotation; gripper, 1 = open. Base frame.
         action: (T, 7) float32: the step of the commanded target in base axes, and the gripper.
             Its length decides T for the per-step scalars.
         pictures: By camera (`image_0`), T encoded pictures.
@@ -89,8 +89,8 @@ def bridge_metadata_features(
         file_path: The path of the original `out.npy` on its makers' machine.
         source_episode_id: The number of the episode inside that file.
         has_language: Whether there is an instruction.
-        cameras: How many `has_image_*` there are. All are false, as in the real corpus, whose builder
-            looked for the cameras in the wrong place.
+        cameras: How many `has_image_*` there are. All are false, as in the real corpus, whose
+            builder looked for the cameras in the wrong place.
 
     Returns:
         Features by key, in the order of writing.

@@ -1,15 +1,17 @@
-"""TFRecord framing, written by hand: payloads go in, the file that TensorFlow would write comes out.
+"""TFRecord framing, written by hand: payloads go in, the file TensorFlow would write comes out.
 
 The demo corpus must not share code with the readers it is there to test, so this room has its own
 framing: a bug made twice in the same way would otherwise stay unseen.
 
-A record is `uint64 length | uint32 masked crc32c(length) | payload | uint32 masked crc32c(payload)`,
-all little-endian (TensorFlow, `core/lib/io/record_writer.h`; the mask is in `core/lib/hash/crc32c.h`).
+A record, all numbers little-endian:
+
+    uint64 length | uint32 masked crc32c(length) | payload | uint32 masked crc32c(payload)
+
+(TensorFlow, `core/lib/io/record_writer.h`; the mask is in `core/lib/hash/crc32c.h`.)
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,8 @@ def masked_crc32c(data: bytes) -> int:
         >>> hex(masked_crc32c(b""))
         '0xa282ead8'
     """
-    crc = int(google_crc32c.value(data))
+    # The library has no types.
+    crc = int(google_crc32c.value(data))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
@@ -76,7 +79,7 @@ def write_frames(path: Path, frames: Iterable[bytes]) -> int:
     with partial.open("wb") as file:
         for frame in frames:
             written += file.write(frame)
-    os.replace(partial, path)
+    partial.replace(path)
     return written
 
 

@@ -1,10 +1,10 @@
 """The tasks of the demo corpus and the ways of doing them: constants go out, nothing comes in.
 
-A way is a list of waypoints in the base frame of a WidowX (x forward, y left, z up, metres), written
-relative to where the thing is (`object`) or has to go (`goal`), with roll, pitch, yaw relative to the
-default rotation (0: fingers down), the gripper's command on the way to the waypoint, and how long
-that takes compared with the other segments. Ways of one task differ by centimetres and tenths of
-radians: enough for a trajectory distance to tell them apart from noise.
+A way is a list of waypoints in the base frame of a WidowX (x forward, y left, z up, metres),
+written relative to where the thing is (`object`) or has to go (`goal`), with roll, pitch, yaw
+relative to the default rotation (0: fingers down), the gripper's command on the way to the
+waypoint, and how long that takes compared with the other segments. Ways of one task differ by
+centimetres and tenths of radians: enough for a trajectory distance to tell them from noise.
 """
 
 from __future__ import annotations

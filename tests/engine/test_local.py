@@ -1,0 +1,105 @@
+"""Tasks come back with their tickets, in this process or in others, and errors with their words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from finedata.engine.local import LocalEngine
+from finedata.errors import OutputError, SourceError
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def where(_: int) -> int:
+    return os.getpid()
+
+
+def fail(number: int) -> int:
+    raise SourceError(place=f"task {number}", found="this", wanted="that", next_command="go")
+
+
+def die(_: int) -> int:
+    os._exit(3)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_results_come_back_with_their_tickets(num_workers: int) -> None:
+    with LocalEngine(num_workers=num_workers) as engine:
+        for number in range(10):
+            engine.submit(("square", number), square, number)
+        results = {}
+        while engine.pending:
+            (_, number), result = engine.next_finished()
+            results[number] = result
+    assert results == {number: number * number for number in range(10)}
+
+
+def test_one_worker_is_this_process() -> None:
+    with LocalEngine(num_workers=1) as engine:
+        engine.submit("a", where, 0)
+        assert engine.next_finished() == ("a", os.getpid())
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_errors_cross_the_process_boundary_whole(num_workers: int) -> None:
+    with LocalEngine(num_workers=num_workers) as engine:
+        engine.submit("a", fail, 7)
+        with pytest.raises(SourceError, match="task 7: found this, wanted that\nnext: go"):
+            engine.next_finished()
+
+
+def test_a_dead_worker_is_said_and_not_waited_for() -> None:
+    with LocalEngine(num_workers=2) as engine:
+        engine.submit("a", die, 0)
+        with pytest.raises(OutputError, match="worker process"):
+            engine.next_finished()
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    program = (
+        "import os, signal, sys, time\n"
+        "from finedata.engine.local import LocalEngine\n"
+        "if __name__ == '__main__':\n"
+        "    engine = LocalEngine(num_workers=2)\n"
+        "    for n in range(2):\n"
+        "        engine.submit(n, abs, -n)\n"
+        "    while engine.pending:\n"
+        "        engine.next_finished()\n"
+        "    pids = list(engine._pool._processes)\n"
+        "    print(*pids, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert killed.returncode == -9, killed.stderr
+    pids = [int(pid) for pid in killed.stdout.split()]
+    assert len(pids) >= 1
+    for pid in pids:
+        assert _ends_within(pid, seconds=10.0), f"worker {pid} outlived its parent"
+
+
+def _ends_within(pid: int, *, seconds: float) -> bool:
+    import time
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        # A reaped-by-nobody zombie has ended too.
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().split()[2] == "Z":
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,0 +1,62 @@
+"""The wheel works on its own: built, installed in an empty environment, run outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(command: list[str | Path], **options: object) -> str:
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    checkout = folder / "checkout"
+    ignored = shutil.ignore_patterns(".venv*", ".git", "demo-out", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, checkout, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, checkout])
+    (wheel,) = folder.glob("finedata-*.whl")
+    venv.create(folder / "venv", with_pip=True)
+    run([folder / "venv/bin/pip", "--quiet", "install", wheel])
+    shutil.rmtree(checkout)
+    return folder / "venv/bin"
+
+
+def test_wheel_lists_its_sources_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    out = run([installed / "finedata", "sources"], cwd=tmp_path, env=environment)
+    assert "bridge_v2" in out
+    assert "CC-BY-4.0" in out
+    place = run(
+        [installed / "python", "-c", "import finedata; print(finedata.__file__)"],
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert str(installed.parent) in place
+    schemas = run(
+        [
+            installed / "python",
+            "-c",
+            "from finedata.papers import paper_room\n"
+            "print(len([f for f in (paper_room('schemas') / 'v1').iterdir()]))\n"
+            "assert paper_room('trainers').is_dir()",
+        ],
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert int(schemas) == 13
