@@ -47,7 +47,8 @@ def main() -> None:
     options = parse_arguments()
     target = options.out / CORPUS_NAME / CORPUS_VERSION
     if target.exists() and any(target.iterdir()):
-        raise SystemExit(f"{target} is not empty; a corpus is never overwritten")
+        message = f"{target} is not empty; a corpus is never overwritten"
+        raise SystemExit(message)
     target.mkdir(parents=True, exist_ok=True)
 
     started = time.perf_counter()

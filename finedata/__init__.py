@@ -1,7 +1,8 @@
 """finedata: robot demonstrations as one canonical, queryable, finely annotated dataset.
 
 `import finedata` is light: the names below load their rooms (pyarrow, polars, numpy) only
-when they are first used.
+when they are first used. Verbs are functions in the room of their name, as
+`finedata.convert.run.convert`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,36 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finedata.errors import FinedataError as FinedataError
+    from finedata.store.dataset import Dataset as Dataset
+    from finedata.store.dataset import Episode as Episode
+    from finedata.store.dataset import open_dataset as open  # noqa: A004  (the field's own word)
 
 __version__ = "0.1.0.dev0"
 
-# public name -> the module that owns it
+# public name -> (the module that owns it, its name there)
 _LAZY = {
-    "FinedataError": "finedata.errors",
+    "Dataset": ("finedata.store.dataset", "Dataset"),
+    "Episode": ("finedata.store.dataset", "Episode"),
+    "FinedataError": ("finedata.errors", "FinedataError"),
+    "open": ("finedata.store.dataset", "open_dataset"),
 }
 
-__all__ = ["FinedataError", "__version__"]
+__all__ = [
+    "Dataset",
+    "Episode",
+    "FinedataError",
+    "__version__",
+    "open",
+]
 
 
 def __getattr__(name: str) -> object:
     """Load a public name's room on first use (PEP 562)."""
-    module = _LAZY.get(name)
-    if module is None:
+    if name not in _LAZY:
         msg = f"module 'finedata' has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(module), name)
+    module, attribute = _LAZY[name]
+    value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value
 

@@ -38,7 +38,7 @@ __all__ = [
 
 JPEG_QUALITY = 90
 _GRAIN_VARIANTS = 8
-_GRAIN = 3.2
+_GRAIN = 2.7
 
 # Over the left shoulder, from the right, from behind, from above: all see the drawer's front.
 _EYES = ((-0.08, 0.46, 0.46), (0.02, -0.58, 0.38), (-0.22, 0.10, 0.62), (0.16, 0.05, 0.85))
@@ -139,7 +139,7 @@ def _room(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
     base = np.array([rng.uniform(150, 185), rng.uniform(115, 140), rng.uniform(80, 105)])
     texture = _octaves(rng, 512, octaves=7)
     # Long grain along x, as planks have: the texture is stretched eightfold in that direction.
-    wood = texture[_wrap(x * 90), _wrap(y * 700)] * 34 + texture[_wrap(x * 400), _wrap(y * 400)] * 9
+    wood = texture[_wrap(x * 90), _wrap(y * 700)] * 30 + texture[_wrap(x * 400), _wrap(y * 400)] * 6
     planks = np.where(np.abs((y * 8) % 1.0 - 0.5) > 0.47, -26.0, 0.0)
     wall = _octaves(rng, view.size, octaves=6)[..., None] * 22 + rng.uniform(95, 170, 3)
     table = base + (wood + planks)[..., None]

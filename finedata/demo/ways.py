@@ -88,7 +88,7 @@ def _pick_and_place(
         Waypoint("goal", (0.0, 0.0, lift_m), place_rpy, 0.0, 1.5),
         Waypoint("goal", (0.0, 0.0, 0.028), place_rpy, 0.0, 0.8),
         Waypoint("goal", (0.0, 0.0, 0.030), place_rpy, 1.0, 0.5),
-        Waypoint("goal", retreat, (0.0, -0.15, 0.0), 1.0, 1.0),
+        Waypoint("goal", retreat, (0.0, -0.15, 0.0), 1.0, 1.7),
     )
 
 

@@ -1,0 +1,84 @@
+"""The demo: every verb of finedata, one after the other, on a corpus made on the spot.
+
+A folder comes in; lines to print go out, while the corpus and the dataset appear in the folder.
+Each step calls the same library function as its verb, and prints the command that does it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from finedata.convert.run import convert
+from finedata.convert.verify import verify
+from finedata.demo.corpus import write_bridge_corpus
+from finedata.store.dataset import open_dataset
+from finedata.store.rows import rows_as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["walk"]
+
+_QUERIES = (
+    "select task, count(*) as episodes, round(avg(duration_s), 1) as mean_s from episodes "
+    "group by task order by task",
+    "select reason, source_file, source_record from receipts where status = 'failed' "
+    "order by reason",
+    "select flag, count(*) as episodes from "
+    "(select unnest(flags) as flag from receipts where status = 'written') "
+    "group by flag order by flag",
+)
+
+
+def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
+    """Run the demo.
+
+    Args:
+        out: Where corpus and dataset go; what an earlier demo left there is made anew.
+        episodes: Whole episodes of the corpus; ten broken ones come on top.
+        seed: Seed of the corpus.
+
+    Yields:
+        Lines for the user.
+    """
+    source, dataset = out / "source", out / "bridge"
+    for old in (source, dataset):
+        shutil.rmtree(old, ignore_errors=True)
+    yield f"1. A source corpus in BridgeData-V2's own bytes, in {source}"
+    truths = write_bridge_corpus(source, episodes=episodes, seed=seed)
+    broken = sum(truth.kind == "failed" for truth in truths)
+    flagged = sum(truth.kind == "flagged" for truth in truths)
+    yield f"   {len(truths)} records; {broken} cannot be read, {flagged} have something odd"
+    address = source / "bridge_dataset" / "1.0.0"
+    yield ""
+    yield "2. Convert it: JPEG bytes untouched, poses canonical, a receipt for every record"
+    yield f"   $ finedata convert bridge_v2 --input {address} --out {dataset}"
+    summary = convert(
+        "bridge_v2", input=address, out=dataset, num_workers=len(os.sched_getaffinity(0))
+    )
+    yield (
+        f"   {summary.episodes} episodes, {summary.frames} frames; {summary.failed} of "
+        f"{summary.found} failed, each with a receipt"
+    )
+    yield ""
+    yield "3. Prove it: source and output read again and compared"
+    yield f"   $ finedata verify {dataset} --input {address}"
+    report = verify(dataset, input=address)
+    yield (
+        f"   {report.episodes} episodes, {report.frames} frames, {report.pictures} pictures; "
+        f"{len(report.problems)} problems"
+    )
+    opened = open_dataset(dataset)
+    for number, query in enumerate(_QUERIES, start=4):
+        yield ""
+        yield f"{number}. Query it"
+        yield f"   $ finedata query {dataset} \"{query}\""
+        yield rows_as_text(opened.sql(query))
+    yield ""
+    yield "Where to look next"
+    yield f"   finedata info {dataset}"
+    yield f"   {dataset} is a LeRobot v3.0 dataset: LeRobotDataset('me/demo', root='{dataset}')"
+    yield f"   python -c \"import finedata; print(finedata.open('{dataset}').episodes.collect())\""

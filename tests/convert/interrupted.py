@@ -1,0 +1,57 @@
+"""A conversion that kills itself with SIGKILL at the n-th event, or counts events (n = 0).
+
+Run as a program: interrupted.py N INPUT OUT WORKERS. Events are what changes the disk for good:
+before and after each entry in the ledger, before each sync of a file and after each rename.
+Small data files, so that there are many of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import finedata.convert.plan
+from finedata.convert.run import convert
+from finedata.store import atomic
+from finedata.store.ledger import Ledger
+
+
+class Countdown:
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.seen = 0
+
+    def event(self) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    countdown = Countdown(int(sys.argv[1]))
+    put, sync_file, sync_folder = Ledger.put, atomic._sync_file, atomic.sync_folder
+
+    def counted_put(*arguments: object, **named: object) -> None:
+        countdown.event()
+        put(*arguments, **named)
+        countdown.event()
+
+    def counted_sync_file(path: object) -> None:
+        countdown.event()
+        sync_file(path)
+
+    def counted_sync_folder(path: object) -> None:
+        countdown.event()
+        sync_folder(path)
+
+    Ledger.put = counted_put
+    atomic._sync_file = counted_sync_file
+    atomic.sync_folder = counted_sync_folder
+    finedata.convert.plan.DATA_FILE_MB = 0.1
+    convert("bridge_v2", input=sys.argv[2], out=sys.argv[3], num_workers=int(sys.argv[4]))
+    print(countdown.seen)
+
+
+if __name__ == "__main__":
+    main()
