@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from finedata.convert.run import ConvertSummary, Progress
 
@@ -142,7 +142,7 @@ def _print_estimate(
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None] | None]:
+def _progress_bar() -> Generator[Callable[[Progress], None] | None]:
     """A bar on stderr, and none where stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None

@@ -14,6 +14,8 @@ import numpy as np
 from finedata.motion import action_state_residual, estimate_lag, geodesic_angle_rad
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from finedata.convert.canonical import ArmMotion, CanonicalMotion, Pose
     from finedata.schema.converter import ArmSpec
 
@@ -62,7 +64,7 @@ def arm_receipt(motion: ArmMotion, spec: ArmSpec) -> dict[str, Any]:
         state.quaternion_xyzw,
         lag_frames=lag,
     )
-    drift = float(np.linalg.norm(action.position_m[-1] - state.position_m[-1]))
+    drift = _distance_m(action.position_m[-1], state.position_m[-1])
     gripper = state.gripper_open[np.isfinite(state.gripper_open)]
     return {
         "arm": motion.name,
@@ -145,9 +147,14 @@ def _nonfinite(pose: Pose) -> bool:
 
 
 def _same_pose(a: Pose, i: int, b: Pose, j: int) -> bool:
-    distance = float(np.linalg.norm(a.position_m[i] - b.position_m[j]))
+    distance = _distance_m(a.position_m[i], b.position_m[j])
     angle = float(geodesic_angle_rad(a.quaternion_xyzw[i], b.quaternion_xyzw[j]))
     return distance < _IDLE_M and angle < _IDLE_RAD
+
+
+def _distance_m(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is no small distance
+        return float(np.linalg.norm(a - b))
 
 
 def _finite(value: float) -> float | None:

@@ -339,7 +339,7 @@ class _EpisodeFiles:
     def _flush(self) -> None:
         schema = arrow_schema("episodes")
         for name in _LEROBOT_COLUMNS:
-            schema = schema.append(pa.field(name, pa.int64(), nullable=False))
+            schema = schema.append(pa.field(name, pa.int64(), nullable=False))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         table = pa.Table.from_pylist(self._rows, schema=schema)
         for column, values in stats_columns(self._stats_features, self._stats):
             table = table.append_column(column, values)

@@ -8,12 +8,14 @@ converter from it once.
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from finedata.convert.examine import numeric_features
 from finedata.errors import MissingFeatureError, UsageError
 from finedata.readers.rlds import open_rlds
 from finedata.schema.converter import Converter, decode_converter
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConvertOptions",
     "RunContext",
+    "check_features",
     "chosen_cameras",
     "decoded_converter",
     "library_versions",
@@ -86,6 +89,30 @@ def decoded_converter(text: str, origin: str) -> ConverterFile:
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that shape the output's bytes."""
     return {name: version(name) for name in _LIBRARIES}
+
+
+def check_features(converter: Converter, source: RldsSource) -> None:
+    """Refuse a source that lacks what the converter reads, before a record is touched.
+
+    Cameras and language may be absent; motion and identity may not.
+
+    Raises:
+        MissingFeatureError: features.json does not declare a feature.
+    """
+    needed = [
+        *numeric_features(converter.arms),
+        converter.time.first_step,
+        *re.findall(r"\{([^}]+)\}", converter.episode.locator),
+    ]
+    for name in needed:
+        if name not in source.features:
+            raise MissingFeatureError(
+                place=f"feature {name}",
+                found="no such feature in features.json",
+                wanted=f"what converter {converter.name} reads; "
+                f"declared are {', '.join(source.features)}",
+                next_command=f"finedata sources copy {converter.name} ./mine.toml  # and edit it",
+            )
 
 
 def chosen_cameras(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -20,6 +20,7 @@ from finedata.convert.commit import Commitment, commit
 from finedata.convert.context import (
     ConvertOptions,
     RunContext,
+    check_features,
     chosen_cameras,
     opened_source,
     part_features,
@@ -151,7 +152,10 @@ def _prepare(
     converter: ConverterFile, *, address: str, out: str, options: ConvertOptions
 ) -> Commitment:
     selection = parse_selection(options)
+    # The cache is for the tasks of one run; between runs the files may have changed.
+    opened_source.cache_clear()
     opened = opened_source(address)
+    check_features(converter.converter, opened)
     cameras = chosen_cameras(converter.converter, opened, options)
     features = part_features(converter.converter, opened, cameras)
     if opened.version and opened.version != converter.converter.revision:
@@ -252,7 +256,7 @@ class _Conversion:
 
     def _take_finished(self) -> None:
         ticket, result = self._engine.next_finished()
-        kind, number = ticket
+        kind, number = cast("tuple[str, int]", ticket)
         self._ledger.put(kind, number, msgspec.msgpack.encode(result))
         if isinstance(result, ShardPlan):
             self._plans[number] = result

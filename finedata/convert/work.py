@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -144,12 +144,12 @@ def _convert_episode(
     cameras: tuple[CameraSpec, ...],
     features: dict[str, Feature],
     options: ConvertOptions,
-) -> tuple[dict[str, pa.Array], EpisodeResult]:
+) -> tuple[dict[str, pa.Array[Any]], EpisodeResult]:
     raw = source.episode(payload)
     frames = episode.plan.frames
     motion = canonical_motion(raw, converter, frames=frames)
     numbers = episode_columns(motion, episode, fps=converter.time.fps)
-    schema = data_schema(features)
+    schema = cast("Any", data_schema(features))  # the stub gives fields without their type
     columns = {name: arrow_column(values, schema.field(name)) for name, values in numbers.items()}
     stats = numeric_stats(numbers)
     pictures: dict[str, CameraPictures] = {}

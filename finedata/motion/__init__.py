@@ -1,11 +1,16 @@
-"""Arithmetic of motion: rotations, deltas, grippers. NumPy in, NumPy out; no I/O."""
+"""Arithmetic of motion: rotations, deltas, grippers, consistency.
+
+NumPy arrays come in and go out; nothing here reads, writes or knows a dataset. Light to import:
+NumPy only. Quaternions are xyzw, float64, lengths metres, angles radians.
+"""
 
 from __future__ import annotations
 
 from finedata.motion.consistency import action_state_residual, estimate_lag
-from finedata.motion.delta import Composition, integrate_targets
+from finedata.motion.delta import Composition, Reference, integrate_targets
 from finedata.motion.gripper import from_open_fraction, hold_relative, to_open_fraction
 from finedata.motion.quaternion import (
+    canonicalise,
     conjugate,
     count_sign_flips,
     geodesic_angle_rad,
@@ -27,9 +32,11 @@ from finedata.motion.rotation import (
 __all__ = [
     "ENCODING_WIDTH",
     "Composition",
+    "Reference",
     "RotationEncoding",
     "action_state_residual",
     "apply_fixed_rotation",
+    "canonicalise",
     "conjugate",
     "count_sign_flips",
     "count_wrap_jumps",

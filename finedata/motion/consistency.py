@@ -20,6 +20,8 @@ __all__ = ["action_state_residual", "estimate_lag"]
 
 _SHORTEST_OVERLAP = 2
 
+_quiet = np.errstate(invalid="ignore", over="ignore", under="ignore")
+
 
 def estimate_lag(
     action_position_m: ArrayLike, state_position_m: ArrayLike, *, max_lag: int = 10
@@ -27,18 +29,21 @@ def estimate_lag(
     """How many frames the state follows the action.
 
     The lag from 0 to `max_lag` at which the mean distance between action[t] and state[t + lag] is
-    smallest; the smallest of equals; 0 where nothing can be compared.
+    smallest, the smallest of equals. Frames that are not finite do not count.
 
     Args:
         action_position_m: (T, 3).
         state_position_m: (T, 3).
         max_lag: Largest lag tried; at least two frames always overlap.
+
+    Returns:
+        Frames, positive where the state follows; 0 where nothing can be compared.
     """
     action = np.asarray(action_position_m, np.float64)
     state = np.asarray(state_position_m, np.float64)
     best, best_distance = 0, math.inf
     for lag in range(min(max_lag, len(action) - _SHORTEST_OVERLAP) + 1):
-        distance = _finite_mean(_distance_m(action, state, lag))
+        distance = _finite_mean(_distance_m(*_at_lag(action, state, lag)))
         if distance < best_distance:
             best, best_distance = lag, distance
     return best
@@ -52,33 +57,47 @@ def action_state_residual(
     *,
     lag_frames: int,
 ) -> tuple[float, float]:
-    """Mean distance between action[t] and state[t + lag].
+    """Mean distance and mean angle between action[t] and state[t + lag_frames].
 
     Args:
         action_position_m: (T, 3).
         action_quaternion_xyzw: (T, 4).
         state_position_m: (T, 3).
         state_quaternion_xyzw: (T, 4).
-        lag_frames: From `estimate_lag`.
+        lag_frames: From `estimate_lag`; positive where the state follows.
 
     Returns:
-        Metres and radians, over finite frames; NaN where there is none.
+        Metres and radians, each over the frames where it is finite; NaN where there is none.
     """
     distance_m = _distance_m(
-        np.asarray(action_position_m, np.float64),
-        np.asarray(state_position_m, np.float64),
-        lag_frames,
+        *_at_lag(
+            np.asarray(action_position_m, np.float64),
+            np.asarray(state_position_m, np.float64),
+            lag_frames,
+        )
     )
-    action = np.asarray(action_quaternion_xyzw, np.float64)
-    state = np.asarray(state_quaternion_xyzw, np.float64)
-    angle_rad = geodesic_angle_rad(action[: len(action) - lag_frames], state[lag_frames:])
+    angle_rad = geodesic_angle_rad(
+        *_at_lag(
+            np.asarray(action_quaternion_xyzw, np.float64),
+            np.asarray(state_quaternion_xyzw, np.float64),
+            lag_frames,
+        )
+    )
     return _finite_mean(distance_m), _finite_mean(angle_rad)
 
 
-def _distance_m(
+def _at_lag(
     action: NDArray[np.float64], state: NDArray[np.float64], lag: int
-) -> NDArray[np.float64]:
-    return np.linalg.norm(action[: len(action) - lag] - state[lag:], axis=-1)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rows that are compared: action[t] beside state[t + lag]."""
+    if lag < 0:
+        return action[-lag:], state[: max(len(state) + lag, 0)]
+    return action[: max(len(action) - lag, 0)], state[lag:]
+
+
+@_quiet
+def _distance_m(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.linalg.norm(a - b, axis=-1)
 
 
 def _finite_mean(values: NDArray[np.float64]) -> float:

@@ -1,10 +1,16 @@
-"""Grippers: the source's numbers come in, the open fraction goes out (1 = open, 0 = closed)."""
+"""Grippers: the source's numbers come in, the open fraction goes out (1 = open, 0 = closed).
+
+Sources count in metres, millimetres, motor ticks or fractions, from open or from closed, or give
+commands that hold until the next one. One scale, not clipped, so that nothing is lost.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from finedata.errors import FeatureError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -18,22 +24,36 @@ def to_open_fraction(
     """Map the source's scale linearly to open fractions; not clipped.
 
     Args:
-        values: (T,) in the source's unit (metres, millimetres, bytes, fractions).
-        open_value: The source's value of an open gripper.
-        closed_value: The source's value of a closed one.
+        values: (T,) in the source's unit.
+        open_value: The source's value of an open gripper; exactly 1 comes out for it.
+        closed_value: The source's value of a closed one; exactly 0 comes out for it.
+
+    Returns:
+        (T,) open fractions; NaN stays NaN.
+
+    Raises:
+        FeatureError: Open and closed are the same value, or one is not finite.
 
     Example:
         DROID writes 0 for open and 1 for closed:
-        ``to_open_fraction(x, open_value=0.0, closed_value=1.0)``.
+
+        >>> to_open_fraction([0.0, 0.25, 1.0], open_value=0.0, closed_value=1.0).tolist()
+        [1.0, 0.75, 0.0]
     """
-    return (np.asarray(values, np.float64) - closed_value) / (open_value - closed_value)
+    span = _span(open_value, closed_value)
+    return (np.asarray(values, np.float64) - closed_value) / span
 
 
 def from_open_fraction(
     open_fraction: ArrayLike, *, open_value: float, closed_value: float
 ) -> NDArray[np.float64]:
-    """The inverse of `to_open_fraction`."""
-    return np.asarray(open_fraction, np.float64) * (open_value - closed_value) + closed_value
+    """Map open fractions (T,) to the source's scale; the inverse of `to_open_fraction`.
+
+    Raises:
+        FeatureError: Open and closed are the same value, or one is not finite.
+    """
+    span = _span(open_value, closed_value)
+    return np.asarray(open_fraction, np.float64) * span + closed_value
 
 
 def hold_relative(
@@ -47,23 +67,43 @@ def hold_relative(
 
     Args:
         commands: (T,). Beyond `threshold` in the direction of `close_sign` they close, beyond it
-            in the other they open, in between (or not finite) the last one holds.
+            in the other they open, in between (or NaN) the last one holds.
         close_sign: +1 where positive numbers close (RT-1), -1 where they open.
         threshold: Size of a command that counts.
         initial: Open fraction before the first command; by default the opposite of the first
             command, and open where there is none.
 
     Returns:
-        (T,) of 0.0 and 1.0.
+        (T,) of 0.0 and 1.0, and `initial` before the first command.
 
-    Source: Open X-Embodiment's `rel2abs_gripper_actions` for RT-1.
+    Raises:
+        FeatureError: `close_sign` is neither +1 nor -1.
+
+    Source: `rel2abs_gripper_actions` of Octo and OpenVLA, for RT-1's
+    `gripper_closedness_action`.
+
+    Example:
+        >>> hold_relative([0.0, 1.0, 0.0, -1.0]).tolist()
+        [1.0, 0.0, 0.0, 1.0]
     """
+    if close_sign not in (1, -1):
+        raise FeatureError(place="close_sign", found=str(close_sign), wanted="+1 or -1")
     signed = np.asarray(commands, np.float64) * close_sign
     wanted = np.where(signed > threshold, 0.0, np.where(signed < -threshold, 1.0, np.nan))
-    given = np.flatnonzero(np.isfinite(wanted))
+    given = np.flatnonzero(~np.isnan(wanted))
     if initial is None:
         initial = 1.0 - float(wanted[given[0]]) if len(given) else 1.0
-    # For each frame, the last command at or before it; 0 stands for `initial`.
-    last = np.zeros(len(wanted), np.int64)
-    last[given] = np.arange(1, len(given) + 1)
-    return np.concatenate([[initial], wanted[given]])[np.maximum.accumulate(last)]
+    # For each frame, how many commands came so far; the last of them holds, none is `initial`.
+    count = np.cumsum(~np.isnan(wanted))
+    return np.concatenate([[initial], wanted[given]])[count]
+
+
+def _span(open_value: float, closed_value: float) -> float:
+    span = open_value - closed_value
+    if span == 0.0 or not np.isfinite(span):
+        raise FeatureError(
+            place="a gripper's scale",
+            found=f"open = {open_value}, closed = {closed_value}",
+            wanted="two different finite numbers",
+        )
+    return span

@@ -1,19 +1,28 @@
 """Every rotation encoding of the ten sources, to and from unit quaternions xyzw.
 
 Columns in the source's encoding come in, (T, 4) unit quaternions go out, and back; float64,
-radians. Rows that are no rotation become NaN.
+radians. Rows that are no rotation become NaN. A row's result does not depend on the other rows,
+to the last bit, so an episode may be read in any cuts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from finedata.errors import FeatureError
-from finedata.motion.quaternion import multiply, normalise
+from finedata.motion.matrix import (
+    matrix_from_6d,
+    matrix_from_quaternion,
+    nearest_rotation,
+    quaternion_from_matrix,
+)
+from finedata.motion.quaternion import canonicalise, multiply, normalise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -44,8 +53,13 @@ ENCODING_WIDTH: dict[RotationEncoding, int] = {
 }
 """Columns that each encoding takes."""
 
-# Closer than this to +-pi/2 of pitch, roll and yaw turn about one axis: only their sum is known.
-_GIMBAL_COSINE = 1e-9
+# Closer to +-pi/2 of pitch than this (times about 1.4), roll and yaw turn about one axis.
+_GIMBAL_LOCK = 1e-12
+# Measured: from 4096 to 16384 rows is best, twice as fast as a million at once.
+_BLOCK_ROWS = 8192
+
+# Broken rows are answered with NaN, not with warnings.
+_quiet = np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore")
 
 
 def to_quaternion_xyzw(values: ArrayLike, *, encoding: RotationEncoding) -> NDArray[np.float64]:
@@ -53,17 +67,107 @@ def to_quaternion_xyzw(values: ArrayLike, *, encoding: RotationEncoding) -> NDAr
 
     Args:
         values: (T, k), k as in `ENCODING_WIDTH`; matrices also as (T, 3, 3).
-            `euler_xyz_extrinsic` is roll, pitch, yaw: R = Rz(yaw) Ry(pitch) Rx(roll), scipy's
-            "xyz". `rotation_matrix` is row by row, `rotation_6d` the first column, then the second.
+
+            * `quaternion_*`: normalised, sign kept;
+            * `euler_xyz_extrinsic`: roll, pitch, yaw about the fixed axes x, then y, then z,
+              R = Rz(yaw) Ry(pitch) Rx(roll), scipy's "xyz";
+            * `rotation_vector`: axis times angle; zero is exactly the identity;
+            * `rotation_matrix`: row by row. The nearest rotation is taken (the polar factor), so
+              float32 noise and rounded decimals do no harm; a reflection, or a matrix of which
+              an element is more than 0.1 from that rotation, becomes NaN;
+            * `rotation_6d`: the matrix's first column, then its second, made orthonormal by
+              Gram-Schmidt (Zhou et al., "On the continuity of rotation representations in neural
+              networks", CVPR 2019); parallel or zero columns become NaN.
         encoding: How they are written.
 
     Returns:
-        Unit quaternions (T, 4), continuous in sign only as far as the encoding is.
+        Unit quaternions (T, 4), of either sign (see `make_sign_continuous`).
 
     Raises:
-        FeatureError: The number of columns is not that of the encoding.
+        FeatureError: The encoding is unknown, or the columns are not those of the encoding.
+
+    Example:
+        A half turn about x, as a robot with its gripper down often has::
+
+            to_quaternion_xyzw([[np.pi, 0, 0]], encoding="euler_xyz_extrinsic")  # [[1, 0, 0, 0]]
     """
     table = _table(values, encoding)
+    return _in_blocks(lambda rows: _read(rows, encoding), table)
+
+
+def from_quaternion_xyzw(
+    quaternion_xyzw: ArrayLike, *, encoding: RotationEncoding
+) -> NDArray[np.float64]:
+    """Write rotations; the inverse of `to_quaternion_xyzw`.
+
+    Args:
+        quaternion_xyzw: (T, 4), normalised here.
+        encoding: How to write them.
+
+    Returns:
+        (T, k). Quaternions keep their sign; every other encoding is the same for q and -q.
+        Euler angles have pitch in [-pi/2, pi/2], roll and yaw in [-pi, pi]; at gimbal lock, where
+        the two turn about one axis, yaw is 0, as in the Bridge robot's code
+        (`widowx_envs/utils/transformation_utils.py`). Rotation vectors have an angle in [0, pi].
+
+    Raises:
+        FeatureError: The encoding is unknown, or there are not four columns.
+    """
+    if encoding not in ENCODING_WIDTH:
+        raise _unknown(encoding)
+    table = _table(quaternion_xyzw, "quaternion_xyzw")
+    return _in_blocks(lambda rows: _write(rows, encoding), table)
+
+
+def apply_fixed_rotation(quaternion_xyzw: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
+    """Multiply rotations by a constant one on the right: R becomes R * matrix.
+
+    Args:
+        quaternion_xyzw: (T, 4) unit quaternions.
+        matrix: (3, 3) or nine numbers row by row.
+
+    Returns:
+        (T, 4) unit quaternions.
+
+    Raises:
+        FeatureError: The matrix is no rotation.
+
+    Example:
+        BridgeData's roll, pitch, yaw are relative to a default rotation of the tool:
+        ``R_tool = R(rpy) * [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]``.
+    """
+    written = np.asarray(matrix, np.float64)
+    fixed = np.full(4, np.nan)
+    if written.size == ENCODING_WIDTH["rotation_matrix"]:
+        fixed = to_quaternion_xyzw(written.reshape(1, 9), encoding="rotation_matrix")[0]
+    if np.isnan(fixed).any():
+        raise FeatureError(
+            place="a fixed rotation",
+            found=str(written.tolist()),
+            wanted="a 3 by 3 rotation matrix: orthonormal, of determinant +1",
+        )
+    return multiply(quaternion_xyzw, fixed)
+
+
+@_quiet
+def count_wrap_jumps(angles_rad: ArrayLike) -> int:
+    """How many steps of Euler angles or rotation vectors (T, 3) jump by more than pi."""
+    steps = np.abs(np.diff(np.asarray(angles_rad, np.float64), axis=0))
+    return int(np.count_nonzero((steps > np.pi).any(axis=1)))
+
+
+def _in_blocks(
+    convert: Callable[[NDArray[np.float64]], NDArray[np.float64]], table: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Convert block by block, so that intermediate columns stay in the processor's cache."""
+    if len(table) <= _BLOCK_ROWS:
+        return convert(table)
+    starts = range(0, len(table), _BLOCK_ROWS)
+    return np.concatenate([convert(table[start : start + _BLOCK_ROWS]) for start in starts])
+
+
+@_quiet
+def _read(table: NDArray[np.float64], encoding: RotationEncoding) -> NDArray[np.float64]:
     if encoding == "quaternion_xyzw":
         return normalise(table)[0]
     if encoding == "quaternion_wxyz":
@@ -73,58 +177,32 @@ def to_quaternion_xyzw(values: ArrayLike, *, encoding: RotationEncoding) -> NDAr
     if encoding == "rotation_vector":
         return _from_rotation_vector(table)
     if encoding == "rotation_matrix":
-        return _from_matrix(table.reshape(-1, 3, 3))
-    return _from_matrix(_matrix_from_6d(table))
+        return quaternion_from_matrix(nearest_rotation(table))
+    return quaternion_from_matrix(matrix_from_6d(table))
 
 
-def from_quaternion_xyzw(
-    quaternion_xyzw: ArrayLike, *, encoding: RotationEncoding
-) -> NDArray[np.float64]:
-    """Write rotations.
-
-    Args:
-        quaternion_xyzw: (T, 4) unit quaternions.
-        encoding: How to write them.
-
-    Returns:
-        (T, k). Euler angles have pitch in [-pi/2, pi/2]; at gimbal lock yaw is 0, as in the Bridge
-        robot's code. Rotation vectors have an angle in [0, pi].
-    """
-    unit = _table(quaternion_xyzw, "quaternion_xyzw")
+@_quiet
+def _write(quaternion_xyzw: NDArray[np.float64], encoding: RotationEncoding) -> NDArray[np.float64]:
+    unit = normalise(quaternion_xyzw)[0]
     if encoding == "quaternion_xyzw":
-        return unit.copy()
+        return unit
     if encoding == "quaternion_wxyz":
         return unit[:, [3, 0, 1, 2]]
+    unit = canonicalise(unit)
     if encoding == "euler_xyz_extrinsic":
-        return _to_euler(_to_matrix(unit))
+        return _to_euler(unit)
     if encoding == "rotation_vector":
         return _to_rotation_vector(unit)
-    matrix = _to_matrix(unit)
-    if encoding == "rotation_matrix":
-        return matrix.reshape(-1, 9)
-    return np.concatenate([matrix[:, :, 0], matrix[:, :, 1]], axis=1)
-
-
-def apply_fixed_rotation(quaternion_xyzw: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
-    """Multiply rotations (T, 4) by a constant 3x3 rotation on the right: R becomes R * matrix.
-
-    Example:
-        BridgeData's roll, pitch, yaw are relative to a default rotation of the tool:
-        ``R_tool = R(rpy) * [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]``.
-    """
-    fixed = _from_matrix(np.asarray(matrix, np.float64).reshape(1, 3, 3))
-    return multiply(quaternion_xyzw, fixed[0])
-
-
-def count_wrap_jumps(angles_rad: ArrayLike) -> int:
-    """How many steps of Euler angles or rotation vectors (T, 3) jump by more than pi."""
-    steps = np.abs(np.diff(np.asarray(angles_rad, np.float64), axis=0))
-    return int(np.count_nonzero((steps > np.pi).any(axis=1)))
+    matrix = matrix_from_quaternion(unit)
+    return matrix if encoding == "rotation_matrix" else matrix[:, [0, 3, 6, 1, 4, 7]]
 
 
 def _table(values: ArrayLike, encoding: RotationEncoding) -> NDArray[np.float64]:
-    table = np.asarray(values, np.float64)
-    width = ENCODING_WIDTH[encoding]
+    width = ENCODING_WIDTH.get(encoding)
+    if width is None:
+        raise _unknown(encoding)
+    # Contiguous, because NumPy's sine of a strided view may differ in the last bit.
+    table = np.ascontiguousarray(values, np.float64)
     if encoding == "rotation_matrix" and table.ndim == 3 and table.shape[1:] == (3, 3):
         return table.reshape(-1, 9)
     if table.ndim != 2 or table.shape[1] != width:
@@ -136,86 +214,68 @@ def _table(values: ArrayLike, encoding: RotationEncoding) -> NDArray[np.float64]
     return table
 
 
-def _from_euler(rpy: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):
-        half = 0.5 * rpy
-        (sr, sp, sy), (cr, cp, cy) = np.sin(half).T, np.cos(half).T
-    columns = (
-        sr * cp * cy - cr * sp * sy,
-        cr * sp * cy + sr * cp * sy,
-        cr * cp * sy - sr * sp * cy,
-        cr * cp * cy + sr * sp * sy,
+def _unknown(encoding: str) -> FeatureError:
+    return FeatureError(
+        place="a rotation encoding", found=repr(encoding), wanted=" | ".join(ENCODING_WIDTH)
     )
-    return np.stack(columns, axis=-1)
+
+
+def _columns(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    return tuple(np.ascontiguousarray(table.T))
+
+
+def _from_euler(rpy: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = 0.5 * rpy
+    (sr, sp, sy), (cr, cp, cy) = np.sin(half).T, np.cos(half).T
+    quaternion = np.empty((len(rpy), 4))
+    quaternion[:, 0] = sr * cp * cy - cr * sp * sy
+    quaternion[:, 1] = cr * sp * cy + sr * cp * sy
+    quaternion[:, 2] = cr * cp * sy - sr * sp * cy
+    quaternion[:, 3] = cr * cp * cy + sr * sp * sy
+    return quaternion
+
+
+def _to_euler(unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euler angles by half sums and half differences of roll and yaw.
+
+    With half angles r, p, y: x + z and w - y are sin and cos of (roll + yaw) / 2 times cos p -
+    sin p, x - z and w + y those of (roll - yaw) / 2 times cos p + sin p. Near gimbal lock one of
+    the two angles is uncertain, but the rotation hardly depends on it; the elements of the matrix
+    would lose digits there (Bernardes and Viollet, "Quaternion to Euler angles conversion",
+    PLOS ONE 2022).
+    """
+    x, y, z, w = _columns(unit)
+    less, more = np.hypot(x + z, w - y), np.hypot(x - z, w + y)
+    half_sum, half_difference = np.arctan2(x + z, w - y), np.arctan2(x - z, w + y)
+    roll, yaw = half_sum + half_difference, half_sum - half_difference
+    up, down = less < _GIMBAL_LOCK, more < _GIMBAL_LOCK
+    roll = np.where(up, 2.0 * half_difference, np.where(down, 2.0 * half_sum, roll))
+    yaw = np.where(up | down, 0.0, yaw)
+    pitch = 0.5 * np.pi - 2.0 * np.arctan2(less, more)
+    return np.stack([_wrap(roll), pitch, _wrap(yaw)], axis=-1)
+
+
+def _wrap(angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bring angles from [-2 pi, 2 pi] to [-pi, pi], leaving those in it bit for bit."""
+    turn = np.where(angle_rad > np.pi, 2.0 * np.pi, np.where(angle_rad < -np.pi, -2.0 * np.pi, 0.0))
+    return angle_rad - turn
 
 
 def _from_rotation_vector(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    angle = np.linalg.norm(vector, axis=-1, keepdims=True)
-    # np.sinc(x) is sin(pi x) / (pi x): exact at 0 and smooth around it.
-    with np.errstate(invalid="ignore"):
-        scale = 0.5 * np.sinc(angle / (2.0 * np.pi))
-        return np.concatenate([scale * vector, np.cos(0.5 * angle)], axis=-1)
+    x, y, z = _columns(vector)
+    angle = np.sqrt(x * x + y * y + z * z)
+    half = 0.5 * angle
+    # At zero the limit, by a sum so that NaN stays NaN.
+    scale = np.where(angle > 0.0, np.sin(half) / angle, 0.5 + angle)
+    quaternion = np.empty((len(vector), 4))
+    quaternion[:, :3] = vector * scale[:, None]
+    quaternion[:, 3] = np.cos(half)
+    return quaternion
 
 
-def _to_rotation_vector(unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    near = np.where(unit[:, 3:] < 0.0, -unit, unit)
-    sine = np.linalg.norm(near[:, :3], axis=-1, keepdims=True)
-    angle = 2.0 * np.arctan2(sine, near[:, 3:])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.where(sine > 0.0, angle / sine, 2.0)
-    return scale * near[:, :3]
-
-
-def _to_matrix(unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    x, y, z, w = unit.T
-    rows = (
-        (1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)),
-        (2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)),
-        (2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)),
-    )
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def _from_matrix(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quaternions from matrices by the largest of the four components (Shepperd 1978).
-
-    A matrix that is orthonormal up to rounding gives the quaternion of the rotation next to it.
-    """
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.reshape(-1, 9).T
-    # Row i holds the quaternion times 4 times its component i: xyzw, as products of components.
-    products = np.stack(
-        [
-            np.stack([1.0 + m00 - m11 - m22, m01 + m10, m02 + m20, m21 - m12], axis=-1),
-            np.stack([m01 + m10, 1.0 - m00 + m11 - m22, m12 + m21, m02 - m20], axis=-1),
-            np.stack([m02 + m20, m12 + m21, 1.0 - m00 - m11 + m22, m10 - m01], axis=-1),
-            np.stack([m21 - m12, m02 - m20, m10 - m01, 1.0 + m00 + m11 + m22], axis=-1),
-        ],
-        axis=-2,
-    )
-    diagonal = np.einsum("tii->ti", products)
-    best = np.argmax(diagonal, axis=-1)
-    chosen = products[np.arange(len(products)), best]
-    return normalise(chosen)[0]
-
-
-def _matrix_from_6d(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gram-Schmidt on two columns (Zhou et al. 2019, "On the continuity of rotations")."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        first = columns[:, :3] / np.linalg.norm(columns[:, :3], axis=-1, keepdims=True)
-        second = columns[:, 3:]
-        second = second - np.sum(first * second, axis=-1, keepdims=True) * first
-        second = second / np.linalg.norm(second, axis=-1, keepdims=True)
-    return np.stack([first, second, np.cross(first, second)], axis=-1)
-
-
-def _to_euler(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    cosine = np.hypot(matrix[:, 0, 0], matrix[:, 1, 0])
-    locked = cosine < _GIMBAL_COSINE
-    roll = np.where(
-        locked,
-        np.arctan2(-matrix[:, 1, 2], matrix[:, 1, 1]),
-        np.arctan2(matrix[:, 2, 1], matrix[:, 2, 2]),
-    )
-    pitch = np.arctan2(-matrix[:, 2, 0], cosine)
-    yaw = np.where(locked, 0.0, np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0]))
-    return cast("NDArray[np.float64]", np.stack([roll, pitch, yaw], axis=-1))
+def _to_rotation_vector(canonical: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, y, z, w = _columns(canonical)
+    sine = np.sqrt(x * x + y * y + z * z)
+    angle = 2.0 * np.arctan2(sine, w)
+    scale = np.where(sine > 0.0, angle / sine, 2.0 + sine)
+    return canonical[:, :3] * scale[:, None]

@@ -234,9 +234,7 @@ def _message_classes() -> dict[str, Any]:
         message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: int, **extra: Any
     ) -> None:
         label = extra.pop("label", field.LABEL_OPTIONAL)
-        message.field.add(
-            name=name, number=number, type=cast("Any", kind), label=cast("Any", label), **extra
-        )
+        message.field.add(name=name, number=number, type=cast("Any", kind), label=label, **extra)
 
     lists = {"BytesList": field.TYPE_BYTES, "FloatList": field.TYPE_FLOAT}
     lists["Int64List"] = field.TYPE_INT64
@@ -260,7 +258,7 @@ def _message_classes() -> dict[str, Any]:
     add(example, "features", 1, field.TYPE_MESSAGE, type_name=".finedata.tf.Features")
 
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # pyright: ignore[reportUnknownMemberType]
+    pool.Add(file)
     names = (*lists, "Feature", "Features", "Example")
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"finedata.tf.{name}"))

@@ -117,7 +117,8 @@ def _walk(node: Any, name: str, sequences: int, found: dict[str, FeatureInfo]) -
 
 def _shape(node: Any) -> tuple[int | None, ...]:
     """Dimensions are strings; "-1" and null are unknown."""
-    dimensions = (node.get("shape") or {}).get("dimensions", [])
+    shape: dict[str, Any] = node.get("shape") or {}
+    dimensions = shape.get("dimensions", [])
     sizes = [-1 if size is None else int(size) for size in dimensions]
     return tuple(None if size < 0 else size for size in sizes)
 
@@ -194,7 +195,9 @@ def _decode_blobs(blobs: list[bytes], info: FeatureInfo) -> np.ndarray:
     """Tensors stored as one blob each: raw, or compressed with zlib (OXE's kuka)."""
     try:
         raw = [zlib.decompress(blob) for blob in blobs] if info.encoding == "zlib" else blobs
-        rows = [np.frombuffer(blob, np.dtype(info.dtype)).reshape(_open(info.shape)) for blob in raw]
+        rows = [
+            np.frombuffer(blob, np.dtype(info.dtype)).reshape(_open(info.shape)) for blob in raw
+        ]
         return np.stack(rows) if rows else np.zeros((0, *_open(info.shape)), np.dtype(info.dtype))
     except (zlib.error, ValueError) as error:
         raise FeatureError(

@@ -136,7 +136,7 @@ class _LocalReader:
 
 class _RemoteFolder:
     def __init__(self, address: str) -> None:
-        import fsspec
+        import fsspec  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 
         self.address = address.rstrip("/")
         self._filesystem, self._root = cast(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -199,7 +199,7 @@ def _read_info(folder: SourceFolder, files: list[SourceFile]) -> dict[str, Any]:
             found=f"text that is not JSON ({error})",
             wanted="a dataset_info.json as written by TFDS, or none at all",
         ) from error
-    return info if isinstance(info, dict) else {}
+    return cast("dict[str, Any]", info) if isinstance(info, dict) else {}
 
 
 def _find_shards(

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import google_crc32c
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from finedata.readers.files import RangeReader
 
@@ -28,6 +28,11 @@ FramingReason = Literal["framing_error", "checksum_mismatch", "truncated"]
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
 _SEARCH_BYTES = 4 << 20
+
+_crc32c = cast(
+    "Callable[[bytes], int]",
+    google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]  (untyped)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Record:
 
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C of `data`, rotated and offset as TFRecord stores it."""
-    crc = google_crc32c.value(data)
+    crc = _crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from finedata.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 __all__ = ["atomic_path", "output_errors", "sync_folder", "write_atomic"]
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Generator[Path]:
     """Give a path to write to; on leaving, that file becomes `path`, durably.
 
     The folder is made where it is missing. When the block raises, the unfinished file is
@@ -53,7 +53,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Generator[None]:
     """Turn what the operating system says about a write into an `OutputError` with a next step."""
     try:
         yield

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError, UsageError
@@ -231,7 +232,8 @@ class Dataset:
         columns: dict[str, np.ndarray] = {}
         pictures: dict[str, list[bytes]] = {}
         for name in table.schema.names:
-            column = table.column(name).combine_chunks()
+            # Which class of array this is, the stubs cannot know: its type says so below.
+            column = cast("Any", table.column(name).combine_chunks())
             if pa.types.is_struct(column.type):
                 pictures[name.removeprefix(_PICTURES)] = column.field("bytes").to_pylist()
             elif pa.types.is_fixed_size_list(column.type):
@@ -275,13 +277,13 @@ def _stacked(frames: list[pl.LazyFrame], table: str) -> pl.LazyFrame:
 
 
 def _empty(table: str) -> pl.LazyFrame:
-    frame = pl.from_arrow(arrow_schema(table).empty_table())
+    frame = pl.from_arrow(arrow_schema(table).empty_table())  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     return frame.lazy() if isinstance(frame, pl.DataFrame) else frame.to_frame().lazy()
 
 
 def _check_tag(file: Path, table: str) -> None:
     try:
-        metadata = pq.read_schema(file).metadata
+        metadata = pq.read_schema(file).metadata  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConformError(
             place=str(file), found=f"{error}", wanted=f"a Parquet file of table {table}"
@@ -306,11 +308,12 @@ def _rows_of_episode(path: Path, episode_index: int) -> pa.Table:
             for i in range(file.num_row_groups)
             if _may_hold(file.metadata.row_group(i).column(leaf).statistics, episode_index)
         ]
-        table = file.read_row_groups(groups)
-    return table.filter(pa.compute.equal(table["episode_index"], episode_index))
+        table = file.read_row_groups(groups)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+    # The stubs know no kernel that compares with a plain number.
+    return table.filter(cast("Any", pc).equal(table["episode_index"], episode_index))
 
 
-def _may_hold(statistics: object, episode_index: int) -> bool:
+def _may_hold(statistics: Any, episode_index: int) -> bool:
     if statistics is None or not getattr(statistics, "has_min_max", False):
         return True
-    return statistics.min <= episode_index <= statistics.max  # pyright: ignore[reportAttributeAccessIssue]
+    return statistics.min <= episode_index <= statistics.max

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-import simplejpeg
+import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
 __all__ = [

@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import polars as pl
@@ -80,9 +80,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast("list[Any] | tuple[Any, ...]", value)]
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, timedelta):

@@ -13,16 +13,16 @@ VERSION = Path("bridge_dataset") / "1.0.0"
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
+def bridge_corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     truths = write_bridge_corpus(folder, **SMALL, duplicate_id=True, truncate_last=True)
     return folder / VERSION, truths
 
 
 @pytest.fixture(scope="session")
-def info(corpus):
+def info(bridge_corpus):
     tfds = pytest.importorskip("tensorflow_datasets")
-    return tfds.builder_from_directory(corpus[0]).info
+    return tfds.builder_from_directory(bridge_corpus[0]).info
 
 
 @pytest.fixture(scope="session")

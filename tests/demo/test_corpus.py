@@ -19,8 +19,8 @@ def _whole(truths):
     return [truth for truth in truths if truth.kind in ("good", "near_duplicate")]
 
 
-def test_tfds_reads_every_whole_record(corpus, info, payload_of):
-    folder, truths = corpus
+def test_tfds_reads_every_whole_record(bridge_corpus, info, payload_of):
+    folder, truths = bridge_corpus
     assert len(_whole(truths)) == 22, "21 and the duplicate id"
     for truth in _whole(truths):
         example = info.features.deserialize_example_np(payload_of(folder, truth))
@@ -72,8 +72,8 @@ def _same_rotations(found, expected):
     np.testing.assert_allclose(np.abs((found * expected).sum(axis=-1)), 1.0, atol=1e-12)
 
 
-def test_the_declaration_counts_what_was_written(corpus, info):
-    folder, truths = corpus
+def test_the_declaration_counts_what_was_written(bridge_corpus, info):
+    folder, truths = bridge_corpus
     for split, wanted in (("train", 4), ("val", 1)):
         here = [truth for truth in truths if truth.split == split]
         assert info.splits[split].num_examples == len(here)
@@ -85,8 +85,8 @@ def test_the_declaration_counts_what_was_written(corpus, info):
         assert all(f"/{split}/out.npy" in truth.file_path for truth in here)
 
 
-def test_the_truth_says_where_each_record_lies(corpus):
-    folder, truths = corpus
+def test_the_truth_says_where_each_record_lies(bridge_corpus):
+    folder, truths = bridge_corpus
     assert [truth.record_index for truth in truths] == list(range(len(truths)))
     assert len({(t.file_path, t.source_episode_id) for t in truths}) == len(truths) - 1
     for name in sorted({truth.shard_file for truth in truths}):
@@ -110,8 +110,8 @@ def test_the_truth_says_where_each_record_lies(corpus):
             offset += length + 16
 
 
-def test_every_defect_is_there_once(corpus):
-    _, truths = corpus
+def test_every_defect_is_there_once(bridge_corpus):
+    _, truths = bridge_corpus
     planted = Counter(truth.defect for truth in truths if truth.defect)
     assert planted == dict.fromkeys(DEFECTS, 1)
     for truth in truths:
@@ -120,53 +120,53 @@ def test_every_defect_is_there_once(corpus):
     assert Counter(t.kind for t in truths if t.defect) == {"failed": 5, "flagged": 6, "good": 1}
 
 
-def _broken(corpus, defect, payload_of):
-    folder, truths = corpus
+def _broken(bridge_corpus, defect, payload_of):
+    folder, truths = bridge_corpus
     (truth,) = (truth for truth in truths if truth.defect == defect)
     return truth, payload_of(folder, truth)
 
 
-def test_failed_records_are_broken_as_said(corpus, parse, payload_of):
-    truth, payload = _broken(corpus, "zero_steps", payload_of)
+def test_failed_records_are_broken_as_said(bridge_corpus, parse, payload_of):
+    truth, payload = _broken(bridge_corpus, "zero_steps", payload_of)
     record = parse(payload)
     assert (truth.length, record["steps/action"], record["steps/is_first"]) == (0, [], [])
     assert truth.position_m.shape == (0, 3)
-    truth, payload = _broken(corpus, "unequal_lengths", payload_of)
+    truth, payload = _broken(bridge_corpus, "unequal_lengths", payload_of)
     record = parse(payload)
     assert len(record["steps/action"]) == 7 * truth.length
     assert len(record["steps/observation/state"]) == 7 * (truth.length - 1)
-    _, payload = _broken(corpus, "missing_feature", payload_of)
+    _, payload = _broken(bridge_corpus, "missing_feature", payload_of)
     assert "steps/action" not in parse(payload)
 
 
-def test_flagged_records_are_broken_as_said(corpus, parse, payload_of):
-    truth, payload = _broken(corpus, "nan_state", payload_of)
+def test_flagged_records_are_broken_as_said(bridge_corpus, parse, payload_of):
+    truth, payload = _broken(bridge_corpus, "nan_state", payload_of)
     state = np.array(parse(payload)["steps/observation/state"]).reshape(-1, 7)
     assert np.isnan(state).all(axis=1).sum() == 1
     assert (np.isnan(state).all(axis=1) == np.isnan(truth.position_m).any(axis=1)).all()
     assert np.isfinite(truth.target_position_m).all()
-    truth, payload = _broken(corpus, "frozen_state", payload_of)
+    truth, payload = _broken(bridge_corpus, "frozen_state", payload_of)
     record = parse(payload)
     assert len(np.unique(np.reshape(record["steps/observation/state"], (-1, 7)), axis=0)) == 1
     assert np.ptp(truth.target_position_m, axis=0).max() > 0.05
-    truth, payload = _broken(corpus, "missing_camera", payload_of)
+    truth, payload = _broken(bridge_corpus, "missing_camera", payload_of)
     assert "steps/observation/image_1" not in parse(payload)
     assert set(truth.camera_sha256) == {"image_0", "image_2", "image_3"}
-    truth, payload = _broken(corpus, "empty_instruction", payload_of)
+    truth, payload = _broken(bridge_corpus, "empty_instruction", payload_of)
     record = parse(payload)
     assert set(record["steps/language_instruction"]) == {b""}
     assert not any(record["steps/language_embedding"])
     assert record["episode_metadata/has_language"] == [0]
     assert "/scripted_numpy_256/" in truth.file_path
     for defect, kind in (("empty_picture", b""), ("undecodable_picture", b"this")):
-        frames = parse(_broken(corpus, defect, payload_of)[1])["steps/observation/image_0"]
+        frames = parse(_broken(bridge_corpus, defect, payload_of)[1])["steps/observation/image_0"]
         odd = [data for data in frames if not data.startswith(b"\xff\xd8")]
         assert len(odd) == 1
         assert odd[0][:4] == kind
 
 
-def test_picture_digests_are_those_of_the_file(corpus, parse, payload_of):
-    folder, truths = corpus
+def test_picture_digests_are_those_of_the_file(bridge_corpus, parse, payload_of):
+    folder, truths = bridge_corpus
     for truth in truths[:4]:
         record = parse(payload_of(folder, truth))
         found = {
@@ -181,8 +181,8 @@ def _sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def test_near_duplicates_name_what_they_repeat(corpus):
-    _, truths = corpus
+def test_near_duplicates_name_what_they_repeat(bridge_corpus):
+    _, truths = bridge_corpus
     near = [truth for truth in truths if truth.kind == "near_duplicate"]
     assert len(near) >= 6
     for truth in near:
@@ -193,8 +193,8 @@ def test_near_duplicates_name_what_they_repeat(corpus):
     assert len({(truth.task_instruction, truth.way) for truth in truths}) == 9
 
 
-def test_the_duplicate_has_another_ones_key(corpus):
-    _, truths = corpus
+def test_the_duplicate_has_another_ones_key(bridge_corpus):
+    _, truths = bridge_corpus
     (twin,) = (truth for truth in truths if truth.defect == "duplicate_id")
     key = (twin.file_path, twin.source_episode_id)
     assert sum((t.file_path, t.source_episode_id) == key for t in truths) == 2

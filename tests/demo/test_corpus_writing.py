@@ -128,7 +128,7 @@ def _shape_of(declared):
     return declared
 
 
-def test_the_declaration_is_the_real_one(corpus, parse, payload_of):
+def test_the_declaration_is_the_real_one(bridge_corpus, parse, payload_of):
     real = os.environ.get("FINEDATA_REAL_DATA")
     if not real:
         pytest.skip("FINEDATA_REAL_DATA is not set")
@@ -137,7 +137,7 @@ def test_the_declaration_is_the_real_one(corpus, parse, payload_of):
     assert _shape_of(bridge_features_json(image_size=64)) == _shape_of(declared)
     data = next(real_folder.glob("*.tfrecord-*")).read_bytes()
     real_record = parse(data[12:][: struct.unpack_from("<Q", data)[0]])
-    folder, truths = corpus
+    folder, truths = bridge_corpus
     whole = next(truth for truth in truths if truth.kind == "good")
     record = parse(payload_of(folder, whole))
     assert set(record) == set(real_record)
@@ -158,6 +158,6 @@ def test_the_readers_share_no_code_with_the_writer():
     assert rooms == {"demo", "errors"}
 
 
-def test_truths_are_frozen(corpus):
+def test_truths_are_frozen(bridge_corpus):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        corpus[1][0].length = 3
+        bridge_corpus[1][0].length = 3

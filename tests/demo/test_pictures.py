@@ -62,3 +62,13 @@ def test_a_black_picture_is_all_zero():
 def test_there_is_no_fifth_camera():
     with pytest.raises(UsageError, match="camera"):
         paint_scene("cup", np.zeros(3), camera=CAMERAS, image_size=64, seed=0)
+
+
+def test_the_table_lies_where_points_are_drawn():
+    _, scene, _ = _film(TASKS[0], image_size=32, length=12)
+    x, y, on_table = scene.view.table_points()
+    points = np.stack([x, y, np.zeros_like(x)], axis=-1)[on_table]
+    rows, columns = np.nonzero(on_table)
+    expected = np.stack([columns + 0.5, rows + 0.5], axis=1)
+    assert len(points) > 200
+    np.testing.assert_allclose(scene.view.project(points), expected, atol=1e-6)

@@ -8,7 +8,7 @@ go out. Where an episode goes is decided by the caller, never here and never by 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -63,15 +63,17 @@ def data_schema(features: Mapping[str, Feature]) -> pa.Schema:
     )
 
 
-def arrow_column(values: np.ndarray, field: pa.Field) -> pa.Array:
+def arrow_column(values: np.ndarray, field: pa.Field[pa.DataType]) -> pa.Array[Any]:
     """An array (T,) or (T, n) as the column that `field` describes."""
     if pa.types.is_fixed_size_list(field.type):
-        flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=field.type.value_type)
-        return pa.FixedSizeListArray.from_arrays(flat, type=field.type)
+        value_type: pa.DataType = field.type.value_type
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=value_type)
+        # Its stub forgets `type`.
+        return cast("Any", pa.FixedSizeListArray).from_arrays(flat, type=field.type)
     return pa.array(np.ascontiguousarray(values), type=field.type)
 
 
-def picture_array(data: bytes, lengths: np.ndarray) -> pa.Array:
+def picture_array(data: bytes, lengths: np.ndarray) -> pa.Array[Any]:
     """Pictures that lie one after the other in `data` as a column, without another copy.
 
     Args:
@@ -80,11 +82,13 @@ def picture_array(data: bytes, lengths: np.ndarray) -> pa.Array:
     """
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]  # pyright: ignore[reportArgumentType]  (an array is a buffer: typed from Python 3.12 on)
     pictures = pa.Array.from_buffers(pa.binary(), len(lengths), buffers)
     paths = pa.nulls(len(lengths), pa.string())
     picture = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-    return pa.StructArray.from_arrays([pictures, paths], fields=list(picture))
+    return pa.StructArray.from_arrays(  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        [pictures, paths], fields=list(picture)
+    )
 
 
 class DataFileWriter:
@@ -106,24 +110,25 @@ class DataFileWriter:
         self._atomic = atomic_path(self._path)
         with output_errors(self._path):
             self._sink = pa.OSFile(str(self._atomic.__enter__()), "wb")
-        pictures = [field.name for field in self._schema if pa.types.is_struct(field.type)]
-        numbers = [name for name in self._schema.names if name not in pictures]
+        fields: list[pa.Field[Any]] = list(self._schema)
+        pictures = [field.name for field in fields if pa.types.is_struct(field.type)]
+        numbers = [field for field in fields if field.name not in pictures]
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,
             # Pictures are compressed already, and their minimum and maximum mean nothing.
-            compression={
+            compression={  # pyright: ignore[reportArgumentType]  (its stub wants lower case)
                 **dict.fromkeys((f"{name}.bytes" for name in pictures), "NONE"),
                 **dict.fromkeys((f"{name}.path" for name in pictures), "NONE"),
-                **{_leaf(self._schema.field(name)): "ZSTD" for name in numbers},
+                **{_leaf(field): "ZSTD" for field in numbers},
             },
-            use_dictionary=["episode_index", "task_index"],
+            use_dictionary=["episode_index", "task_index"],  # pyright: ignore[reportArgumentType]  (its stub forgets the list)
             write_statistics=["episode_index", "frame_index", "index", "task_index", "timestamp"],
             store_schema=True,
         )
         return self
 
-    def write_episode(self, columns: Mapping[str, pa.Array]) -> None:
+    def write_episode(self, columns: Mapping[str, pa.Array[Any]]) -> None:
         """Append an episode as one row group.
 
         Args:
@@ -168,7 +173,7 @@ class DataFileWriter:
             self._writer = None
 
 
-def _leaf(field: pa.Field) -> str:
+def _leaf(field: pa.Field[Any]) -> str:
     """The Parquet path of a column's values, by which pyarrow names its options."""
     return f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name
 
@@ -194,7 +199,7 @@ def write_tasks(root: Path, tasks: Sequence[str]) -> None:
         for name, pandas, numpy in columns
     ]
     metadata = {"index_columns": ["task"], "column_indexes": [], "columns": described}
-    table = pa.table(
+    table = pa.table(  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         {
             "task_index": pa.array(range(len(tasks)), pa.int64()),
             "task": pa.array(tasks, pa.string()),
@@ -202,7 +207,7 @@ def write_tasks(root: Path, tasks: Sequence[str]) -> None:
     ).replace_schema_metadata({b"pandas": json.dumps(metadata).encode()})
     path = root / TASKS_PATH
     with atomic_path(path) as partial, output_errors(path):
-        pq.write_table(table, partial)
+        pq.write_table(table, partial)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
 
 
 _STATS_KEYS = ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")
@@ -210,7 +215,7 @@ _STATS_KEYS = ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90",
 
 def stats_columns(
     features: Mapping[str, Feature], episodes: Sequence[Mapping[str, FeatureStats]]
-) -> list[tuple[pa.Field, pa.Array]]:
+) -> list[tuple[pa.Field[Any], pa.Array[Any]]]:
     """The `stats/<feature>/<name>` columns of meta/episodes, in LeRobot's nesting.
 
     Args:
@@ -218,7 +223,7 @@ def stats_columns(
             have one schema.
         episodes: Feature name to statistics, for each episode; null where one has none.
     """
-    columns: list[tuple[pa.Field, pa.Array]] = []
+    columns: list[tuple[pa.Field[Any], pa.Array[Any]]] = []
     for name, feature in features.items():
         for key in _STATS_KEYS:
             inner = pa.list_(pa.int64() if key == "count" else pa.float64())

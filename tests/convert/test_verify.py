@@ -1,0 +1,106 @@
+"""`verify` sees what it claims to see: every kind of change to the output, and to the source."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Corpus
+
+from finedata.convert.verify import verify
+from finedata.errors import UsageError
+
+
+@pytest.fixture
+def copy(converted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(converted, tmp_path / "copy"))
+
+
+def rewrite(path: Path, name: str, change: object) -> None:
+    """Change one column of a Parquet file, keeping everything else."""
+    file = pq.ParquetFile(path)
+    groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
+    file.close()
+    with pq.ParquetWriter(path, groups[0].schema) as writer:
+        for number, table in enumerate(groups):
+            if number == 1:
+                index = table.schema.get_field_index(name)
+                column = change(table.column(name).combine_chunks())
+                table = table.set_column(index, table.schema.field(index), column)
+            writer.write_table(table)
+
+
+def change_state(column: pa.Array) -> pa.Array:
+    values = column.flatten().to_numpy().copy()
+    values[5] += 1e-4
+    return pa.FixedSizeListArray.from_arrays(pa.array(values), type=column.type)
+
+
+def swap_sign(column: pa.Array) -> pa.Array:
+    values = column.flatten().to_numpy().copy().reshape(-1, 8)
+    values[3, 3:7] *= -1
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=column.type)
+
+
+def change_picture(column: pa.Array) -> pa.Array:
+    rows = column.to_pylist()
+    rows[0]["bytes"] = rows[1]["bytes"]
+    return pa.array(rows, column.type)
+
+
+def shift_index(column: pa.Array) -> pa.Array:
+    return pa.array(column.to_numpy() + 1)
+
+
+def test_an_untouched_dataset_has_no_problem(corpus: Corpus, copy: Path) -> None:
+    report = verify(copy, input=corpus.folder)
+    assert report.problems == []
+    assert (report.episodes, report.failed) == (18, 4)
+    assert report.frames == sum(t.length for t in corpus.truths if t.kind != "failed")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "place"),
+    [
+        ("observation.state", change_state, "column observation.state"),
+        ("observation.state", swap_sign, "column observation.state"),
+        ("action", change_state, "column action"),
+        ("observation.images.image_0", change_picture, "sha256 of image_0"),
+        ("index", shift_index, "frames.index"),
+    ],
+)
+def test_a_changed_column_is_seen(
+    corpus: Corpus, copy: Path, name: str, change: object, place: str
+) -> None:
+    rewrite(copy / "data/chunk-000/file-000.parquet", name, change)
+    problems = verify(copy, input=corpus.folder).problems
+    assert any(place in problem.place for problem in problems)
+
+
+def test_a_lost_receipt_is_seen(corpus: Corpus, copy: Path) -> None:
+    path = copy / "curation/receipts.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    problems = verify(copy, input=corpus.folder).problems
+    assert any("receipts" in problem.place for problem in problems)
+
+
+def test_a_changed_source_is_seen(corpus: Corpus, copy: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(corpus.folder, tmp_path / "source"))
+    (file,) = source.glob("*val*")
+    data = bytearray(file.read_bytes())
+    data[200] ^= 1
+    file.write_bytes(bytes(data))
+    problems = verify(copy, input=source).problems
+    assert any("sha256 of the record" in problem.place for problem in problems)
+    file.unlink()
+    problems = verify(copy, input=source).problems
+    assert any(problem.found == "no such file in the source" for problem in problems)
+
+
+def test_no_dataset_is_wrong_usage(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no finedata\.json"):
+        verify(tmp_path, input=corpus.folder)
