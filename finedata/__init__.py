@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from finedata.errors import FinedataError as FinedataError
     from finedata.store.dataset import Dataset as Dataset
     from finedata.store.dataset import Episode as Episode
-    from finedata.store.dataset import open_dataset as open  # noqa: A004  (the field's own word)
+    from finedata.store.dataset import open_dataset as open
 
 __version__ = "0.1.0.dev0"
 

@@ -45,6 +45,8 @@ def test_names_are_what_all_says() -> None:
 
 def test_paper_rooms_hold_no_python() -> None:
     root = Path(__file__).parent.parent
-    papers = [path for room in ("converters", "schemas", "trainers") for path in (root / room).rglob("*")]
+    papers = [
+        path for room in ("converters", "schemas", "trainers") for path in (root / room).rglob("*")
+    ]
     assert len(papers) > 10
     assert not [path for path in papers if path.suffix == ".py"]

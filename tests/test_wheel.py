@@ -1,4 +1,4 @@
-"""The wheel works on its own: built, installed in an empty environment, run outside the checkout."""
+"""The wheel works on its own: built, installed in an empty environment, run elsewhere."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ class CameraPictures:
         undecodable_count: How many are no whole JPEG or PNG, or failed to decode.
         other_size_count: How many have another size than declared.
         codec: `jpeg`, `png`, or `mixed`.
+        verbatim: Whether `data` is all of the source's pictures of this camera, as they are.
         stats: LeRobot's statistics over a sample; `None` where not asked for, or all black.
     """
 
@@ -59,6 +60,7 @@ class CameraPictures:
     undecodable_count: int
     other_size_count: int
     codec: str
+    verbatim: bool
     stats: FeatureStats | None
 
     @property
@@ -104,6 +106,7 @@ def examine_pictures(
         undecodable_count=int(bad.sum()),
         other_size_count=other_size,
         codec=codec,
+        verbatim=frames == len(pictures) and bool(lengths.all()),
         stats=stats,
     )
 
@@ -119,6 +122,7 @@ def _absent(height: int, width: int, frames: int) -> CameraPictures:
         undecodable_count=0,
         other_size_count=0,
         codec="jpeg",
+        verbatim=False,
         stats=None,
     )
 

@@ -16,10 +16,12 @@ import numpy as np
 import polars as pl
 
 from finedata.convert.canonical import canonical_motion
-from finedata.convert.pictures import examine_pictures
+from finedata.convert.digest import record_sha256
+from finedata.convert.pictures import CameraPictures, examine_pictures
 from finedata.convert.plan import EpisodeJob, RecordPlan
 from finedata.convert.run import prepare_from_dataset
 from finedata.convert.work import episode_columns
+from finedata.errors import SourceError
 from finedata.motion import from_quaternion_xyzw, geodesic_angle_rad, to_quaternion_xyzw
 from finedata.store.dataset import open_dataset
 from finedata.store.lerobot.layout import picture_column
@@ -174,11 +176,16 @@ def _check_episode(
         payload = reader.read(job.plan.offset, job.plan.length)
     finally:
         reader.close()
-    digest = hashlib.sha256(payload).hexdigest()
+    try:
+        raw = run.source.episode(payload)
+        examined = _examine_cameras(run, raw, job.plan.frames)
+        digest = record_sha256(payload, raw, run.cameras, examined)
+    except SourceError as error:
+        report.problems.append(Problem(place, error.found, "the record that was converted"))
+        return
     report.expect(f"{place}: sha256 of the record", digest, receipt["source_sha256"])
     if digest != receipt["source_sha256"]:
         return
-    raw = run.source.episode(payload)
     episode = dataset.episode(receipt["episode_id"])
     motion = canonical_motion(raw, run.converter.converter, frames=job.plan.frames)
     wanted = episode_columns(motion, job, fps=run.converter.converter.time.fps)
@@ -187,7 +194,7 @@ def _check_episode(
         report.require(f"{place}: column {name}", holds=same, wanted="the source converted anew")
     for arm_number, arm in enumerate(run.converter.converter.arms):
         _check_round_trip(raw, arm, arm_number, episode, place, report)
-    _check_pictures(run, raw, episode, receipt, place, report, decode=decode)
+    _check_pictures(examined, episode, receipt, place, report, decode=decode)
     report.episodes += 1
     report.frames += len(episode)
 
@@ -237,9 +244,20 @@ def _expect_small(report: VerifyReport, place: str, values: np.ndarray, toleranc
         report.problems.append(Problem(place, f"{worst:.3g} away", f"at most {tolerance:g}"))
 
 
+def _examine_cameras(run: Commitment, raw: RldsEpisode, frames: int) -> dict[str, CameraPictures]:
+    return {
+        camera.name: examine_pictures(
+            raw.pictures(camera.feature) if raw.has(camera.feature) else None,
+            frames=frames,
+            shape=run.features[picture_column(camera.name)].shape,
+            with_stats=False,
+        )
+        for camera in run.cameras
+    }
+
+
 def _check_pictures(
-    run: Commitment,
-    raw: RldsEpisode,
+    examined: dict[str, CameraPictures],
     episode: Episode,
     receipt: dict[str, Any],
     place: str,
@@ -248,26 +266,15 @@ def _check_pictures(
     decode: bool,
 ) -> None:
     recorded = {image["camera"]: image for image in receipt["images"]}
-    for camera in run.cameras:
-        stored = episode.pictures[camera.name]
-        wanted = examine_pictures(
-            raw.pictures(camera.feature) if raw.has(camera.feature) else None,
-            frames=len(episode),
-            shape=run.features[picture_column(camera.name)].shape,
-            with_stats=False,
-        )
+    for camera, wanted in examined.items():
+        stored = episode.pictures[camera]
         digest = hashlib.sha256(b"".join(stored)).hexdigest()
-        report.expect(f"{place}: sha256 of {camera.name}'s pictures", digest, wanted.sha256)
-        report.expect(
-            f"{place}: receipt's sha256 of {camera.name}", recorded[camera.name]["sha256"], digest
-        )
-        lengths = [len(picture) for picture in stored]
-        report.expect(
-            f"{place}: sizes of {camera.name}'s pictures", lengths, wanted.lengths.tolist()
-        )
+        report.expect(f"{place}: sha256 of {camera}'s pictures", digest, wanted.sha256)
+        report.expect(f"{place}: receipt's sha256 of {camera}", recorded[camera]["sha256"], digest)
+        same = [len(picture) for picture in stored] == wanted.lengths.tolist()
+        report.require(f"{place}: sizes of {camera}", holds=same, wanted="the source's")
         report.pictures += len(stored)
         if decode:
             broken = sum(decode_rgb(picture) is None for picture in stored)
-            flagged = "undecodable_picture" in receipt["flags"]
-            if broken and not flagged:
-                report.expect(f"{place}: undecodable pictures of {camera.name}", broken, 0)
+            if broken and "undecodable_picture" not in receipt["flags"]:
+                report.expect(f"{place}: undecodable pictures of {camera}", broken, 0)

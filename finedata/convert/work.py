@@ -8,7 +8,6 @@ stops the run, resumable.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +22,7 @@ from finedata.convert.context import (
     opened_source,
     part_features,
 )
+from finedata.convert.digest import record_sha256
 from finedata.convert.pictures import CameraPictures, examine_pictures
 from finedata.errors import SourceError
 from finedata.store.lerobot.layout import data_path, picture_column
@@ -166,7 +166,7 @@ def _convert_episode(
         if examined.stats is not None:
             stats[column] = examined.stats
     result = EpisodeResult(
-        source_sha256=hashlib.sha256(payload).hexdigest(),
+        source_sha256=record_sha256(payload, raw, cameras, pictures),
         source_bytes=len(payload),
         images=[_image_receipt(name, found) for name, found in pictures.items()],
         arms=[

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
 from finedata.demo.corpus import write_bridge_corpus
+from finedata.errors import UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.rows import rows_as_text
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["walk"]
 
+_MARKER = ".finedata-demo"
 _QUERIES = (
     "select task, count(*) as episodes, round(avg(duration_s), 1) as mean_s from episodes "
     "group by task order by task",
@@ -45,8 +47,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
         Lines for the user.
     """
     source, dataset = out / "source", out / "bridge"
-    for old in (source, dataset):
-        shutil.rmtree(old, ignore_errors=True)
+    _make_room(out, source, dataset)
     yield f"1. A source corpus in BridgeData-V2's own bytes, in {source}"
     truths = write_bridge_corpus(source, episodes=episodes, seed=seed)
     broken = sum(truth.kind == "failed" for truth in truths)
@@ -75,10 +76,28 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     for number, query in enumerate(_QUERIES, start=4):
         yield ""
         yield f"{number}. Query it"
-        yield f"   $ finedata query {dataset} \"{query}\""
+        yield f'   $ finedata query {dataset} "{query}"'
         yield rows_as_text(opened.sql(query))
     yield ""
     yield "Where to look next"
     yield f"   finedata info {dataset}"
     yield f"   {dataset} is a LeRobot v3.0 dataset: LeRobotDataset('me/demo', root='{dataset}')"
     yield f"   python -c \"import finedata; print(finedata.open('{dataset}').episodes.collect())\""
+
+
+def _make_room(out: Path, *folders: Path) -> None:
+    """Remove what an earlier demo made, and nothing else."""
+    marker = out / _MARKER
+    if out.exists() and not out.is_dir():
+        raise UsageError(place=f"--out {out}", found="a file", wanted="a folder")
+    if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+        raise UsageError(
+            place=f"--out {out}",
+            found="a folder with files that are not a demo's",
+            wanted="a new or empty folder, or that of an earlier demo",
+            next_command="finedata demo --out demo-out",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

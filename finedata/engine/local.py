@@ -8,6 +8,7 @@ parent does, however it ended.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import threading
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalEngine"]
 
+# glibc's malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_KEPT_BYTES = 256 << 20
+
 
 class LocalEngine:
     """A few worker processes and the tasks they have not finished.
@@ -43,7 +49,7 @@ class LocalEngine:
             self._pool = ProcessPoolExecutor(
                 self.num_workers,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_end_with_parent,
+                initializer=_begin_worker,
             )
 
     @property
@@ -98,6 +104,31 @@ class LocalEngine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _begin_worker() -> None:
+    """In a new worker, before anything heavy is imported."""
+    # One worker is one core's work: libraries that start threads of their own only contend.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    _keep_freed_memory()
+    _end_with_parent()
+
+
+def _keep_freed_memory() -> None:
+    """Let the allocator keep what an episode freed for the next one.
+
+    By default every buffer of some megabytes goes back to the system and comes again as fresh
+    pages, which must be found and zeroed: a third of a worker's time when it copies pictures.
+    Memory stays bounded by the largest episode. glibc only; elsewhere nothing happens.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # pragma: no cover  (not glibc)
+        return
+    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _end_with_parent() -> None:

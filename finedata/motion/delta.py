@@ -79,9 +79,9 @@ def integrate_targets(
 
     Returns:
         Targets: position (T, 3) in metres, unit quaternion xyzw (T, 4), both in the base frame.
-        Broken numbers of a step are NaN in every target that follows from it. Going on from the
-        last target of a first half gives the same bits as the whole, except for the rotations
-        of `component_sum`.
+        Broken numbers of a step break every target that follows from it, and no other. Targets
+        never depend on later steps, and going on from the last target of a first half gives the
+        second half to rounding.
 
     Raises:
         FeatureError: A measured trajectory is needed and missing, or an array has another shape.

@@ -1,9 +1,10 @@
 """Quaternion algebra: arrays in, arrays out, float64, order x, y, z, w, Hamilton's product.
 
 Every function works on any leading shape: one rotation (4,), a trajectory (T, 4), a batch of them
-(..., 4). Rows that are not finite, or have no direction, come out as NaN without a warning, so
-that one broken frame of a robot's log stays one broken frame. A row's result never depends on the
-rows around it (but for `make_sign_continuous`, whose purpose that is).
+(..., 4). Rows that are not finite stay so, without a warning, and `normalise` makes NaN of those
+without direction, so that one broken frame of a robot's log stays one broken frame. A row's
+result never depends on the rows around it (but for `make_sign_continuous`, whose purpose that
+is).
 
 Own arithmetic, because the well-kept libraries take most of a second to import. The benchmark
 `motion.py` measures them against this module, and the tests use them as oracles.
@@ -167,7 +168,6 @@ def slerp(a_xyzw: ArrayLike, b_xyzw: ArrayLike, fraction: ArrayLike) -> NDArray[
     return normalise(weight_a[..., None] * a + weight_b[..., None] * b)[0]
 
 
-@_quiet
 def canonicalise(quaternion_xyzw: ArrayLike) -> NDArray[np.float64]:
     """Of q and -q, take the one with w >= 0; where w is 0, the first of x, y, z not 0 is positive.
 
@@ -181,7 +181,6 @@ def canonicalise(quaternion_xyzw: ArrayLike) -> NDArray[np.float64]:
     return values * _side(values)[..., None]
 
 
-@_quiet
 def make_sign_continuous(
     quaternion_xyzw: ArrayLike, *, reference: ArrayLike | None = None
 ) -> NDArray[np.float64]:
@@ -209,7 +208,8 @@ def make_sign_continuous(
     rows = values[finite] * side[:, None]
     signs = np.ones(len(rows))
     signs[1:] = np.where(_dot(rows[1:], rows[:-1]) < 0.0, -1.0, 1.0)
-    if reference is not None and _dot(rows[0], np.asarray(reference, np.float64)) < 0.0:
+    other = None if reference is None else np.asarray(reference, np.float64)
+    if other is not None and np.isfinite(other).all() and _dot(rows[0], other) < 0.0:
         signs[0] = -1.0
     last_finite = np.maximum(np.cumsum(finite) - 1, 0)
     return values * (np.cumprod(signs) * side)[last_finite][:, None]

@@ -277,5 +277,5 @@ def _to_rotation_vector(canonical: NDArray[np.float64]) -> NDArray[np.float64]:
     x, y, z, w = _columns(canonical)
     sine = np.sqrt(x * x + y * y + z * z)
     angle = 2.0 * np.arctan2(sine, w)
-    scale = np.where(sine > 0.0, angle / sine, 2.0 + sine)
+    scale = np.where(sine > 0.0, angle / sine, 2.0)
     return canonical[:, :3] * scale[:, None]

@@ -85,11 +85,20 @@ class Feature:
         return np.asarray(_parse("Int64List", body).value, np.int64)
 
     def slices(self) -> BytesSlices:
-        """The bytes list as slices of the record."""
-        offsets, lengths = _walk_bytes_list(self.buffer, self.start, self.end)
-        return BytesSlices(
-            self.buffer, np.asarray(offsets, np.int64), np.asarray(lengths, np.int64)
-        )
+        """The bytes list as slices of the record.
+
+        Raises:
+            CorruptRecordError: It is not a bytes list after all.
+        """
+        try:
+            offsets, lengths = _walk_bytes_list(self.buffer, self.start, self.end)
+            buffer = self.buffer
+        except (_UnusualLayoutError, IndexError):
+            message = _parse("BytesList", self.buffer[self.start : self.end])
+            message.DiscardUnknownFields()
+            buffer = message.SerializeToString()
+            offsets, lengths = _walk_bytes_list(buffer, 0, len(buffer))
+        return BytesSlices(buffer, np.asarray(offsets, np.int64), np.asarray(lengths, np.int64))
 
     def values(self) -> list[bytes]:
         """The bytes list as Python bytes; for short values such as text."""
@@ -147,8 +156,6 @@ def _walk_feature(data: bytes, position: int, end: int) -> Feature:
     start, list_end = _message(data, position, end, data[position])
     if list_end != end:
         raise _UnusualLayoutError
-    if kind == "bytes":
-        _walk_bytes_list(data, start, list_end)
     return Feature(kind, data, start, list_end)
 
 

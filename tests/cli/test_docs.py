@@ -23,7 +23,9 @@ COMMANDS |= {
 
 
 def test_the_walk_found_the_verbs() -> None:
-    assert {"convert", "query", "info", "verify", "sources", "sources copy", "demo"} <= set(COMMANDS)
+    assert {"convert", "query", "info", "verify", "sources", "sources copy", "demo"} <= set(
+        COMMANDS
+    )
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -34,9 +35,7 @@ def source(corpus: Corpus, tmp_path: Path) -> Path:
     return Path(shutil.copytree(corpus.folder, tmp_path / "source"))
 
 
-def payload(
-    *, number: int = 0, steps: int = STEPS, cameras: int = 2, **changes: object
-) -> bytes:
+def payload(*, number: int = 0, steps: int = STEPS, cameras: int = 2, **changes: object) -> bytes:
     state = np.linspace(0.1, 0.2, steps * 7, dtype=np.float32).reshape(steps, 7)
     named = {
         "state": state,
@@ -201,7 +200,7 @@ class FullDisk:
         self._inner = ORIGINAL_WRITER(path, schema)
         self._left = 3
 
-    def __enter__(self) -> FullDisk:
+    def __enter__(self) -> Self:
         self._inner.__enter__()
         return self
 

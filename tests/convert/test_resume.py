@@ -19,7 +19,9 @@ PROGRAM = Path(__file__).parent / "interrupted.py"
 KILLS = 20
 
 
-def run(at: int, corpus: Corpus, out: Path, *, workers: int = 1) -> subprocess.CompletedProcess[str]:
+def run(
+    at: int, corpus: Corpus, out: Path, *, workers: int = 1
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(PROGRAM), str(at), str(corpus.folder), str(out), str(workers)],
         capture_output=True,
@@ -30,7 +32,9 @@ def run(at: int, corpus: Corpus, out: Path, *, workers: int = 1) -> subprocess.C
 
 
 @pytest.fixture(scope="module")
-def unbroken(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, str]]:
+def unbroken(
+    corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, dict[str, str]]:
     """(number of events, files) of a run that nobody killed."""
     out = tmp_path_factory.mktemp("unbroken") / "out"
     done = run(0, corpus, out)

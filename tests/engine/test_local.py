@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -86,8 +88,6 @@ def test_workers_end_with_a_killed_parent() -> None:
 
 
 def _ends_within(pid: int, *, seconds: float) -> bool:
-    import time
-
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -96,9 +96,8 @@ def _ends_within(pid: int, *, seconds: float) -> bool:
             return True
         # A reaped-by-nobody zombie has ended too.
         try:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().split()[2] == "Z":
-                    return True
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
         except FileNotFoundError:
             return True
         time.sleep(0.05)

@@ -18,7 +18,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# ruff: noqa: TID253 - a script for lerobot's own process, never imported by finedata or by a test
 import datasets
 import numpy as np
 import torch

@@ -184,7 +184,9 @@ def test_blob_that_does_not_decode(infos: dict[str, Any], blob: bytes) -> None:
         decode_feature(broken(packed=[blob] * T), infos["steps/packed"])
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"featuresDict": {"features": {"a": 3}}}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b"{}", b'{"featuresDict": {"features": {"a": 3}}}']
+)
 def test_not_a_features_json(content: bytes) -> None:
     with pytest.raises(SourceError, match=r"features\.json"):
         parse_features_json(content, place="features.json")

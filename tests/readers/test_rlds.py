@@ -220,9 +220,10 @@ def test_real_record_zero(real_bridge: Path) -> None:
     reader.close()
     assert payload is not None
     episode = source.episode(payload)
-    assert episode.texts("steps/language_instruction") == [
-        "put cup from counter or drying rack into sink"
-    ] * 10
+    assert (
+        episode.texts("steps/language_instruction")
+        == ["put cup from counter or drying rack into sink"] * 10
+    )
     assert int(episode.numbers("episode_metadata/episode_id")) == 5
     np.testing.assert_allclose(
         episode.numbers("steps/observation/state")[0],

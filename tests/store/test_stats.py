@@ -19,7 +19,9 @@ FLOATS = st.floats(-1e3, 1e3, width=32)
 
 
 @settings(deadline=None)
-@given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=30), elements=FLOATS))
+@given(
+    hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=30), elements=FLOATS)
+)
 def test_numbers_equal_numpy(values: np.ndarray) -> None:
     flags = values[:, 0] > 0
     stats = numeric_stats({"v": values, "flags": flags})
@@ -92,7 +94,7 @@ def test_sampled_frames_are_spread_and_bounded(length: int, most: int) -> None:
     frames = sample_frames(length, most=most)
     assert len(frames) == len(set(frames)) == min(length, most)
     assert frames == sorted(frames)
-    assert 0 <= frames[0]
+    assert frames[0] >= 0
     assert frames[-1] < length
     if length >= 2 * most:
         gaps = np.diff([0, *frames, length])

@@ -120,7 +120,7 @@ class DataFileWriter:
             compression={  # pyright: ignore[reportArgumentType]  (its stub wants lower case)
                 **dict.fromkeys((f"{name}.bytes" for name in pictures), "NONE"),
                 **dict.fromkeys((f"{name}.path" for name in pictures), "NONE"),
-                **{_leaf(field): "ZSTD" for field in numbers},
+                **{_leaf(field): "SNAPPY" for field in numbers},
             },
             use_dictionary=["episode_index", "task_index"],  # pyright: ignore[reportArgumentType]  (its stub forgets the list)
             write_statistics=["episode_index", "frame_index", "index", "task_index", "timestamp"],

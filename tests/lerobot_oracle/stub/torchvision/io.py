@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import av
-import torch  # noqa: TID253 - this module exists only for a process that has torch
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

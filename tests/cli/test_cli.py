@@ -1,0 +1,177 @@
+"""The command line as its users meet it: JSON on stdout, words on stderr, the right exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import Corpus
+
+FINEDATA = Path(sys.executable).parent / "finedata"
+
+
+def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(FINEDATA), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def out(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "bridge"
+    run("convert", "bridge_v2", "--input", corpus.folder, "--out", folder, "--num-workers", 2)
+    return folder
+
+
+def test_convert_prints_one_json_object(corpus: Corpus, tmp_path: Path) -> None:
+    done = run("convert", "bridge_v2", "--input", corpus.folder, "--out", tmp_path / "o", "--json")
+    summary = json.loads(done.stdout)
+    assert {"episodes", "frames", "found", "failed", "dropped_frames", "parts", "out"} <= set(
+        summary
+    )
+    assert (summary["episodes"], summary["failed"], summary["found"]) == (18, 4, 22)
+    assert summary["parts"] == ["widowx_250"]
+    # Said loudly, and with the command that tells more.
+    assert "4 of 22 episodes could not be converted" in done.stderr
+    assert "finedata query" in done.stderr
+
+
+def test_the_command_that_it_names_works(out: Path) -> None:
+    sql = "select reason, source_file, source_record, message from receipts where status = 'failed'"
+    rows = json.loads(run("query", out, sql, "--json").stdout)
+    assert {row["reason"] for row in rows} == {
+        "checksum_mismatch", "missing_feature", "unequal_lengths", "zero_steps",
+    }  # fmt: skip
+
+
+def test_strict_exits_with_1(corpus: Corpus, tmp_path: Path) -> None:
+    where = ("--input", corpus.folder, "--out", tmp_path / "o", "--strict")
+    run("convert", "bridge_v2", *where, code=1)
+
+
+def test_query_as_json_csv_and_parquet(out: Path, tmp_path: Path) -> None:
+    sql = "select count(*) as n, sum(length) as frames from episodes"
+    (row,) = json.loads(run("query", out, sql, "--json").stdout)
+    assert run("query", out, sql, "--csv").stdout == f"n,frames\n{row['n']},{row['frames']}\n"
+    target = tmp_path / "rows.parquet"
+    assert run("query", out, sql, "--parquet", target).stdout == ""
+    assert pl.read_parquet(target).to_dicts() == [row]
+    assert f"| {row['n']}" in run("query", out, sql).stdout
+    run("query", out, sql, "--json", "--csv", code=2)
+
+
+def test_pictures_print_as_digests(out: Path) -> None:
+    sql = "select camera, bytes from images where camera = 'image_0' limit 1"
+    (row,) = json.loads(run("query", out, sql, "--json").stdout)
+    assert set(row["bytes"]) == {"bytes", "sha256"}
+
+
+def test_frames_join_on_episode_id(out: Path) -> None:
+    sql = (
+        "select e.episode_id, max(f.frame_index) + 1 as n, max(e.length) as length from frames f "
+        "join episodes e on e.episode_id = f.episode_id group by e.episode_id"
+    )
+    rows = json.loads(run("query", out, sql, "--json").stdout)
+    assert len(rows) == 18
+    assert all(row["n"] == row["length"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["gate", "clusters", "representatives", "steps", "facts", "traces", "instructions"]
+)
+def test_tables_to_come_are_empty_and_have_columns(out: Path, name: str) -> None:
+    assert json.loads(run("query", out, f"select * from {name}", "--json").stdout) == []
+    run("query", out, f"select episode_id from {name}", "--json")
+
+
+@pytest.mark.parametrize(
+    "sql", ["select nothing from episodes", "select * from nothing", "selct", ""]
+)
+def test_a_wrong_query_is_wrong_usage(out: Path, sql: str) -> None:
+    done = run("query", out, sql, code=2)
+    assert "error: the query: found" in done.stderr
+    assert done.stdout == ""
+
+
+def test_info_and_verify(corpus: Corpus, out: Path) -> None:
+    page = run("info", out).stdout
+    for word in ("18 written, 4 failed of 22", "CC-BY-4.0", "5 Hz", "right_qw", "image_1"):
+        assert word in page
+    found = json.loads(run("info", out, "--json").stdout)
+    assert found["counts"]["found"] == 22
+    assert found["flags"]["undecodable_picture"] == 2
+    report = json.loads(run("verify", out, "--input", corpus.folder, "--json").stdout)
+    assert report["problems"] == []
+    assert report["episodes"] == 18
+
+
+def test_sources_and_copy(corpus: Corpus, tmp_path: Path) -> None:
+    assert "bridge_v2" in run("sources").stdout
+    (row,) = json.loads(run("sources", "--json").stdout)
+    assert (row["name"], row["licence"], row["fps"]) == ("bridge_v2", "CC-BY-4.0", 5.0)
+    mine = tmp_path / "mine.toml"
+    run("sources", "copy", "bridge_v2", mine)
+    run("sources", "copy", "bridge_v2", mine, code=2)
+    mine.write_text(mine.read_text().replace('name = "bridge_v2"', 'name = "mine"', 1))
+    where = ("--input", corpus.folder, "--out", tmp_path / "out", "--max-episodes", 1)
+    run("convert", mine, *where)
+    rows = json.loads(
+        run("query", tmp_path / "out", "select source from episodes", "--json").stdout
+    )
+    assert rows == [{"source": "mine"}]
+
+
+def test_dry_run_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    where = ("--input", corpus.folder, "--out", tmp_path / "o", "--dry-run")
+    assert "about 22 episodes" in run("convert", "bridge_v2", *where).stdout
+    assert json.loads(run("convert", "bridge_v2", *where, "--json").stdout)["episodes"] == 22
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("convert", "brigde", "--input", ".", "--out", "o"), 2, "wanted one of bridge_v2"),
+        (("convert", "no.toml", "--input", ".", "--out", "o"), 2, "no file there"),
+        (("convert", "bridge_v2", "--input", "nowhere", "--out", "o"), 2, "nothing there"),
+        (("convert", "bridge_v2", "--input", ".", "--out", "o"), 1, "no features.json"),
+        (("query", "nowhere", "select 1"), 2, "no finedata.json"),
+        (("info", "nowhere"), 2, "no finedata.json"),
+        (("frobnicate",), 2, "frobnicate"),
+    ],
+)
+def test_errors_say_what_and_exit_right(
+    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [str(FINEDATA), *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout.startswith("finedata 0.")
+    assert "convert" in run("--help").stdout
+
+
+def test_the_demo_walks(tmp_path: Path) -> None:
+    done = run("demo", "--out", tmp_path / "demo", "--episodes", 6)
+    assert "0 problems" in done.stdout
+    assert "finedata query" in done.stdout
+    # A second demo replaces the first, and nothing that is not a demo's.
+    run("demo", "--out", tmp_path / "demo", "--episodes", 6)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "source").touch()
+    assert "not a demo" in run("demo", "--out", tmp_path / "mine", code=2).stderr
+    assert (tmp_path / "mine" / "source").exists()
