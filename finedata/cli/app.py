@@ -65,6 +65,10 @@ def main() -> NoReturn:
     except FinedataError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # The machine's refusal, not ours: its words are the message.
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues where it stopped", err=True)
         sys.exit(130)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import finedata
 from finedata.convert.context import library_versions
@@ -23,7 +22,7 @@ from finedata.convert.work import EpisodeResult, FileResult
 from finedata.schema.conform import conform
 from finedata.schema.identity import task_id
 from finedata.schema.tables import arrow_schema
-from finedata.store.atomic import atomic_path, write_atomic
+from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import DATASET_FILE, PartEntry
 from finedata.store.lerobot.layout import (
     EPISODES_PER_META_FILE,
@@ -34,9 +33,12 @@ from finedata.store.lerobot.layout import (
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
 from finedata.store.lerobot.write import stats_columns, write_stats, write_tasks
+from finedata.store.row_file import RowFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
 
     from finedata.convert.context import RunContext
     from finedata.convert.plan import Selection
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Commitment", "commit"]
 
 RECEIPTS_PATH = "curation/receipts.parquet"
-_ROWS_PER_GROUP = 1_000
 # A camera that was not there: every picture is black, and none counts. LeRobot's tools want an
 # entry for every feature of every episode.
 _ZERO = [0.0, 0.0, 0.0]
@@ -127,11 +128,11 @@ def _stats_features(run: Commitment) -> dict[str, Feature]:
 
 def _write_rows(run: Commitment, ledger: Ledger, tally: _Tally) -> None:
     """Stream receipts and episodes into their files."""
-    out = Path(run.context.out)
-    receipts = _RowFile(out / RECEIPTS_PATH, arrow_schema("receipts"), "receipts")
-    episodes = _EpisodeFiles(run, out)
     results = _results(ledger)
-    try:
+    with (
+        RowFile(Path(run.context.out) / RECEIPTS_PATH, _receipts_table) as receipts,
+        _EpisodeFiles(run) as episodes,
+    ):
         for shard, record in _placed_records(run, ledger, tally.assigner):
             tally.counts["found"] += 1
             if isinstance(record, RecordPlan):
@@ -146,13 +147,7 @@ def _write_rows(run: Commitment, ledger: Ledger, tally: _Tally) -> None:
             tally.counts["frames_dropped"] += plan.frames_read - plan.frames
             tally.merger.add(result.stats)
             receipts.add(_written_receipt(run, record, result))
-            episodes.add(_episode_row(run, record, result, file_number), result)
-        receipts.close()
-        episodes.close()
-    except BaseException:
-        receipts.abandon()
-        episodes.abandon()
-        raise
+            episodes.add(_episode_row(run, record, result, file_number), result.stats)
 
 
 def _placed_records(
@@ -268,36 +263,6 @@ def _episode_row(
     }
 
 
-class _RowFile:
-    """Rows gathered into row groups of one Parquet file."""
-
-    def __init__(self, path: Path, schema: pa.Schema, table: str) -> None:
-        self._schema = schema
-        self._table = table
-        self._rows: list[dict[str, Any]] = []
-        self._atomic = atomic_path(path)
-        self._writer = pq.ParquetWriter(self._atomic.__enter__(), schema, compression="zstd")
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=self._schema)
-        self._writer.write_table(conform(table, self._table))
-        self._rows = []
-
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        self._writer.close()
-        self._atomic.__exit__(None, None, None)
-
-    def abandon(self) -> None:
-        self._rows = []
-
-
 _LEROBOT_COLUMNS = (
     "data/chunk_index",
     "data/file_index",
@@ -308,61 +273,54 @@ _LEROBOT_COLUMNS = (
 )
 
 
+def _receipts_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return conform(pa.Table.from_pylist(rows, schema=arrow_schema("receipts")), "receipts")
+
+
 class _EpisodeFiles:
     """meta/episodes: rows with their statistics, in files of a fixed number of episodes."""
 
-    def __init__(self, run: Commitment, out: Path) -> None:
-        self._stats_features = _stats_features(run)
-        self._out = out
-        self._rows: list[dict[str, Any]] = []
-        self._stats: list[dict[str, Any]] = []
+    def __init__(self, run: Commitment) -> None:
+        self._out = Path(run.context.out)
+        self._features = _stats_features(run)
         self._count = 0
-        self._file_number = -1
-        self._atomic: Any = None
-        self._writer: pq.ParquetWriter | None = None
+        self._file: RowFile[tuple[dict[str, Any], dict[str, FeatureStats]]] | None = None
 
-    def add(self, row: dict[str, Any], result: EpisodeResult) -> None:
-        file_number = self._count // EPISODES_PER_META_FILE
-        if file_number != self._file_number:
-            self.close()
-            self._file_number = file_number
-        _, chunk_index, file_index = episodes_path(file_number)
-        self._rows.append(
-            row | {"meta/episodes/chunk_index": chunk_index, "meta/episodes/file_index": file_index}
-        )
-        absent = {name: BLACK_STATS for name in self._stats_features if name not in result.stats}
-        self._stats.append(result.stats | absent)
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, row: dict[str, Any], stats: dict[str, FeatureStats]) -> None:
+        number, inside = divmod(self._count, EPISODES_PER_META_FILE)
+        path, chunk_index, file_index = episodes_path(number)
+        if self._file is None or inside == 0:
+            self.__exit__(None, None, None)
+            self._file = RowFile(self._out / path, self._table).__enter__()
+        place = {
+            "meta/episodes/chunk_index": chunk_index,
+            "meta/episodes/file_index": file_index,
+        }
+        absent = {name: BLACK_STATS for name in self._features if name not in stats}
+        self._file.add((row | place, stats | absent))
         self._count += 1
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._flush()
 
-    def _flush(self) -> None:
+    def _table(self, items: list[tuple[dict[str, Any], dict[str, FeatureStats]]]) -> pa.Table:
         schema = arrow_schema("episodes")
         for name in _LEROBOT_COLUMNS:
-            schema = schema.append(pa.field(name, pa.int64(), nullable=False))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-        table = pa.Table.from_pylist(self._rows, schema=schema)
-        for column, values in stats_columns(self._stats_features, self._stats):
+            schema = schema.append(pa.field(name, pa.int64(), nullable=False))
+        table = pa.Table.from_pylist([row for row, _ in items], schema=schema)
+        for column, values in stats_columns(self._features, [stats for _, stats in items]):
             table = table.append_column(column, values)
-        table = conform(table, "episodes")
-        if self._writer is None:
-            path = self._out / episodes_path(self._file_number)[0]
-            self._atomic = atomic_path(path)
-            self._writer = pq.ParquetWriter(
-                self._atomic.__enter__(), table.schema, compression="zstd"
-            )
-        self._writer.write_table(table)
-        self._rows, self._stats = [], []
+        return conform(table, "episodes")
 
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
-            self._atomic.__exit__(None, None, None)
-            self._writer = None
-
-    def abandon(self) -> None:
-        self._rows = []
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.__exit__(kind, error, trace)
 
 
 def _marker(run: Commitment, tally: _Tally, counts: dict[str, int]) -> str:

@@ -27,7 +27,7 @@ from finedata.store.lerobot.layout import DATA_FILE_MB
 
 if TYPE_CHECKING:
     from finedata.convert.context import ConvertOptions
-    from finedata.readers.rlds import RldsSource
+    from finedata.readers.rlds import RldsShard, RldsSource
     from finedata.schema.converter import CameraSpec, Converter
 
 __all__ = [
@@ -104,29 +104,32 @@ def plan_shard(job: ShardJob) -> ShardPlan:
     converter = decoded_converter(context.converter_text, context.converter_origin).converter
     cameras = chosen_cameras(converter, source, context.options)
     shard = source.shards[job.shard]
-    records: list[RecordPlan] = []
-    good = 0
     try:
         reader = source.folder.open(shard.file)
     except OSError as error:
-        return ShardPlan(shard=job.shard, records=[_unreadable(converter.name, shard.file, error)])
+        return ShardPlan(shard=job.shard, records=_unreadable(converter.name, shard, error))
+    records: list[RecordPlan] = []
+    good = 0
     try:
         for record in scan_records(reader):
             records.append(_plan_record(record, source, converter, cameras, shard.file))
             good += records[-1].reason is None
             if job.most_good is not None and good >= job.most_good:
                 return ShardPlan(shard=job.shard, records=records)
+    except OSError as error:
+        # A disk or a network that fails half-way says nothing about the episodes.
+        raise SourceError(
+            place=f"{source.folder.address}/{shard.file}, after record {len(records) - 1}",
+            found=f"{error.strerror or error}",
+            wanted="a file that can be read to its end",
+            next_command="run the same command again: it continues where it stopped",
+        ) from error
     finally:
         reader.close()
     for number in range(len(records), shard.declared_records or 0):
-        message = f"the file ends before it; dataset_info.json says {shard.declared_records}"
-        records.append(
-            _failed(
-                converter.name,
-                shard.file,
-                Record(number, shard.size, 0, None, "truncated", f"not in the file: {message}"),
-            )
-        )
+        message = f"not in the file, although dataset_info.json says {shard.declared_records}"
+        lost = Record(number, shard.size, 0, None, "truncated", message)
+        records.append(_failed(converter.name, shard.file, lost))
     return ShardPlan(shard=job.shard, records=records)
 
 
@@ -176,15 +179,19 @@ def _failed(source: str, file: str, record: Record) -> RecordPlan:
     )
 
 
-def _unreadable(source: str, file: str, error: OSError) -> RecordPlan:
-    return RecordPlan(
-        record=0,
-        offset=0,
-        length=0,
-        episode_id=broken_episode_id(source, relative_file=file, record=0),
-        reason="unreadable_file",
-        message=f"{file}: {error.strerror or error}",
-    )
+def _unreadable(source: str, shard: RldsShard, error: OSError) -> list[RecordPlan]:
+    """A receipt for every record that the shard is said to hold; one where nothing is said."""
+    return [
+        RecordPlan(
+            record=number,
+            offset=0,
+            length=0,
+            episode_id=broken_episode_id(source, relative_file=shard.file, record=number),
+            reason="unreadable_file",
+            message=f"{shard.file}: {error.strerror or error}",
+        )
+        for number in range(shard.declared_records or 1)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

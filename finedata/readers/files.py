@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from finedata.errors import SourceError, UsageError
+from finedata.errors import MissingExtraError, UsageError
 
 __all__ = ["RangeReader", "SourceFile", "SourceFolder", "open_folder"]
 
@@ -139,16 +139,31 @@ class _RemoteFolder:
         import fsspec  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 
         self.address = address.rstrip("/")
-        self._filesystem, self._root = cast(
-            "tuple[Any, str]",
-            fsspec.core.url_to_fs(self.address),  # pyright: ignore[reportUnknownMemberType]
-        )
+        try:
+            found = cast(
+                "tuple[Any, str]",
+                fsspec.core.url_to_fs(self.address),  # pyright: ignore[reportUnknownMemberType]
+            )
+        except ImportError as error:
+            raise MissingExtraError(
+                place=f"--input {address}",
+                found=f"no library for this kind of address ({error})",
+                wanted="the one that fsspec names",
+                next_command="pip install 'finedata[remote]'",
+            ) from error
+        except ValueError as error:
+            raise UsageError(
+                place=f"--input {address}",
+                found=f"{error}",
+                wanted="a local folder, or gs://, s3://, hf://, https://",
+            ) from error
+        self._filesystem, self._root = found
 
     def files(self) -> list[SourceFile]:
         root = self._root.rstrip("/")
         found = cast("dict[str, dict[str, Any]]", self._filesystem.find(root, detail=True))
         if not found:
-            raise SourceError(
+            raise UsageError(
                 place=f"--input {self.address}",
                 found="no file",
                 wanted="the folder of a source dataset",

@@ -292,6 +292,10 @@ def _contradictions(converter: Converter) -> list[tuple[str, str]]:
 
 def _arm_contradictions(arm: ArmSpec) -> list[tuple[str, str]]:
     problems = _pose_contradictions("state", arm.state.position, arm.state.rotation)
+    if arm.base_axes is not None:
+        axes = (arm.base_axes.forward, arm.base_axes.left, arm.base_axes.up)
+        if len({axis[1] for axis in axes}) != 3 or not _right_handed(axes):
+            problems.append(("base_axes", f"axes {axes} that are not a right-handed frame"))
     action = arm.action
     if action.reference == "next_state":
         if action.position or action.rotation:
@@ -308,10 +312,6 @@ def _arm_contradictions(arm: ArmSpec) -> list[tuple[str, str]]:
         )
     if action.reference == "residual" and action.refers_to == "previous_target":
         problems.append(("action.refers_to", "`previous_target` with reference `residual`"))
-    if arm.base_axes is not None:
-        axes = (arm.base_axes.forward, arm.base_axes.left, arm.base_axes.up)
-        if len({axis[1] for axis in axes}) != 3 or not _right_handed(axes):
-            problems.append(("base_axes", f"axes {axes} that are not a right-handed frame"))
     return problems
 
 

@@ -21,6 +21,7 @@ import msgspec
 from finedata.errors import ConformError, OutputError
 from finedata.papers import paper_room
 from finedata.schema.columns import Column, Open, Table
+from finedata.schema.converter import converter_json_schema
 from finedata.schema.enums import meanings_of
 from finedata.schema.tables import TABLES, build_schema
 
@@ -39,9 +40,10 @@ def published_texts() -> dict[str, str]:
         Path relative to `schemas/` -> its text, ending with a newline. Whatever is generated from
         the code and published under `schemas/` has its entry here.
     """
-    return {
+    tables = {
         f"v{table.version}/{table.name}.json": table_to_json(table) for table in TABLES.values()
     }
+    return tables | {"converter.schema.json": converter_json_schema()}
 
 
 def publish(folder: Path) -> list[Path]:

@@ -72,7 +72,7 @@ def test_truncated_shard_loses_what_is_gone_and_counts_it(tmp_path: Path) -> Non
     lost = [row for row in receipts(tmp_path / "out") if row["status"] == "failed"]
     assert [row["reason"] for row in lost] == ["truncated", "truncated"]
     assert [row["source_record"] for row in lost] == [2, 3]
-    assert "dataset_info.json says 4" in lost[1]["message"]
+    assert "although dataset_info.json says 4" in lost[1]["message"]
     assert verify(tmp_path / "out", input=folder).problems == []
 
 

@@ -64,6 +64,18 @@ def test_killed_run_is_finished_by_the_same_command(
     assert int(again.stdout) <= events
 
 
+@pytest.mark.slow
+def test_killed_at_every_event(
+    corpus: Corpus, unbroken: tuple[int, dict[str, str]], tmp_path: Path
+) -> None:
+    events, wanted = unbroken
+    for at in range(1, events + 1):
+        out = tmp_path / str(at)
+        assert run(at, corpus, out).returncode == -9
+        assert run(0, corpus, out).returncode == 0
+        assert tree_digest(out) == wanted, f"killed at event {at}"
+
+
 def test_killed_twice_and_with_other_workers(
     corpus: Corpus, unbroken: tuple[int, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def test_the_lag_is_bounded():
     assert estimate_lag(action, delayed(action, 8), max_lag=0) == 0
     # at least two frames overlap
     assert estimate_lag(action[:4], delayed(action[:4], 2)) == 2
-    assert estimate_lag(action[:4], action[:4] + np.arange(4)[:, None]) <= 2
+    assert estimate_lag(action[:3], delayed(action[:3], 2)) < 2
 
 
 def test_equals_give_the_smallest():
@@ -85,7 +85,7 @@ def test_residuals_are_means_in_metres_and_radians():
     assert found == pytest.approx((0.5, PI / 2))
 
 
-@pytest.mark.parametrize("lag_frames", [0, 2, 3, 9, -3, -9])
+@pytest.mark.parametrize("lag_frames", [0, 2, 3, 4, 5, 9, -3, -4, -5, -9])
 def test_nothing_to_compare_is_nan(lag_frames):
     broken = np.full((3, 3), np.nan), np.full((3, 4), np.nan)
     found = action_state_residual(*broken, *broken, lag_frames=lag_frames)

@@ -89,9 +89,9 @@ def test_agrees_with_homogeneous_matrices(composition, refers_to, seed):
         **arguments, composition=composition, refers_to=refers_to
     )
     wanted_m, wanted = by_matrices(arguments, composition, refers_to)
-    np.testing.assert_allclose(position_m, wanted_m, atol=1e-12)
+    np.testing.assert_allclose(position_m, wanted_m, rtol=0, atol=1e-12)
     assert_same_rotation(quaternion, wanted, atol=1e-12)
-    np.testing.assert_allclose(np.linalg.norm(quaternion, axis=1), 1.0, atol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(quaternion, axis=1), 1.0, rtol=0, atol=1e-15)
 
 
 @quick
@@ -122,7 +122,7 @@ def test_deltas_of_a_trajectory_come_back_when_it_is_differenced(seed):
         else:
             moved_m = rotate(conjugate(before), position_m - before_m)
             turned = multiply(conjugate(before), quaternion)
-        np.testing.assert_allclose(moved_m, arguments["delta_position_m"], atol=1e-12)
+        np.testing.assert_allclose(moved_m, arguments["delta_position_m"], rtol=0, atol=1e-12)
         assert_same_rotation(turned, turns, atol=1e-12)
 
 
@@ -133,7 +133,7 @@ def test_the_encoding_of_a_step_does_not_matter(composition, encoding):
     found = integrate_targets(
         **episode(3, encoding=encoding), composition=composition, refers_to="previous_target"
     )
-    np.testing.assert_allclose(found[0], wanted[0], atol=1e-12)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=0, atol=1e-12)
     assert_same_rotation(found[1], wanted[1], atol=1e-12)
 
 
@@ -162,7 +162,7 @@ def test_component_sum_accumulates_from_the_start():
     wanted = Rotation.from_euler("xyz", first + np.cumsum(arguments["delta_rotation"], axis=0))
     assert_same_rotation(quaternion, wanted.as_quat(), atol=1e-12)
     wanted_m = arguments["start_position_m"] + np.cumsum(arguments["delta_position_m"], axis=0)
-    np.testing.assert_allclose(position_m, wanted_m, atol=1e-14)
+    np.testing.assert_allclose(position_m, wanted_m, rtol=0, atol=1e-14)
 
 
 # cuts, broken numbers, shapes
@@ -265,7 +265,7 @@ def test_ten_thousand_steps_stay_on_the_sphere():
     _, quaternion = integrate_targets(
         **arguments, composition="base_left", refers_to="previous_target"
     )
-    np.testing.assert_allclose(np.linalg.norm(quaternion, axis=1), 1.0, atol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(quaternion, axis=1), 1.0, rtol=0, atol=1e-15)
     whole = Rotation.identity()
     for turn in Rotation.from_euler("xyz", arguments["delta_rotation"]):
         whole = turn * whole
@@ -278,7 +278,7 @@ def test_the_start_needs_no_unit_norm():
     wanted = integrate_targets(**arguments, composition="tool_right", refers_to="previous_target")
     arguments["start_quaternion_xyzw"] = 3.0 * arguments["start_quaternion_xyzw"]
     found = integrate_targets(**arguments, composition="tool_right", refers_to="previous_target")
-    np.testing.assert_allclose(found[0], wanted[0], atol=1e-14)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=0, atol=1e-14)
 
 
 def test_small_turns_are_continuous_in_sign():
