@@ -30,6 +30,8 @@ from finedata.motion import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from finedata.readers.episode import RawEpisode
     from finedata.schema.converter import (
         ActionSpec,
@@ -137,32 +139,37 @@ def canonical_motion(raw: RawEpisode, converter: Converter, *, frames: int) -> C
 
 
 def _arm_motion(raw: RawEpisode, arm: ArmSpec, frames: int) -> ArmMotion:
-    written = _rotation_columns(raw, arm.state.rotation, frames)
-    quaternion_xyzw = _tool_rotation(written, arm.state.rotation)
-    norms = None
-    if arm.state.rotation.encoding.startswith("quaternion"):
-        norms = normalise(written)[1]
+    spec = arm.state.rotation
+    written = _rotation_columns(raw, spec, frames)
+    source_xyzw = to_quaternion_xyzw(written, encoding=spec.encoding)
+    tool_xyzw = _to_tool(source_xyzw, spec)
+    norms = normalise(written)[1] if spec.encoding.startswith("quaternion") else None
     state = Pose(
         _position_m(raw, arm.state.position, frames),
-        make_sign_continuous(quaternion_xyzw),
+        make_sign_continuous(tool_xyzw),
         _gripper_open(raw, arm.state.gripper, frames),
     )
-    angles = arm.state.rotation.encoding in ("euler_xyz_extrinsic", "rotation_vector")
+    angles = spec.encoding in ("euler_xyz_extrinsic", "rotation_vector")
     return ArmMotion(
         name=arm.name,
         state=state,
-        action=_action(raw, arm, state, written, frames),
+        action=_action(raw, arm, state, written, source_xyzw),
         quaternion_norm_min=None if norms is None else float(norms.min()),
         quaternion_norm_max=None if norms is None else float(norms.max()),
-        sign_flips=count_sign_flips(quaternion_xyzw),
+        sign_flips=count_sign_flips(tool_xyzw),
         wrap_jumps=count_wrap_jumps(written) if angles else 0,
     )
 
 
 def _action(
-    raw: RawEpisode, arm: ArmSpec, state: Pose, state_rotation: np.ndarray, frames: int
+    raw: RawEpisode,
+    arm: ArmSpec,
+    state: Pose,
+    state_written: NDArray[np.float64],
+    state_source_xyzw: NDArray[np.float64],
 ) -> Pose:
     spec = arm.action
+    frames = len(state.position_m)
     if spec.reference == "next_state":
         following = np.minimum(np.arange(frames) + 1, frames - 1)
         gripper = state.gripper_open[following]
@@ -173,22 +180,25 @@ def _action(
     position_m = _position_m(raw, position, frames)
     written = _rotation_columns(raw, rotation, frames)
     if spec.reference == "absolute":
-        quaternion_xyzw = _tool_rotation(written, rotation)
+        tool_xyzw = _to_tool(to_quaternion_xyzw(written, encoding=rotation.encoding), rotation)
     else:
-        position_m, quaternion_xyzw = integrate_targets(
+        # Steps are composed in the frame that the source writes its state in; the state's fixed
+        # rotation turns the result into the tool's, as it does for the state.
+        position_m, source_xyzw = integrate_targets(
             delta_position_m=position_m,
             delta_rotation=written,
             encoding=rotation.encoding,
             composition=spec.composition or "base_left",
             refers_to=spec.refers_to or "measured",
             start_position_m=state.position_m[0],
-            start_quaternion_xyzw=state.quaternion_xyzw[0],
+            start_quaternion_xyzw=state_source_xyzw[0],
             measured_position_m=state.position_m,
-            measured_quaternion_xyzw=state.quaternion_xyzw,
-            measured_rotation=state_rotation,
+            measured_quaternion_xyzw=state_source_xyzw,
+            measured_rotation=state_written,
         )
+        tool_xyzw = _to_tool(source_xyzw, arm.state.rotation)
     # The action starts on the state's side of the sphere, then follows itself.
-    signed = make_sign_continuous(quaternion_xyzw, reference=state.quaternion_xyzw[0])
+    signed = make_sign_continuous(tool_xyzw, reference=state.quaternion_xyzw[0])
     return Pose(position_m, signed, _gripper_open(raw, spec.gripper, frames))
 
 
@@ -216,12 +226,11 @@ def _rotation_columns(raw: RawEpisode, spec: RotationSpec, frames: int) -> np.nd
     return np.deg2rad(values) if spec.unit == "deg" else values
 
 
-def _tool_rotation(written: np.ndarray, spec: RotationSpec) -> np.ndarray:
-    """The tool's rotation: what is written, times the source's fixed rotation on the right."""
-    quaternion_xyzw = to_quaternion_xyzw(written, encoding=spec.encoding)
+def _to_tool(source_xyzw: NDArray[np.float64], spec: RotationSpec) -> NDArray[np.float64]:
+    """The tool's rotation: the source's, times the source's fixed rotation on the right."""
     if spec.fixed_rotation is None:
-        return quaternion_xyzw
-    return apply_fixed_rotation(quaternion_xyzw, np.asarray(spec.fixed_rotation, np.float64))
+        return source_xyzw
+    return apply_fixed_rotation(source_xyzw, np.asarray(spec.fixed_rotation, np.float64))
 
 
 def _gripper_open(raw: RawEpisode, spec: GripperSpec | None, frames: int) -> np.ndarray:

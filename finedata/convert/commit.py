@@ -306,7 +306,9 @@ class _EpisodeFiles:
     def _table(self, items: list[tuple[dict[str, Any], dict[str, FeatureStats]]]) -> pa.Table:
         schema = arrow_schema("episodes")
         for name in _LEROBOT_COLUMNS:
-            schema = schema.append(pa.field(name, pa.int64(), nullable=False))
+            schema = schema.append(  # pyright: ignore[reportUnknownMemberType]  (half-typed stub)
+                pa.field(name, pa.int64(), nullable=False)
+            )
         table = pa.Table.from_pylist([row for row, _ in items], schema=schema)
         for column, values in stats_columns(self._features, [stats for _, stats in items]):
             table = table.append_column(column, values)

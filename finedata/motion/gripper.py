@@ -41,7 +41,8 @@ def to_open_fraction(
         [1.0, 0.75, 0.0]
     """
     span = _span(open_value, closed_value)
-    return (np.asarray(values, np.float64) - closed_value) / span
+    # Adding 0 makes the -0 of a closed gripper on a falling scale a plain 0.
+    return (np.asarray(values, np.float64) - closed_value) / span + 0.0
 
 
 def from_open_fraction(

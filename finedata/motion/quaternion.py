@@ -6,8 +6,8 @@ without direction, so that one broken frame of a robot's log stays one broken fr
 result never depends on the rows around it (but for `make_sign_continuous`, whose purpose that
 is).
 
-Own arithmetic, because the well-kept libraries take most of a second to import. The benchmark
-`motion.py` measures them against this module, and the tests use them as oracles.
+Own arithmetic, because the well-kept libraries take several times as long to import as NumPy. The
+benchmark `motion.py` measures them against this module, and the tests use them as oracles.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ def test_ends_are_exact_and_nothing_is_clipped(open_value, closed_value):
     beyond = open_value + (open_value - closed_value)
     found = to_open_fraction([open_value, closed_value, middle, beyond, np.nan], **scale)
     np.testing.assert_array_equal(found[:2], [1.0, 0.0])
+    assert not np.signbit(found[1])
     np.testing.assert_allclose(found[2:4], [0.5, 2.0], rtol=0, atol=1e-15)
     assert np.isnan(found[4])
     assert found.dtype == np.float64

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from finedata.errors import OutputError
 from finedata.schema.tables import frames_schema
 from finedata.store.atomic import atomic_path, output_errors, write_atomic
+from finedata.store.direct import DirectFile
 from finedata.store.lerobot.layout import STATS_PATH, TASKS_PATH, Feature, picture_column
 
 if TYPE_CHECKING:
@@ -103,18 +104,18 @@ class DataFileWriter:
         self._path = path
         self._schema = schema
         self._atomic: AbstractContextManager[Path] | None = None
-        self._sink: pa.OSFile | None = None
+        self._sink: DirectFile | None = None
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
         self._atomic = atomic_path(self._path)
         with output_errors(self._path):
-            self._sink = pa.OSFile(str(self._atomic.__enter__()), "wb")
+            self._sink = DirectFile(self._atomic.__enter__())
         fields: list[pa.Field[Any]] = list(self._schema)
         pictures = [field.name for field in fields if pa.types.is_struct(field.type)]
         numbers = [field for field in fields if field.name not in pictures]
         self._writer = pq.ParquetWriter(
-            self._sink,
+            cast("Any", self._sink),  # Arrow asks of a Python file what DirectFile has
             self._schema,
             # Pictures are compressed already, and their minimum and maximum mean nothing.
             compression={  # pyright: ignore[reportArgumentType]  (its stub wants lower case)
@@ -153,10 +154,10 @@ class DataFileWriter:
         try:
             with output_errors(self._path):
                 self._close_writer()
+                if self._sink is not None:
+                    self._sink.close()
         except OutputError as found:
             failure = failure or found
-        if self._sink is not None:
-            self._sink.close()
         if self._atomic is not None:
             self._atomic.__exit__(type(failure) if failure else None, failure, trace)
         if failure is not None and failure is not error:
