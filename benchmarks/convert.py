@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 def main() -> None:
     """Run the rounds and print a Markdown table."""
     options = _options()
+    (options.scratch / "peer").mkdir(parents=True, exist_ok=True)
     size = sum(path.stat().st_size for path in options.corpus.rglob("*") if path.is_file())
     frames = _frames(options.corpus)
     runs: list[dict[str, float]] = []
@@ -38,7 +39,9 @@ def main() -> None:
         row: dict[str, float] = {}
         for name, command in _commands(options).items():
             if name.startswith("lerobot"):
-                row[name] = json.loads(subprocess.check_output(command))["frames_per_s"]
+                row[name] = json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))[
+                    "frames_per_s"
+                ]
                 continue
             _warm(options.corpus)
             seconds, peak = _timed(command, options.scratch)

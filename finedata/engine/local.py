@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -108,6 +109,8 @@ class LocalEngine:
 
 def _begin_worker() -> None:
     """In a new worker, before anything heavy is imported."""
+    # An interrupt reaches the whole terminal group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One worker is one core's work: libraries that start threads of their own only contend.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

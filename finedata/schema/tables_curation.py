@@ -42,7 +42,13 @@ RECEIPTS = Table(
         Column("source_record", "int64", "record in the file, from 0", nullable=True),
         Column("byte_offset", "int64", "first byte of the record", nullable=True, unit="byte"),
         Column("byte_length", "int64", "bytes of the record", nullable=True, unit="byte"),
-        Column("source_sha256", "string", "SHA-256 of the record's bytes", nullable=True),
+        Column(
+            "source_sha256",
+            "string",
+            "SHA-256 tree over the record: its bytes in order, each list of pictures standing as"
+            " the SHA-256 of its pictures joined and then their lengths (int64, little-endian)",
+            nullable=True,
+        ),
         Column("converter_sha256", "string", "SHA-256 of the converter file"),
         Column("options_sha256", "string", "SHA-256 of the options that change bytes"),
         Column("finedata_version", "string", "finedata that converted it"),
