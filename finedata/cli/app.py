@@ -69,7 +69,4 @@ def main() -> NoReturn:
         # The machine's refusal, not ours: its words are the message.
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command continues where it stopped", err=True)
-        sys.exit(130)
     sys.exit(0)

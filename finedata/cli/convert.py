@@ -78,15 +78,19 @@ def convert(
         return
     from finedata.convert.run import convert as run
 
-    with _progress_bar() as on_progress:
-        summary = run(
-            source,
-            input=input_,
-            out=out,
-            options=options,
-            num_workers=workers,
-            on_progress=on_progress,
-        )
+    try:
+        with _progress_bar() as on_progress:
+            summary = run(
+                source,
+                input=input_,
+                out=out,
+                options=options,
+                num_workers=workers,
+                on_progress=on_progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command continues where it stopped", err=True)
+        raise typer.Exit(130) from None
     _print_summary(summary, as_json=as_json)
     lost = summary.failed or summary.missing_shards
     if not summary.episodes or (strict and lost):

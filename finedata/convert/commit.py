@@ -17,7 +17,7 @@ import pyarrow as pa
 
 import finedata
 from finedata.convert.context import library_versions
-from finedata.convert.plan import Assigner, EpisodeJob, RecordPlan, ShardPlan
+from finedata.convert.plan import Assigner, EpisodeJob, PreparedRun, RecordPlan, ShardPlan
 from finedata.convert.work import EpisodeResult, FileResult
 from finedata.schema.conform import conform
 from finedata.schema.identity import task_id
@@ -36,37 +36,21 @@ from finedata.store.lerobot.write import stats_columns, write_stats, write_tasks
 from finedata.store.row_file import RowFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
-    from finedata.convert.context import RunContext
-    from finedata.convert.plan import Selection
-    from finedata.readers.rlds import RldsSource
-    from finedata.schema.converter import CameraSpec, ConverterFile
     from finedata.store.ledger import Ledger
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["Commitment", "commit"]
+__all__ = ["commit"]
 
 RECEIPTS_PATH = "curation/receipts.parquet"
 # A camera that was not there: every picture is black, and none counts. LeRobot's tools want an
 # entry for every feature of every episode.
 _ZERO = [0.0, 0.0, 0.0]
 _NAMES = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
-BLACK_STATS: FeatureStats = {**dict.fromkeys(_NAMES, _ZERO), "count": [0.0]}
-
-
-@dataclass(frozen=True, slots=True)
-class Commitment:
-    """What a commit needs to know of the run."""
-
-    context: RunContext
-    source: RldsSource
-    converter: ConverterFile
-    cameras: tuple[CameraSpec, ...]
-    features: Mapping[str, Feature]
-    selection: Selection
+_BLACK_STATS: FeatureStats = {**dict.fromkeys(_NAMES, _ZERO), "count": [0.0]}
 
 
 @dataclass(slots=True)
@@ -78,7 +62,7 @@ class _Tally:
     counts: Counter[str] = field(default_factory=Counter[str])
 
 
-def commit(run: Commitment, ledger: Ledger) -> dict[str, int]:
+def commit(run: PreparedRun, ledger: Ledger) -> dict[str, int]:
     """Write every table of the dataset, and the marker.
 
     Returns:
@@ -90,7 +74,7 @@ def commit(run: Commitment, ledger: Ledger) -> dict[str, int]:
     assigner = tally.assigner
     stats = tally.merger.result()
     for name in _stats_features(run):
-        stats.setdefault(name, BLACK_STATS)
+        stats.setdefault(name, _BLACK_STATS)
     write_tasks(out, list(assigner.tasks))
     write_stats(out, _stats_features(run), stats)
     info = info_json(
@@ -118,7 +102,7 @@ def commit(run: Commitment, ledger: Ledger) -> dict[str, int]:
     return counts
 
 
-def _stats_features(run: Commitment) -> dict[str, Feature]:
+def _stats_features(run: PreparedRun) -> dict[str, Feature]:
     return {
         name: feature
         for name, feature in run.features.items()
@@ -126,7 +110,7 @@ def _stats_features(run: Commitment) -> dict[str, Feature]:
     }
 
 
-def _write_rows(run: Commitment, ledger: Ledger, tally: _Tally) -> None:
+def _write_rows(run: PreparedRun, ledger: Ledger, tally: _Tally) -> None:
     """Stream receipts and episodes into their files."""
     results = _results(ledger)
     with (
@@ -151,7 +135,7 @@ def _write_rows(run: Commitment, ledger: Ledger, tally: _Tally) -> None:
 
 
 def _placed_records(
-    run: Commitment, ledger: Ledger, assigner: Assigner
+    run: PreparedRun, ledger: Ledger, assigner: Assigner
 ) -> Iterator[tuple[int, RecordPlan | EpisodeJob]]:
     """Every selected record in the source's order, with what became of it."""
     decoder = msgspec.msgpack.Decoder(ShardPlan)
@@ -176,7 +160,7 @@ def _results(ledger: Ledger) -> Iterator[tuple[int, EpisodeResult]]:
             yield result.file_number, episode
 
 
-def _receipt(run: Commitment, shard: int, plan: RecordPlan) -> dict[str, Any]:
+def _receipt(run: PreparedRun, shard: int, plan: RecordPlan) -> dict[str, Any]:
     converter = run.converter.converter
     return {
         "episode_id": plan.episode_id,
@@ -197,7 +181,7 @@ def _receipt(run: Commitment, shard: int, plan: RecordPlan) -> dict[str, Any]:
     }
 
 
-def _failed_receipt(run: Commitment, shard: int, plan: RecordPlan) -> dict[str, Any]:
+def _failed_receipt(run: PreparedRun, shard: int, plan: RecordPlan) -> dict[str, Any]:
     return _receipt(run, shard, plan) | {
         "status": "failed",
         "reason": plan.reason,
@@ -211,7 +195,7 @@ def _failed_receipt(run: Commitment, shard: int, plan: RecordPlan) -> dict[str, 
     }
 
 
-def _written_receipt(run: Commitment, job: EpisodeJob, result: EpisodeResult) -> dict[str, Any]:
+def _written_receipt(run: PreparedRun, job: EpisodeJob, result: EpisodeResult) -> dict[str, Any]:
     plan = job.plan
     return _receipt(run, job.shard, plan) | {
         "status": "written",
@@ -226,7 +210,7 @@ def _written_receipt(run: Commitment, job: EpisodeJob, result: EpisodeResult) ->
 
 
 def _episode_row(
-    run: Commitment, job: EpisodeJob, result: EpisodeResult, file_number: int
+    run: PreparedRun, job: EpisodeJob, result: EpisodeResult, file_number: int
 ) -> dict[str, Any]:
     converter = run.converter.converter
     plan = job.plan
@@ -280,7 +264,7 @@ def _receipts_table(rows: list[dict[str, Any]]) -> pa.Table:
 class _EpisodeFiles:
     """meta/episodes: rows with their statistics, in files of a fixed number of episodes."""
 
-    def __init__(self, run: Commitment) -> None:
+    def __init__(self, run: PreparedRun) -> None:
         self._out = Path(run.context.out)
         self._features = _stats_features(run)
         self._count = 0
@@ -299,7 +283,7 @@ class _EpisodeFiles:
             "meta/episodes/chunk_index": chunk_index,
             "meta/episodes/file_index": file_index,
         }
-        absent = {name: BLACK_STATS for name in self._features if name not in stats}
+        absent = {name: _BLACK_STATS for name in self._features if name not in stats}
         self._file.add((row | place, stats | absent))
         self._count += 1
 
@@ -325,7 +309,7 @@ class _EpisodeFiles:
             file.__exit__(kind, error, trace)
 
 
-def _marker(run: Commitment, tally: _Tally, counts: dict[str, int]) -> str:
+def _marker(run: PreparedRun, tally: _Tally, counts: dict[str, int]) -> str:
     """The text of finedata.json: what this dataset is and where it came from."""
     converter = run.converter.converter
     part = PartEntry(

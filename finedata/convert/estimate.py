@@ -22,8 +22,8 @@ from finedata.store.lerobot.layout import picture_column
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finedata.convert.commit import Commitment
     from finedata.convert.context import ConvertOptions
+    from finedata.convert.plan import PreparedRun
 
 __all__ = ["Estimate", "estimate"]
 
@@ -82,7 +82,7 @@ def estimate(
     )
 
 
-def _sample(run: Commitment) -> tuple[int, int, int, float]:
+def _sample(run: PreparedRun) -> tuple[int, int, int, float]:
     """(records, their bytes, bytes that would be written, seconds) of the first few records."""
     reader = run.source.folder.open(run.source.shards[0].file)
     records = read = kept = 0

@@ -87,12 +87,11 @@ def examine_pictures(
     height, width = shape[0], shape[1]
     if pictures is None:
         return _absent(height, width, frames)
-    lengths = pictures.lengths[:frames]
-    starts = pictures.offsets[:frames]
-    values = _Values(pictures.buffer, starts, lengths)
+    values = pictures.head(frames)
+    lengths = values.lengths
     bad, other_size, codec = _check_headers(values, shape)
     black = _find_black(values, height, width, bad)
-    data = values.joined(black_jpeg(height, width)) if not lengths.all() else values.joined(b"")
+    data = values.joined(instead_of_empty=black_jpeg(height, width))
     stats = None
     if with_stats and not black.all():
         samples, failed = _decode_samples(values, bad)
@@ -127,28 +126,7 @@ def _absent(height: int, width: int, frames: int) -> CameraPictures:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Values:
-    """Pictures as slices of one buffer."""
-
-    buffer: bytes
-    starts: np.ndarray
-    lengths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, index: int) -> bytes:
-        start = int(self.starts[index])
-        return self.buffer[start : start + int(self.lengths[index])]
-
-    def joined(self, instead_of_empty: bytes) -> bytes:
-        view = memoryview(self.buffer)
-        spans = zip(self.starts.tolist(), self.lengths.tolist(), strict=True)
-        return b"".join([view[a : a + n] if n else instead_of_empty for a, n in spans])
-
-
-def _check_headers(values: _Values, shape: tuple[int, ...]) -> tuple[np.ndarray, int, str]:
+def _check_headers(values: BytesSlices, shape: tuple[int, ...]) -> tuple[np.ndarray, int, str]:
     """(which pictures are no whole JPEG or PNG, how many have another size, codec)."""
     like_first, first = _alike(values)
     bad = np.zeros(len(values), np.bool_)
@@ -167,7 +145,7 @@ def _check_headers(values: _Values, shape: tuple[int, ...]) -> tuple[np.ndarray,
     return bad, other_size, codecs.pop() if len(codecs) == 1 else "mixed" if codecs else "none"
 
 
-def _alike(values: _Values) -> tuple[np.ndarray, tuple[int, int, int] | None]:
+def _alike(values: BytesSlices) -> tuple[np.ndarray, tuple[int, int, int] | None]:
     """Which pictures are whole JPEGs with the first one's frame header, and its size."""
     nothing = np.zeros(len(values), np.bool_)
     first = values[0]
@@ -180,8 +158,8 @@ def _alike(values: _Values) -> tuple[np.ndarray, tuple[int, int, int] | None]:
         return nothing, None
     data = np.frombuffer(values.buffer, np.uint8)
     long_enough = values.lengths >= frame + _FRAME_HEADER_BYTES + 2
-    starts = np.where(long_enough, values.starts, values.starts[0])
-    ends = np.where(long_enough, values.starts + values.lengths, values.starts[0] + len(first))
+    starts = np.where(long_enough, values.offsets, values.offsets[0])
+    ends = np.where(long_enough, values.offsets + values.lengths, values.offsets[0] + len(first))
     head = data[starts[:, None] + np.arange(3)] == np.array([0xFF, 0xD8, 0xFF])
     span = np.arange(frame, frame + _FRAME_HEADER_BYTES)
     same = data[starts[:, None] + span] == pattern[span]
@@ -200,7 +178,7 @@ def _frame_header_offset(jpeg: bytes) -> int | None:
     return None
 
 
-def _find_black(values: _Values, height: int, width: int, bad: np.ndarray) -> np.ndarray:
+def _find_black(values: BytesSlices, height: int, width: int, bad: np.ndarray) -> np.ndarray:
     """Which pictures are all black; an empty one will be. Only small ones are looked at."""
     black = values.lengths == 0
     small = (values.lengths <= largest_black_picture_bytes(height, width)) & ~bad & ~black
@@ -214,7 +192,7 @@ def _find_black(values: _Values, height: int, width: int, bad: np.ndarray) -> np
     return black
 
 
-def _decode_samples(values: _Values, bad: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def _decode_samples(values: BytesSlices, bad: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Decode the frames that stand for the episode; and which of them failed to."""
     failed = np.zeros(len(values), np.bool_)
     samples: list[np.ndarray] = []

@@ -26,14 +26,18 @@ from finedata.schema.identity import broken_episode_id, episode_id
 from finedata.store.lerobot.layout import DATA_FILE_MB
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from finedata.convert.context import ConvertOptions
     from finedata.readers.rlds import RldsShard, RldsSource
-    from finedata.schema.converter import CameraSpec, Converter
+    from finedata.schema.converter import CameraSpec, Converter, ConverterFile
+    from finedata.store.lerobot.layout import Feature
 
 __all__ = [
     "Assigner",
     "EpisodeJob",
     "FileJob",
+    "PreparedRun",
     "RecordPlan",
     "Selection",
     "ShardJob",
@@ -240,6 +244,27 @@ def parse_selection(options: ConvertOptions) -> Selection:
                 next_command="--episodes 0,5,10-19",
             )
     return Selection(tuple(ranges), frozenset(ids), options.max_episodes)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """What is known before anything is read but the source's description.
+
+    Attributes:
+        context: What travels to the workers.
+        source: The opened source.
+        converter: The converter, with its text.
+        cameras: The cameras that the output has.
+        features: Every stored column.
+        selection: Which episodes are wanted.
+    """
+
+    context: RunContext
+    source: RldsSource
+    converter: ConverterFile
+    cameras: tuple[CameraSpec, ...]
+    features: Mapping[str, Feature]
+    selection: Selection
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 import finedata
-from finedata.convert.commit import Commitment, commit
+from finedata.convert.commit import commit
 from finedata.convert.context import (
     ConvertOptions,
     RunContext,
@@ -29,6 +29,7 @@ from finedata.convert.context import (
 from finedata.convert.plan import (
     Assigner,
     FileJob,
+    PreparedRun,
     Selection,
     ShardJob,
     ShardPlan,
@@ -126,7 +127,7 @@ def convert(
     return _summary(run, Path(out))
 
 
-def prepare(source: str, *, address: str, out: str, options: ConvertOptions) -> Commitment:
+def prepare(source: str, *, address: str, out: str, options: ConvertOptions) -> PreparedRun:
     """Read what a conversion needs before it begins; writes nothing.
 
     Raises:
@@ -136,7 +137,7 @@ def prepare(source: str, *, address: str, out: str, options: ConvertOptions) -> 
     return _prepare(find_converter(source), address=address, out=out, options=options)
 
 
-def prepare_from_dataset(info: DatasetFile, *, address: str, out: str) -> Commitment:
+def prepare_from_dataset(info: DatasetFile, *, address: str, out: str) -> PreparedRun:
     """What a finished dataset's own conversion knew: its converter and options, from its marker.
 
     Raises:
@@ -150,7 +151,7 @@ def prepare_from_dataset(info: DatasetFile, *, address: str, out: str) -> Commit
 
 def _prepare(
     converter: ConverterFile, *, address: str, out: str, options: ConvertOptions
-) -> Commitment:
+) -> PreparedRun:
     selection = parse_selection(options)
     # The cache is for the tasks of one run; between runs the files may have changed.
     opened_source.cache_clear()
@@ -173,7 +174,7 @@ def _prepare(
         converter_origin=converter.origin,
         options=options,
     )
-    return Commitment(context, opened, converter, cameras, features, selection)
+    return PreparedRun(context, opened, converter, cameras, features, selection)
 
 
 class _Conversion:
@@ -181,7 +182,7 @@ class _Conversion:
 
     def __init__(
         self,
-        run: Commitment,
+        run: PreparedRun,
         ledger: Ledger,
         engine: LocalEngine,
         on_progress: Callable[[Progress], None] | None,
@@ -281,7 +282,7 @@ class _Conversion:
             )
 
 
-def _summary(run: Commitment, out: Path) -> ConvertSummary:
+def _summary(run: PreparedRun, out: Path) -> ConvertSummary:
     marker = read_dataset_file(out)
     return ConvertSummary(
         episodes=marker.counts["written"],

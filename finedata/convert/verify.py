@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from finedata.convert.commit import Commitment
+    from finedata.convert.plan import PreparedRun
     from finedata.readers.rlds import RldsEpisode
     from finedata.schema.converter import ArmSpec
     from finedata.store.dataset import Dataset, Episode
@@ -159,7 +159,7 @@ def _check_indices(dataset: Dataset, report: VerifyReport) -> None:
 
 
 def _check_episode(
-    run: Commitment,
+    run: PreparedRun,
     dataset: Dataset,
     receipt: dict[str, Any],
     job: EpisodeJob,
@@ -244,7 +244,7 @@ def _expect_small(report: VerifyReport, place: str, values: np.ndarray, toleranc
         report.problems.append(Problem(place, f"{worst:.3g} away", f"at most {tolerance:g}"))
 
 
-def _examine_cameras(run: Commitment, raw: RldsEpisode, frames: int) -> dict[str, CameraPictures]:
+def _examine_cameras(run: PreparedRun, raw: RldsEpisode, frames: int) -> dict[str, CameraPictures]:
     return {
         camera.name: examine_pictures(
             raw.pictures(camera.feature) if raw.has(camera.feature) else None,

@@ -55,11 +55,15 @@ class BytesSlices:
         start = int(self.offsets[index])
         return self.buffer[start : start + int(self.lengths[index])]
 
-    def joined(self) -> bytes:
-        """All values one after the other."""
+    def head(self, count: int) -> BytesSlices:
+        """The first `count` values."""
+        return BytesSlices(self.buffer, self.offsets[:count], self.lengths[:count])
+
+    def joined(self, *, instead_of_empty: bytes = b"") -> bytes:
+        """All values one after the other; what to put where a value has no bytes."""
         view = memoryview(self.buffer)
-        starts, lengths = self.offsets.tolist(), self.lengths.tolist()
-        return b"".join([view[a : a + n] for a, n in zip(starts, lengths, strict=True)])
+        spans = zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
+        return b"".join([view[a : a + n] if n else instead_of_empty for a, n in spans])
 
 
 @dataclass(frozen=True, slots=True)

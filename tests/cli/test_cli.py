@@ -10,6 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Corpus
+from typer.testing import CliRunner
+
+from finedata.cli.app import app
 
 FINEDATA = Path(sys.executable).parent / "finedata"
 
@@ -158,6 +161,26 @@ def test_errors_say_what_and_exit_right(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_says_how_to_go_on(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finedata.convert.run.convert", interrupted)
+    arguments = [
+        "convert",
+        "bridge_v2",
+        "--input",
+        str(corpus.folder),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 130
+    assert "the same command continues" in done.stderr
 
 
 def test_version_and_help() -> None:
