@@ -33,6 +33,8 @@ __all__ = ["CameraPictures", "examine_pictures"]
 
 # LeRobot's statistics need a sample: this many pictures of each camera and episode.
 SAMPLED_FRAMES = 4
+# Brightest value of an all-black picture: a JPEG of low quality rounds its zeros up to this.
+_BLACK_LEVEL = 4
 # Bytes of a JPEG's frame header: marker, length, precision, height, width, components.
 _FRAME_HEADER_BYTES = 10
 
@@ -187,7 +189,7 @@ def _find_black(values: BytesSlices, height: int, width: int, bad: np.ndarray) -
         picture = values[int(index)]
         if picture not in verdicts:
             pixels = decode_rgb(picture)
-            verdicts[picture] = pixels is not None and not pixels.any()
+            verdicts[picture] = pixels is not None and int(pixels.max()) <= _BLACK_LEVEL
         black[index] = verdicts[picture]
     return black
 

@@ -175,9 +175,8 @@ def _decode_flat(feature: Feature, info: FeatureInfo) -> np.ndarray | list[bytes
     if dtype.kind in "fc" or info.dtype == "bfloat16":
         flat = _typed(feature, info, "float").floats()
         return _reshaped(flat.astype(dtype, copy=False), info)
+    # uint64 was stored bit by bit; the cast wraps it back.
     flat = _typed(feature, info, "int64").ints()
-    if dtype == np.uint64:
-        return _reshaped(flat.view(np.uint64), info)
     return _reshaped(flat.astype(dtype, copy=False), info)
 
 

@@ -145,6 +145,24 @@ def test_nan_is_written_and_flagged(tmp_path: Path) -> None:
     assert verify(tmp_path / "out", input=folder).problems == []
 
 
+def test_the_quirk_truncate_to_shortest_counts_what_it_drops(tmp_path: Path) -> None:
+    odd = payload(state=np.full((STEPS - 2, 7), 0.1, np.float32))
+    folder = write_records(tmp_path / "source", [odd, payload(number=1)])
+    quirk = 'quirks = ["truncate_to_shortest"]'
+    text = find_converter("bridge_v2").text.replace("[episode]", f"{quirk}\n[episode]", 1)
+    (tmp_path / "mine.toml").write_text(text)
+    out = tmp_path / "out"
+    summary = convert(str(tmp_path / "mine.toml"), input=folder, out=out)
+    assert (summary.episodes, summary.frames, summary.dropped_frames) == (2, 2 * STEPS - 2, 2)
+    first, second = receipts(out)
+    assert (first["frames_read"], first["frames_written"], first["frames_dropped"]) == (5, 3, 2)
+    assert "frames_dropped" in first["flags"]
+    assert (second["frames_dropped"], "frames_dropped" in second["flags"]) == (0, False)
+    assert verify(out, input=folder).problems == []
+    # Without the quirk the same record is a failed one, and its frames are no loss of ours.
+    assert convert("bridge_v2", input=folder, out=tmp_path / "strict").failed == 1
+
+
 def test_all_failed_is_still_a_dataset_with_receipts(tmp_path: Path) -> None:
     folder = write_records(tmp_path / "source", [b"\xff" * 64])
     summary = convert("bridge_v2", input=folder, out=tmp_path / "out")

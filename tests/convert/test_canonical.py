@@ -131,6 +131,23 @@ def test_signs_follow_the_rules() -> None:
         assert (np.sum(trajectory[1:] * trajectory[:-1], axis=1) >= 0).all()
 
 
+def test_the_action_starts_on_the_states_side_near_half_a_turn() -> None:
+    """State and action on either side of w = 0: each alone would choose the opposite sign."""
+    axis = np.array([0.6, 0.0, 0.8])
+    undo = Rotation.from_matrix(FIXED).inv()
+    state = (Rotation.from_rotvec(axis * (np.pi - 0.02)) * undo).as_euler("xyz")
+    step = Rotation.from_rotvec(axis * 0.04).as_euler("xyz")
+    names = ("steps/observation/state", "steps/action")
+    rows = [np.concatenate([np.zeros(3), angles, [1.0]])[None] for angles in (state, step)]
+    infos = {name: FeatureInfo(name, "tensor", "float32", (7,), 1) for name in names}
+    payload = encode_example(dict(zip(names, rows, strict=True)))
+    raw = RldsEpisode(parse_example(payload), infos)
+    (arm,) = canonical_motion(raw, converter(ACTION), frames=1).arms
+    assert arm.state.quaternion_xyzw[0, 3] > 0
+    assert arm.action.quaternion_xyzw[0, 3] < 0
+    assert arm.action.quaternion_xyzw[0] @ arm.state.quaternion_xyzw[0] > 0.99
+
+
 def test_packed_vectors_are_float32_in_the_named_order() -> None:
     motion = canonical_motion(
         episode(*CASES["previous target, base axes"][1:]), converter(ACTION), frames=T

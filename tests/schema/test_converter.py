@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import jsonschema
 import pytest
 
 from finedata.errors import SpecError
+from finedata.motion import ENCODING_WIDTH, Composition, RotationEncoding
+from finedata.schema import converter
 from finedata.schema.converter import (
     converter_json_schema,
     decode_converter,
@@ -79,3 +82,11 @@ def test_what_is_wrong_is_named(old: str, new: str, message: str) -> None:
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(SpecError):
         find_converter(name)
+
+
+def test_both_rooms_mean_the_same_encodings() -> None:
+    """schema/ and motion/ do not import each other; here they are held together."""
+    assert dict(converter._ROTATION_WIDTH) == dict(ENCODING_WIDTH)
+    assert get_args(converter.RotationEncoding) == get_args(RotationEncoding)
+    composition = get_type_hints(converter.ActionSpec)["composition"]
+    assert set(get_args(get_args(composition)[0])) == set(get_args(Composition))
