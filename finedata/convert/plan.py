@@ -290,6 +290,7 @@ class Assigner:
     _file_number: int = 0
     _file_bytes: int = 0
     _open_file: list[EpisodeJob] = field(default_factory=list[EpisodeJob])
+    _matched: set[str] = field(default_factory=set[str])
     _seen: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
 
     def add(
@@ -310,6 +311,8 @@ class Assigner:
             position, self._position = self._position, self._position + 1
             if not self.selection.wants(position, record.episode_id):
                 continue
+            if self.selection.ids:
+                self._matched.add(record.episode_id)
             if record.reason is None:
                 record = self._without_duplicate(record, file=file, source=source)
             if record.reason is not None:
@@ -320,6 +323,14 @@ class Assigner:
             files += complete
         self.finished = self.finished or self.selection.beyond(self._position)
         return placed, files
+
+    def unmatched(self) -> list[str]:
+        """What was asked for and is not in the source, as it was asked for."""
+        if self.selection.all or self.selection.most is not None:
+            return []
+        ranges = [(a, b) for a, b in self.selection.ranges if b >= self._position]
+        texts = [str(a) if a == b else f"{a}-{b}" for a, b in ranges]
+        return texts + sorted(self.selection.ids - self._matched)
 
     def rest(self) -> list[FileJob]:
         """The last data file, which no later episode can fill."""

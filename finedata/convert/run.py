@@ -30,7 +30,7 @@ from finedata.convert.plan import (
     Assigner,
     FileJob,
     PreparedRun,
-    Selection,
+    RecordPlan,
     ShardJob,
     ShardPlan,
     parse_selection,
@@ -210,16 +210,14 @@ class _Conversion:
                 split=source.split,
                 source=self._run.converter.converter.name,
             )
-            for record in placed:
-                if not hasattr(record, "episode_index"):
-                    self._failed += 1
+            self._failed += sum(isinstance(record, RecordPlan) for record in placed)
             for job in files:
                 self._write(job)
         for job in self._assigner.rest():
             self._write(job)
         while self._engine.pending:
             self._take_finished()
-        self._check_selection(self._run.selection)
+        self._check_selection()
 
     def _plan(self, shard: int) -> ShardPlan:
         """The plan of a shard; asks for the following ones while it waits."""
@@ -272,14 +270,17 @@ class _Conversion:
                 Progress(self._episodes, self._failed, self._done_bytes, self._total_bytes)
             )
 
-    def _check_selection(self, selection: Selection) -> None:
-        if not selection.all and self._assigner.written + self._failed == 0:
+    def _check_selection(self) -> None:
+        missing = self._assigner.unmatched()
+        if missing and self._assigner.written + self._failed == 0:
             raise SourceError(
                 place="--episodes",
-                found="no episode of the source",
+                found=f"no episode {', '.join(missing)} in the source",
                 wanted="positions or ids of episodes that are there",
                 next_command="finedata convert SOURCE --input DIR --out DIR --dry-run",
             )
+        if missing:
+            _LOG.warning("--episodes: the source has no episode %s", ", ".join(missing))
 
 
 def _summary(run: PreparedRun, out: Path) -> ConvertSummary:

@@ -21,7 +21,7 @@ from finedata.errors import ConformError, UsageError
 from finedata.schema.conform import read_schema_tag
 from finedata.schema.tables import TABLES, arrow_schema
 from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
-from finedata.store.lerobot.layout import data_path, picture_column
+from finedata.store.lerobot.layout import CHUNK_FILES, data_path, picture_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,7 +226,7 @@ class Dataset:
             )
         row = rows[0]
         part = next(part for part in self.parts if part.name == row["part"])
-        number = row["data/chunk_index"] * 1000 + row["data/file_index"]
+        number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
         path = self.root / part.path / data_path(number)[0]
         table = _rows_of_episode(path, row["episode_index"])
         columns: dict[str, np.ndarray] = {}
@@ -296,13 +296,8 @@ def _check_tag(file: Path, table: str) -> None:
 def _rows_of_episode(path: Path, episode_index: int) -> pa.Table:
     """Read the row groups that hold an episode; ours hold exactly one each."""
     with pq.ParquetFile(path) as file:
-        column = file.schema_arrow.names.index("episode_index")
-        leaf = next(
-            i
-            for i in range(len(file.schema.names))
-            if file.schema.column(i).path == "episode_index"
-        )
-        del column
+        leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
+        leaf = leaves.index("episode_index")
         groups = [
             i
             for i in range(file.num_row_groups)

@@ -98,6 +98,15 @@ def test_selection_by_position_counts_failed_ones_too() -> None:
     assert assigner.finished
 
 
+def test_what_was_asked_for_and_is_not_there_is_said() -> None:
+    shards = [[record(0), record(1)], [record(2)]]
+    asked = Selection(ranges=((1, 1), (2, 5), (9, 9)), ids=frozenset({"id-0", "id-77"}))
+    assigner, placed, _ = assign(shards, asked)
+    assert len(placed) == 3
+    assert assigner.unmatched() == ["2-5", "9", "id-77"]
+    assert assign(shards)[0].unmatched() == []
+
+
 def test_most_stops_the_plan() -> None:
     shards = [[record(0), record(1, good=False), record(2)], [record(3)]]
     assigner, placed, files = assign(shards, Selection(most=2))
