@@ -8,6 +8,7 @@ source and the options, so that a resumed, parallel or repeated run decides the 
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -108,28 +109,25 @@ def plan_shard(job: ShardJob) -> ShardPlan:
     converter = decoded_converter(context.converter_text, context.converter_origin).converter
     cameras = chosen_cameras(converter, source, context.options)
     shard = source.shards[job.shard]
-    try:
-        reader = source.folder.open(shard.file)
-    except OSError as error:
-        return ShardPlan(shard=job.shard, records=_unreadable(converter.name, shard, error))
     records: list[RecordPlan] = []
     good = 0
     try:
-        for record in scan_records(reader):
-            records.append(_plan_record(record, source, converter, cameras, shard.file))
-            good += records[-1].reason is None
-            if job.most_good is not None and good >= job.most_good:
-                return ShardPlan(shard=job.shard, records=records)
+        with closing(source.folder.open(shard.file)) as reader:
+            for record in scan_records(reader):
+                records.append(_plan_record(record, source, converter, cameras, shard.file))
+                good += records[-1].reason is None
+                if job.most_good is not None and good >= job.most_good:
+                    return ShardPlan(shard=job.shard, records=records)
+    except (FileNotFoundError, PermissionError) as error:
+        return ShardPlan(shard=job.shard, records=_unreadable(converter.name, shard, error))
     except OSError as error:
-        # A disk or a network that fails half-way says nothing about the episodes.
+        # A disk or a network that fails for now says nothing about the episodes.
         raise SourceError(
-            place=f"{source.folder.address}/{shard.file}, after record {len(records) - 1}",
+            place=f"{source.folder.address}/{shard.file}, after {len(records)} records",
             found=f"{error.strerror or error}",
             wanted="a file that can be read to its end",
             next_command="run the same command again: it continues where it stopped",
         ) from error
-    finally:
-        reader.close()
     for number in range(len(records), shard.declared_records or 0):
         message = f"not in the file, although dataset_info.json says {shard.declared_records}"
         lost = Record(number, shard.size, 0, None, "truncated", message)

@@ -123,9 +123,17 @@ def read_payload(reader: RangeReader, episode: EpisodeJob) -> bytes:
     """Read the record that the plan found.
 
     Raises:
-        SourceError: It is no longer there.
+        SourceError: It is no longer there, or cannot be read any more.
     """
-    payload = reader.read(episode.plan.offset, episode.plan.length)
+    try:
+        payload = reader.read(episode.plan.offset, episode.plan.length)
+    except OSError as error:
+        raise SourceError(
+            place=f"record {episode.plan.record} of shard {episode.shard}",
+            found=f"{error.strerror or error}",
+            wanted="bytes that could be read when it was planned",
+            next_command="run the same command again: it continues where it stopped",
+        ) from error
     if len(payload) != episode.plan.length:
         raise SourceError(
             place=f"record {episode.plan.record} of shard {episode.shard}",

@@ -8,12 +8,17 @@ not count as memory of ours.
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from finedata.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 __all__ = ["RangeReader", "SourceFile", "SourceFolder", "open_folder"]
 
@@ -161,20 +166,28 @@ class _RemoteFolder:
 
     def files(self) -> list[SourceFile]:
         root = self._root.rstrip("/")
-        found = cast("dict[str, dict[str, Any]]", self._filesystem.find(root, detail=True))
+        with _network_errors(self.address):
+            found = cast("dict[str, dict[str, Any]]", self._filesystem.find(root, detail=True))
         if not found:
             raise UsageError(
                 place=f"--input {self.address}",
                 found="no file",
                 wanted="the folder of a source dataset",
             )
+        sizes = {path: entry.get("size") for path, entry in found.items()}
+        # Listings of HTTP servers are links without sizes; those are asked for all at once.
+        unsized = [path for path, size in sizes.items() if size is None]
+        if unsized:
+            with _network_errors(self.address):
+                sizes |= dict(zip(unsized, self._filesystem.sizes(unsized), strict=True))
         return sorted(
-            SourceFile(path[len(root) :].lstrip("/"), int(entry["size"]))
-            for path, entry in found.items()
+            SourceFile(path[len(root) :].lstrip("/"), int(size or 0))
+            for path, size in sizes.items()
         )
 
     def read_all(self, name: str) -> bytes:
-        return cast("bytes", self._filesystem.cat_file(f"{self._root}/{name}"))
+        with _network_errors(f"{self.address}/{name}"):
+            return cast("bytes", self._filesystem.cat_file(f"{self._root}/{name}"))
 
     def open(self, name: str) -> RangeReader:
         return _RemoteReader(self._filesystem, f"{self._root}/{name}")
@@ -185,12 +198,27 @@ class _RemoteFolder:
 
 class _RemoteReader:
     def __init__(self, filesystem: Any, path: str) -> None:
-        self._file = filesystem.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES)
-        self.size = int(filesystem.size(path))
+        with _network_errors(path):
+            self._file = filesystem.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES)
+            self.size = int(filesystem.size(path))
+        self._path = path
 
     def read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        return cast("bytes", self._file.read(length))
+        with _network_errors(self._path):
+            self._file.seek(offset)
+            return cast("bytes", self._file.read(length))
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextmanager
+def _network_errors(path: str) -> Generator[None]:
+    """Every library behind fsspec has errors of its own; to a caller they are all I/O errors."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        msg = f"{path}: {type(error).__name__}: {error}"
+        raise OSError(errno.EIO, msg) from error

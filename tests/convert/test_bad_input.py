@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Self
@@ -27,6 +28,7 @@ from finedata.store.dataset import open_dataset
 from finedata.store.pictures import black_jpeg
 
 STEPS = 5
+REAL_OPEN = os.open
 
 
 @pytest.fixture
@@ -97,6 +99,25 @@ def test_garbage_with_a_right_checksum_is_unparsable(tmp_path: Path) -> None:
     summary = convert("bridge_v2", input=folder, out=tmp_path / "out")
     assert (summary.episodes, summary.failed) == (1, 1)
     assert receipts(tmp_path / "out")[0]["reason"] == "unparsable"
+
+
+def test_an_unreadable_shard_gives_a_receipt_for_every_record(tmp_path: Path) -> None:
+    folder = write_records(tmp_path / "source", [payload(number=i) for i in range(3)])
+    (file,) = folder.glob("*.tfrecord*")
+
+    def refuse(path: object, flags: int, *mode: int) -> int:
+        if str(path).endswith(file.name):
+            raise PermissionError(13, "Permission denied")
+        return REAL_OPEN(path, flags, *mode)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        summary = convert("bridge_v2", input=folder, out=tmp_path / "out")
+    assert (summary.found, summary.episodes, summary.failed) == (3, 0, 3)
+    rows = receipts(tmp_path / "out")
+    assert {row["reason"] for row in rows} == {"unreadable_file"}
+    assert [row["source_record"] for row in rows] == [0, 1, 2]
+    assert "Permission denied" in rows[0]["message"]
 
 
 def test_wrong_type_is_a_receipt(tmp_path: Path) -> None:
