@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from finedata.convert.run import convert
 from finedata.demo.corpus import EpisodeTruth, write_bridge_corpus
+
+# A busy machine is no reason to fail; in CI the same examples are drawn every time.
+settings.register_profile(
+    "house",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
