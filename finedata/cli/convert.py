@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +64,7 @@ def convert(
 ) -> None:
     """See HELP."""
     from finedata.convert.context import ConvertOptions
+    from finedata.engine.local import available_cores
 
     options = ConvertOptions(
         cameras=_listed(cameras),
@@ -72,7 +72,7 @@ def convert(
         max_episodes=max_episodes,
         image_stats=image_stats,
     )
-    workers = num_workers or min(8, len(os.sched_getaffinity(0)))
+    workers = num_workers or min(8, available_cores())
     if dry_run:
         _print_estimate(source, input_, out, options, workers, as_json=as_json)
         return

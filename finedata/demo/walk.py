@@ -6,13 +6,13 @@ Each step calls the same library function as its verb, and prints the command th
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING
 
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
 from finedata.demo.corpus import write_bridge_corpus
+from finedata.engine.local import available_cores
 from finedata.errors import UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.rows import rows_as_text
@@ -57,9 +57,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     yield ""
     yield "2. Convert it: JPEG bytes untouched, poses canonical, a receipt for every record"
     yield f"   $ finedata convert bridge_v2 --input {address} --out {dataset}"
-    summary = convert(
-        "bridge_v2", input=address, out=dataset, num_workers=len(os.sched_getaffinity(0))
-    )
+    summary = convert("bridge_v2", input=address, out=dataset, num_workers=available_cores())
     yield (
         f"   {summary.episodes} episodes, {summary.frames} frames; {summary.failed} of "
         f"{summary.found} failed, each with a receipt"

@@ -26,12 +26,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["LocalEngine"]
+__all__ = ["LocalEngine", "available_cores"]
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 256 << 20
+
+
+def available_cores() -> int:
+    """Cores that this process may use, where the system says; else all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # pragma: no cover  (macOS)
 
 
 class LocalEngine:
