@@ -88,10 +88,15 @@ def _checked_length(header: bytes) -> int | None:
 
 
 def _checked_record(reader: RangeReader, number: int, offset: int, length: int) -> Record:
+    there = max(reader.size - offset, 0)
+    if length + _FOOTER_BYTES > there:
+        # Not read: a length may be anything, and memory is not.
+        message = f"payload of {length} bytes, of which the file holds {min(there, length)}"
+        return Record(number, offset, min(there, length), None, "truncated", message)
     payload = reader.read(offset, length)
     footer = reader.read(offset + length, _FOOTER_BYTES)
     if len(payload) + len(footer) < length + _FOOTER_BYTES:
-        message = f"payload of {length} bytes, of which the file holds {len(payload)}"
+        message = f"payload of {length} bytes, of which {len(payload)} could be read"
         return Record(number, offset, len(payload), None, "truncated", message)
     (wanted,) = struct.unpack("<I", footer)
     found = masked_crc32c(payload)

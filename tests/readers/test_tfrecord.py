@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.demo.tfrecord import frame_record
+from finedata.demo.tfrecord import frame_record, masked_crc32c
 from finedata.readers.files import open_folder
 from finedata.readers.tfrecord import Record, scan_records
 
@@ -70,6 +71,14 @@ def test_truncation_is_the_last_records_failure(tmp_path: Path, cut: int) -> Non
     assert [record.payload for record in records[:2]] == PAYLOADS[:2]
     assert records[2].reason == "truncated"
     assert len(records) == 3
+
+
+def test_a_length_beyond_all_memory_is_not_believed(tmp_path: Path) -> None:
+    length = struct.pack("<Q", 1 << 60)
+    header = length + struct.pack("<I", masked_crc32c(length))
+    records = scan(tmp_path, frame_record(b"good") + header + b"x" * 50)
+    assert [record.payload for record in records] == [b"good", None]
+    assert (records[1].reason, records[1].length) == ("truncated", 50)
 
 
 @settings(deadline=None, max_examples=150)
