@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["commit"]
 
-RECEIPTS_PATH = "curation/receipts.parquet"
+_RECEIPTS_PATH = "curation/receipts.parquet"
 # A camera that was not there: every picture is black, and none counts. LeRobot's tools want an
 # entry for every feature of every episode.
 _ZERO = [0.0, 0.0, 0.0]
@@ -114,7 +114,7 @@ def _write_rows(run: PreparedRun, ledger: Ledger, tally: _Tally) -> None:
     """Stream receipts and episodes into their files."""
     results = _results(ledger)
     with (
-        RowFile(Path(run.context.out) / RECEIPTS_PATH, _receipts_table) as receipts,
+        RowFile(Path(run.context.out) / _RECEIPTS_PATH, _receipts_table) as receipts,
         _EpisodeFiles(run) as episodes,
     ):
         for shard, record in _placed_records(run, ledger, tally.assigner):

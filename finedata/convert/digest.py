@@ -36,7 +36,7 @@ def record_sha256(
         examined: Camera name to its pictures; a digest found there is not taken again.
     """
     known = {
-        camera.feature: examined[camera.name].sha256
+        camera.feature: examined[camera.name]
         for camera in cameras
         if examined[camera.name].verbatim
     }
@@ -47,11 +47,14 @@ def record_sha256(
         info = raw.infos.get(name)
         if info is None or info.kind != "image" or feature.buffer is not payload:
             continue
-        slices = feature.slices()
-        pictures = known.get(name) or hashlib.sha256(slices.joined()).hexdigest()
+        if name in known:
+            pictures, lengths = bytes.fromhex(known[name].sha256), known[name].lengths
+        else:
+            slices = feature.slices()
+            pictures, lengths = hashlib.sha256(slices.joined()).digest(), slices.lengths
         digest.update(view[position : feature.start])
-        digest.update(bytes.fromhex(pictures))
-        digest.update(slices.lengths.astype("<i8").tobytes())
+        digest.update(pictures)
+        digest.update(lengths.astype("<i8").tobytes())
         position = feature.end
     digest.update(view[position:])
     return digest.hexdigest()

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.examine import examine
-from finedata.convert.pictures import examine_pictures
+from finedata.convert.pictures import examine_cameras
 from finedata.convert.run import prepare
 from finedata.errors import SourceError
 from finedata.readers.tfrecord import scan_records
-from finedata.store.lerobot.layout import picture_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +66,7 @@ def estimate(
         episodes = sum(number or 0 for number in declared)
     else:
         episodes = round(total * count / sampled_bytes) if sampled_bytes else 0
-    share = 1.0
-    if options.max_episodes is not None and episodes:
-        share = min(1.0, options.max_episodes / episodes)
+    share = min(1.0, run.selection.size(episodes) / episodes) if episodes else 1.0
     rate = sampled_bytes / seconds if seconds else 0.0
     return Estimate(
         episodes=round(episodes * share),
@@ -100,14 +97,14 @@ def _sample(run: PreparedRun) -> tuple[int, int, int, float]:
             except SourceError:
                 continue
             canonical_motion(raw, converter, frames=facts.frames)
-            for camera in run.cameras:
-                pictures = examine_pictures(
-                    raw.pictures(camera.feature) if raw.has(camera.feature) else None,
-                    frames=facts.frames,
-                    shape=run.features[picture_column(camera.name)].shape,
-                    with_stats=run.context.options.image_stats,
-                )
-                kept += len(pictures.data)
+            pictures = examine_cameras(
+                raw,
+                run.cameras,
+                run.features,
+                frames=facts.frames,
+                with_stats=run.context.options.image_stats,
+            )
+            kept += sum(len(examined.data) for examined in pictures.values())
     finally:
         reader.close()
     return records, read, kept, time.perf_counter() - begun

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finedata.store.lerobot.layout import picture_column
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,
@@ -26,10 +27,15 @@ from finedata.store.pictures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from finedata.readers.episode import RawEpisode
     from finedata.readers.example import BytesSlices
+    from finedata.schema.converter import CameraSpec
+    from finedata.store.lerobot.layout import Feature
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = ["CameraPictures", "examine_pictures"]
+__all__ = ["CameraPictures", "examine_cameras", "examine_pictures"]
 
 # LeRobot's statistics need a sample: this many pictures of each camera and episode.
 SAMPLED_FRAMES = 4
@@ -69,6 +75,37 @@ class CameraPictures:
     def missing(self) -> bool:
         """Whether the camera was not there: every picture is all black."""
         return self.placeholder_count == len(self.lengths)
+
+
+def examine_cameras(
+    raw: RawEpisode,
+    cameras: tuple[CameraSpec, ...],
+    features: Mapping[str, Feature],
+    *,
+    frames: int,
+    with_stats: bool,
+) -> dict[str, CameraPictures]:
+    """Check and join the pictures of every camera of an episode.
+
+    Args:
+        raw: The episode.
+        cameras: Those that the output has.
+        features: The output's columns, which declare each camera's picture shape.
+        frames: How many pictures to keep, from the first.
+        with_stats: Whether to decode a sample for statistics.
+
+    Returns:
+        Camera name to its pictures, in the order of `cameras`.
+    """
+    return {
+        camera.name: examine_pictures(
+            raw.pictures(camera.feature) if raw.has(camera.feature) else None,
+            frames=frames,
+            shape=features[picture_column(camera.name)].shape,
+            with_stats=with_stats,
+        )
+        for camera in cameras
+    }
 
 
 def examine_pictures(

@@ -219,6 +219,14 @@ class Selection:
         """Whether nothing from this position on can be asked for."""
         return not self.all and not self.ids and all(last < position for _, last in self.ranges)
 
+    def size(self, episodes: int) -> int:
+        """How many of a source's episodes can be chosen at most."""
+        chosen = episodes
+        if not self.all:
+            inside = [(a, min(b, episodes - 1)) for a, b in self.ranges]
+            chosen = len(self.ids) + sum(max(b - a + 1, 0) for a, b in inside)
+        return chosen if self.most is None else min(chosen, self.most)
+
 
 def parse_selection(options: ConvertOptions) -> Selection:
     """Read `--episodes` and `--max-episodes`.

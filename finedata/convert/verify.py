@@ -17,14 +17,13 @@ import polars as pl
 
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.digest import record_sha256
-from finedata.convert.pictures import CameraPictures, examine_pictures
-from finedata.convert.plan import EpisodeJob, RecordPlan
+from finedata.convert.pictures import CameraPictures, examine_cameras
+from finedata.convert.plan import EpisodeJob, RecordPlan, ShardJob, plan_shard
 from finedata.convert.run import prepare_from_dataset
 from finedata.convert.work import episode_columns
 from finedata.errors import SourceError
 from finedata.motion import from_quaternion_xyzw, geodesic_angle_rad, to_quaternion_xyzw
 from finedata.store.dataset import open_dataset
-from finedata.store.lerobot.layout import picture_column
 from finedata.store.pictures import decode_rgb
 
 if TYPE_CHECKING:
@@ -90,6 +89,7 @@ def verify(root: str | Path, *, input: str | Path, decode: bool = False) -> Veri
     report = VerifyReport()
     _check_counts(dataset, report)
     _check_indices(dataset, report)
+    _check_records(run, dataset, report)
     shards = {shard.file: number for number, shard in enumerate(run.source.shards)}
     for receipt, job in _receipts(dataset, shards):
         if receipt["status"] == "failed":
@@ -158,6 +158,27 @@ def _check_indices(dataset: Dataset, report: VerifyReport) -> None:
     report.require("episodes.dataset_to_index", holds=adds_up, wanted="the sum of lengths so far")
 
 
+def _check_records(run: PreparedRun, dataset: Dataset, report: VerifyReport) -> None:
+    """Plan the source anew: every record has a receipt, and what failed still fails so."""
+    rows = dataset.receipts.select("source_file", "source_record", "reason").collect()
+    reasons = {(file, number): reason for file, number, reason in rows.iter_rows()}
+    complete = run.selection.all and run.selection.most is None
+    for number, shard in enumerate(run.source.shards):
+        plan = plan_shard(ShardJob(context=run.context, shard=number, most_good=None))
+        for record in plan.records:
+            key = (shard.file, record.record)
+            if key not in reasons:
+                if complete:
+                    place = f"{shard.file}, record {record.record}"
+                    report.problems.append(Problem(place, "no receipt", "one for every record"))
+                continue
+            reason = reasons[key]
+            # That two records share an id is no property of either.
+            if reason != "duplicate_id":
+                place = f"{shard.file}, record {record.record}: why it failed"
+                report.expect(place, reason, record.reason)
+
+
 def _check_episode(
     run: PreparedRun,
     dataset: Dataset,
@@ -178,7 +199,9 @@ def _check_episode(
         reader.close()
     try:
         raw = run.source.episode(payload)
-        examined = _examine_cameras(run, raw, job.plan.frames)
+        examined = examine_cameras(
+            raw, run.cameras, run.features, frames=job.plan.frames, with_stats=False
+        )
         digest = record_sha256(payload, raw, run.cameras, examined)
     except SourceError as error:
         report.problems.append(Problem(place, error.found, "the record that was converted"))
@@ -242,18 +265,6 @@ def _expect_small(report: VerifyReport, place: str, values: np.ndarray, toleranc
     worst = float(finite.max()) if finite.size else 0.0
     if worst > tolerance:
         report.problems.append(Problem(place, f"{worst:.3g} away", f"at most {tolerance:g}"))
-
-
-def _examine_cameras(run: PreparedRun, raw: RldsEpisode, frames: int) -> dict[str, CameraPictures]:
-    return {
-        camera.name: examine_pictures(
-            raw.pictures(camera.feature) if raw.has(camera.feature) else None,
-            frames=frames,
-            shape=run.features[picture_column(camera.name)].shape,
-            with_stats=False,
-        )
-        for camera in run.cameras
-    }
 
 
 def _check_pictures(

@@ -8,6 +8,8 @@ stops the run, resumable.
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +25,7 @@ from finedata.convert.context import (
     part_features,
 )
 from finedata.convert.digest import record_sha256
-from finedata.convert.pictures import CameraPictures, examine_pictures
+from finedata.convert.pictures import CameraPictures, examine_cameras
 from finedata.errors import SourceError
 from finedata.store.lerobot.layout import data_path, picture_column
 from finedata.store.lerobot.stats import FeatureStats, numeric_stats
@@ -35,10 +37,12 @@ from finedata.store.lerobot.write import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import pyarrow as pa
 
     from finedata.convert.canonical import CanonicalMotion
-    from finedata.convert.context import ConvertOptions
+    from finedata.convert.context import RunContext
     from finedata.convert.plan import EpisodeJob, FileJob
     from finedata.readers.files import RangeReader
     from finedata.readers.rlds import RldsSource
@@ -76,26 +80,40 @@ def write_file(job: FileJob) -> FileResult:
         OutputError: The file cannot be written.
         SourceError: The source changed since it was planned.
     """
-    context = job.context
+    setup = _set_up(job.context)
+    path = Path(job.context.out) / data_path(job.file_number)[0]
+    results: list[EpisodeResult] = []
+    with (
+        closing(_OpenShards(setup.source)) as shards,
+        DataFileWriter(path, setup.schema) as file,
+    ):
+        for episode in job.episodes:
+            payload = read_payload(shards.reader(episode.shard), episode)
+            columns, result = _convert_episode(payload, episode, setup)
+            file.write_episode(columns)
+            results.append(result)
+    return FileResult(file_number=job.file_number, size=path.stat().st_size, episodes=results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What is the same for all episodes of a run, made once a file."""
+
+    source: RldsSource
+    converter: Converter
+    cameras: tuple[CameraSpec, ...]
+    features: dict[str, Feature]
+    schema: pa.Schema
+    image_stats: bool
+
+
+def _set_up(context: RunContext) -> _Setup:
     source = opened_source(context.address)
     converter = decoded_converter(context.converter_text, context.converter_origin).converter
     cameras = chosen_cameras(converter, source, context.options)
     features = part_features(converter, source, cameras)
-    path = Path(context.out) / data_path(job.file_number)[0]
-    results: list[EpisodeResult] = []
-    shards = _OpenShards(source)
-    try:
-        with DataFileWriter(path, data_schema(features)) as file:
-            for episode in job.episodes:
-                payload = read_payload(shards.reader(episode.shard), episode)
-                columns, result = _convert_episode(
-                    payload, episode, source, converter, cameras, features, context.options
-                )
-                file.write_episode(columns)
-                results.append(result)
-    finally:
-        shards.close()
-    return FileResult(file_number=job.file_number, size=path.stat().st_size, episodes=results)
+    schema = data_schema(features)
+    return _Setup(source, converter, cameras, features, schema, context.options.image_stats)
 
 
 class _OpenShards:
@@ -109,7 +127,8 @@ class _OpenShards:
     def reader(self, number: int) -> RangeReader:
         if self._reader is None or number != self._number:
             self.close()
-            self._reader = self._source.folder.open(self._source.shards[number].file)
+            with _source_errors(self._source.shards[number].file):
+                self._reader = self._source.folder.open(self._source.shards[number].file)
             self._number = number
         return self._reader
 
@@ -125,18 +144,12 @@ def read_payload(reader: RangeReader, episode: EpisodeJob) -> bytes:
     Raises:
         SourceError: It is no longer there, or cannot be read any more.
     """
-    try:
+    place = f"record {episode.plan.record} of shard {episode.shard}"
+    with _source_errors(place):
         payload = reader.read(episode.plan.offset, episode.plan.length)
-    except OSError as error:
-        raise SourceError(
-            place=f"record {episode.plan.record} of shard {episode.shard}",
-            found=f"{error.strerror or error}",
-            wanted="bytes that could be read when it was planned",
-            next_command="run the same command again: it continues where it stopped",
-        ) from error
     if len(payload) != episode.plan.length:
         raise SourceError(
-            place=f"record {episode.plan.record} of shard {episode.shard}",
+            place=place,
             found=f"{len(payload)} bytes",
             wanted=f"{episode.plan.length}, as when it was planned",
             next_command="restore the source file, then run the same command again",
@@ -144,37 +157,39 @@ def read_payload(reader: RangeReader, episode: EpisodeJob) -> bytes:
     return payload
 
 
+@contextmanager
+def _source_errors(place: str) -> Generator[None]:
+    """Say of a failing read that it is the source's: around us errors are the output's."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            place=place,
+            found=f"{error.strerror or error}",
+            wanted="bytes that could be read when it was planned",
+            next_command="run the same command again: it continues where it stopped",
+        ) from error
+
+
 def _convert_episode(
-    payload: bytes,
-    episode: EpisodeJob,
-    source: RldsSource,
-    converter: Converter,
-    cameras: tuple[CameraSpec, ...],
-    features: dict[str, Feature],
-    options: ConvertOptions,
+    payload: bytes, episode: EpisodeJob, setup: _Setup
 ) -> tuple[dict[str, pa.Array[Any]], EpisodeResult]:
-    raw = source.episode(payload)
-    frames = episode.plan.frames
+    converter, frames = setup.converter, episode.plan.frames
+    raw = setup.source.episode(payload)
     motion = canonical_motion(raw, converter, frames=frames)
     numbers = episode_columns(motion, episode, fps=converter.time.fps)
-    schema = cast("Any", data_schema(features))  # the stub gives fields without their type
+    schema = cast("Any", setup.schema)  # the stub gives fields without their type
     columns = {name: arrow_column(values, schema.field(name)) for name, values in numbers.items()}
     stats = numeric_stats(numbers)
-    pictures: dict[str, CameraPictures] = {}
-    for camera in cameras:
-        column = picture_column(camera.name)
-        pictures[camera.name] = examine_pictures(
-            raw.pictures(camera.feature) if raw.has(camera.feature) else None,
-            frames=frames,
-            shape=features[column].shape,
-            with_stats=options.image_stats,
-        )
-        examined = pictures[camera.name]
-        columns[column] = picture_array(examined.data, examined.lengths)
+    pictures = examine_cameras(
+        raw, setup.cameras, setup.features, frames=frames, with_stats=setup.image_stats
+    )
+    for name, examined in pictures.items():
+        columns[picture_column(name)] = picture_array(examined.data, examined.lengths)
         if examined.stats is not None:
-            stats[column] = examined.stats
+            stats[picture_column(name)] = examined.stats
     result = EpisodeResult(
-        source_sha256=record_sha256(payload, raw, cameras, pictures),
+        source_sha256=record_sha256(payload, raw, setup.cameras, pictures),
         source_bytes=len(payload),
         images=[_image_receipt(name, found) for name, found in pictures.items()],
         arms=[

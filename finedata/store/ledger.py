@@ -68,7 +68,11 @@ class Ledger:
                 wanted="one run at a time",
                 next_command="wait for it, or choose another --out",
             ) from error
-        self._connection = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
+        try:
+            self._connection = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise _broken(folder, error) from error
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = normal")
@@ -115,15 +119,13 @@ class Ledger:
 
     def get(self, kind: str, number: int) -> bytes | None:
         """The payload of a finished item, or `None`."""
-        row = self._connection.execute(
-            "select payload from items where kind = ? and number = ?", (kind, number)
-        ).fetchone()
+        try:
+            row = self._connection.execute(
+                "select payload from items where kind = ? and number = ?", (kind, number)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise _broken(self._folder, error) from error
         return None if row is None else row[0]
-
-    def numbers(self, kind: str) -> set[int]:
-        """The numbers of all finished items of a kind."""
-        rows = self._connection.execute("select number from items where kind = ?", (kind,))
-        return {row[0] for row in rows}
 
     def payloads(self, kind: str) -> Iterator[bytes]:
         """The payloads of a kind in the order of their numbers, one in memory at a time."""

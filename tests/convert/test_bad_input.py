@@ -284,6 +284,27 @@ def test_a_source_that_changes_under_the_run_is_noticed(source: Path, tmp_path: 
         convert("bridge_v2", input=source, out=out)
 
 
+def test_a_source_that_goes_away_while_writing_is_the_sources_fault(
+    source: Path, converted: Path, tmp_path: Path
+) -> None:
+    opened = []
+
+    def refuse_later(path: object, flags: int, *mode: int) -> int:
+        if ".tfrecord-" in str(path) and not flags & os.O_WRONLY:
+            opened.append(path)
+            if len(opened) > len(list(source.glob("*.tfrecord-*"))):
+                raise OSError(5, "Input/output error")
+        return REAL_OPEN(path, flags, *mode)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "open", refuse_later)
+        with pytest.raises(SourceError, match=r"Input/output error(.|\n)*same command"):
+            convert("bridge_v2", input=source, out=tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.par*"))
+    convert("bridge_v2", input=source, out=tmp_path / "out")
+    assert tree_digest(tmp_path / "out") == tree_digest(converted)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -79,3 +79,21 @@ def test_estimate_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
     assert 0 < found.output_bytes < found.source_bytes
     assert found.seconds > 0
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "episodes"),
+    [
+        (ConvertOptions(max_episodes=5), 5),
+        (ConvertOptions(episodes=("0", "2-4")), 4),
+        (ConvertOptions(episodes=("20-99",)), 2),
+        (ConvertOptions(episodes=("0-9",), max_episodes=3), 3),
+    ],
+)
+def test_estimate_knows_the_selection(
+    corpus: Corpus, tmp_path: Path, options: ConvertOptions, episodes: int
+) -> None:
+    found = estimate(
+        "bridge_v2", input=corpus.folder, out=tmp_path / "o", options=options, num_workers=1
+    )
+    assert found.episodes == episodes

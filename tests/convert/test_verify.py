@@ -11,6 +11,7 @@ import pytest
 from conftest import Corpus
 
 from finedata.convert.verify import verify
+from finedata.demo.tfrecord import frame_record
 from finedata.errors import UsageError
 
 
@@ -99,6 +100,29 @@ def test_a_changed_source_is_seen(corpus: Corpus, copy: Path, tmp_path: Path) ->
     file.unlink()
     problems = verify(copy, input=source).problems
     assert any(problem.found == "no such file in the source" for problem in problems)
+
+
+def test_a_record_without_a_receipt_is_seen(corpus: Corpus, copy: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(corpus.folder, tmp_path / "source"))
+    (file,) = source.glob("*val*")
+    with file.open("ab") as stream:
+        stream.write(frame_record(b"one more"))
+    problems = verify(copy, input=source).problems
+    assert [problem.found for problem in problems] == ["no receipt"]
+    assert file.name in problems[0].place
+
+
+def test_a_failure_that_would_not_fail_is_seen(corpus: Corpus, copy: Path) -> None:
+    path = copy / "curation/receipts.parquet"
+    table = pq.read_table(path)
+    reasons = table["reason"].to_pylist()
+    row = reasons.index("zero_steps")
+    reasons[row] = "missing_feature"
+    column = pa.array(reasons, pa.string())
+    index = table.schema.get_field_index("reason")
+    pq.write_table(table.set_column(index, table.schema.field(index), column), path)
+    (problem,) = verify(copy, input=corpus.folder).problems
+    assert (problem.found, problem.wanted) == ("missing_feature", "zero_steps")
 
 
 def test_no_dataset_is_wrong_usage(corpus: Corpus, tmp_path: Path) -> None:
