@@ -132,7 +132,7 @@ def _print_estimate(
 
     if not isinstance(options, ConvertOptions):  # pragma: no cover
         return
-    found = estimate(source, input=input_, out=out, options=options, num_workers=workers)
+    found = estimate([(source, input_)], out=out, options=options, num_workers=workers)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return

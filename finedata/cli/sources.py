@@ -27,7 +27,7 @@ def sources(
         return
     import msgspec
 
-    from finedata.schema.converter import list_converters
+    from finedata.schema.converter_file import list_converters
 
     rows = [
         {
@@ -61,7 +61,7 @@ def copy(
     Example: finedata sources copy bridge_v2 ./mine.toml
     """
     from finedata.errors import UsageError
-    from finedata.schema.converter import find_converter
+    from finedata.schema.converter_file import find_converter
     from finedata.store.atomic import write_atomic
 
     found = find_converter(name)

@@ -26,10 +26,15 @@ _NORM_TOLERANCE = 1e-2
 # No recorded arm of the ten sources moves half a metre or 2 rad between two frames.
 _JUMP_M = 0.5
 _JUMP_RAD = 2.0
+# Nor do its joints together turn by more than this.
+_JUMP_JOINT_RAD = 1.5
 # Below these an arm did not move: encoder noise of the sources is an order larger.
 _FROZEN_M = 1e-4
 _FROZEN_RAD = 1e-3
 _FROZEN_GRIPPER = 1e-3
+# RoboMIND's own test of a stuck pose: no dimension moves by more than this.
+_STUCK = 1e-3
+_MOVING_RAD = 0.05
 # A first or last action this close to the pose it starts from commands nothing.
 _IDLE_M = 1e-5
 _IDLE_RAD = 1e-4
@@ -39,12 +44,14 @@ _GRIPPER_SLACK = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Motion:
-    """Largest step and extent of a trajectory; NaN rows do not count."""
+    """Largest steps and extents of a trajectory; `None` where it has no such finite values."""
 
     step_m: float
     step_rad: float
-    extent_m: float
-    extent_rad: float
+    step_joint_rad: float
+    extent_m: float | None
+    extent_rad: float | None
+    extent_joint_rad: float | None
     extent_gripper: float
 
 
@@ -52,10 +59,43 @@ def arm_receipt(motion: ArmMotion, spec: ArmSpec) -> dict[str, Any]:
     """The `arms` entry of a receipt.
 
     `lag_frames` is how many frames the state follows the action; the residuals are means over
-    the frames compared at that lag; `drift_m` is how far an integrated target ends from the
-    measured pose.
+    the frames compared at that lag, of the pose where both sides have one; `drift_m` is how far
+    an integrated target ends from the measured pose.
     """
     state, action = motion.state, motion.action
+    gripper = np.zeros(0) if state.gripper_open is None else state.gripper_open
+    gripper = gripper[np.isfinite(gripper)]
+    return {
+        "arm": motion.name,
+        "encoding": motion.encoding,
+        "tool_frame": spec.tool_frame,
+        "quaternion_norm_min": motion.quaternion_norm_min,
+        "quaternion_norm_max": motion.quaternion_norm_max,
+        "sign_flips": motion.sign_flips,
+        "wrap_jumps": motion.wrap_jumps,
+        "gripper_min": float(gripper.min()) if len(gripper) else None,
+        "gripper_max": float(gripper.max()) if len(gripper) else None,
+        **_consistency(state, action, integrated=spec.action.reference == "delta"),
+    }
+
+
+def _consistency(state: Pose, action: Pose, *, integrated: bool) -> dict[str, Any]:
+    """How well action and state agree."""
+    found: dict[str, Any] = {
+        "action_state_position_m": None,
+        "action_state_rotation_rad": None,
+        "lag_frames": None,
+        "drift_m": None,
+    }
+    if (
+        state.position_m is None
+        or state.quaternion_xyzw is None
+        or action.position_m is None
+        or action.quaternion_xyzw is None
+    ):
+        if state.joint_position is not None and action.joint_position is not None:
+            found["lag_frames"] = estimate_lag(action.joint_position, state.joint_position)
+        return found
     lag = estimate_lag(action.position_m, state.position_m)
     position_m, rotation_rad = action_state_residual(
         action.position_m,
@@ -64,22 +104,12 @@ def arm_receipt(motion: ArmMotion, spec: ArmSpec) -> dict[str, Any]:
         state.quaternion_xyzw,
         lag_frames=lag,
     )
-    drift = _distance_m(action.position_m[-1], state.position_m[-1])
-    gripper = state.gripper_open[np.isfinite(state.gripper_open)]
+    drift = _distance(action.position_m[-1], state.position_m[-1])
     return {
-        "arm": motion.name,
-        "encoding": spec.state.rotation.encoding,
-        "tool_frame": spec.tool_frame,
-        "quaternion_norm_min": motion.quaternion_norm_min,
-        "quaternion_norm_max": motion.quaternion_norm_max,
-        "sign_flips": motion.sign_flips,
-        "wrap_jumps": motion.wrap_jumps,
-        "gripper_min": float(gripper.min()) if len(gripper) else None,
-        "gripper_max": float(gripper.max()) if len(gripper) else None,
         "action_state_position_m": _finite(position_m),
         "action_state_rotation_rad": _finite(rotation_rad),
         "lag_frames": lag,
-        "drift_m": _finite(drift) if spec.action.reference == "delta" else None,
+        "drift_m": _finite(drift) if integrated else None,
     }
 
 
@@ -93,7 +123,7 @@ def motion_flags(motion: CanonicalMotion) -> set[str]:
 
 def _arm_flags(arm: ArmMotion) -> set[str]:
     state, action = _measure(arm.state), _measure(arm.action)
-    gripper = arm.state.gripper_open
+    gripper = np.zeros(1) if arm.state.gripper_open is None else arm.state.gripper_open
     norms = (arm.quaternion_norm_min or 1.0, arm.quaternion_norm_max or 1.0)
     outside = (gripper < -_GRIPPER_SLACK) | (gripper > 1.0 + _GRIPPER_SLACK)
     raised = {
@@ -102,57 +132,100 @@ def _arm_flags(arm: ArmMotion) -> set[str]:
         "quaternion_norm_off": max(abs(norm - 1.0) for norm in norms) > _NORM_TOLERANCE,
         "position_jump": state.step_m > _JUMP_M,
         "rotation_jump": state.step_rad > _JUMP_RAD,
+        "joint_jump": state.step_joint_rad > _JUMP_JOINT_RAD,
         "state_frozen": _frozen(state),
         "action_frozen": _frozen(action),
         "gripper_out_of_range": bool(outside.any()),
+        "gripper_unknown": arm.gripper_unknown,
         "idle_first_action": _same_pose(arm.action, 0, arm.state, 0),
         "idle_last_action": len(gripper) > 1 and _same_pose(arm.action, -1, arm.action, -2),
+        "encoding_decided_by_norm": arm.decided_by_norm,
+        "ee_pose_stuck": _pose_stuck(state),
     }
     return {name for name, is_raised in raised.items() if is_raised}
 
 
 def _measure(pose: Pose) -> _Motion:
-    finite = np.isfinite(pose.position_m).all(axis=1) & np.isfinite(pose.quaternion_xyzw).all(
-        axis=1
-    )
-    position = pose.position_m[finite]
-    quaternion = pose.quaternion_xyzw[finite]
-    gripper = pose.gripper_open[np.isfinite(pose.gripper_open)]
-    if not len(position):
-        return _Motion(0.0, 0.0, np.inf, np.inf, np.inf)
-    steps_m = np.linalg.norm(np.diff(position, axis=0), axis=1)
-    steps_rad = geodesic_angle_rad(quaternion[1:], quaternion[:-1])
+    gripper = np.zeros(0) if pose.gripper_open is None else pose.gripper_open
+    gripper = gripper[np.isfinite(gripper)]
+    step_m, extent_m = _steps(pose.position_m)
+    step_joint, extent_joint = _steps(pose.joint_position)
+    step_rad = extent_rad = None
+    if pose.quaternion_xyzw is not None:
+        finite = pose.quaternion_xyzw[np.isfinite(pose.quaternion_xyzw).all(axis=1)]
+        if len(finite):
+            step_rad = float(geodesic_angle_rad(finite[1:], finite[:-1]).max(initial=0.0))
+            extent_rad = float(geodesic_angle_rad(finite, finite[:1]).max())
     return _Motion(
-        step_m=float(steps_m.max(initial=0.0)),
-        step_rad=float(steps_rad.max(initial=0.0)),
-        extent_m=float(np.ptp(position, axis=0).max()),
-        extent_rad=float(geodesic_angle_rad(quaternion, quaternion[:1]).max()),
+        step_m=step_m,
+        step_rad=step_rad or 0.0,
+        step_joint_rad=step_joint,
+        extent_m=extent_m,
+        extent_rad=extent_rad,
+        extent_joint_rad=extent_joint,
         extent_gripper=float(np.ptp(gripper)) if len(gripper) else 0.0,
     )
 
 
+def _steps(values: np.ndarray | None) -> tuple[float, float | None]:
+    """(largest step between rows, largest range of a column) over the finite rows."""
+    if values is None:
+        return 0.0, None
+    finite = values[np.isfinite(values).all(axis=1)]
+    if not len(finite):
+        return 0.0, None
+    steps = np.linalg.norm(np.diff(finite, axis=0), axis=1)
+    return float(steps.max(initial=0.0)), float(np.ptp(finite, axis=0).max())
+
+
 def _frozen(motion: _Motion) -> bool:
-    return (
-        motion.extent_m < _FROZEN_M
-        and motion.extent_rad < _FROZEN_RAD
-        and motion.extent_gripper < _FROZEN_GRIPPER
-    )
+    """Whether nothing that is known of an arm moves."""
+    extents = [
+        (motion.extent_m, _FROZEN_M),
+        (motion.extent_rad, _FROZEN_RAD),
+        (motion.extent_joint_rad, _FROZEN_RAD),
+    ]
+    known = [(extent, limit) for extent, limit in extents if extent is not None]
+    still = all(extent < limit for extent, limit in known)
+    return bool(known) and still and motion.extent_gripper < _FROZEN_GRIPPER
+
+
+def _pose_stuck(motion: _Motion) -> bool:
+    """Whether the pose stands still while the joints move: RoboMIND V1 has such episodes."""
+    if motion.extent_m is None or motion.extent_joint_rad is None:
+        return False
+    return motion.extent_m < _STUCK and motion.extent_joint_rad > _MOVING_RAD
 
 
 def _nonfinite(pose: Pose) -> bool:
-    known = not np.isnan(pose.gripper_open).all()
-    gripper = known and not np.isfinite(pose.gripper_open).all()
-    finite = np.isfinite(pose.position_m).all() and np.isfinite(pose.quaternion_xyzw).all()
-    return gripper or not bool(finite)
+    values = (
+        pose.position_m,
+        pose.quaternion_xyzw,
+        pose.joint_position,
+        None
+        if pose.gripper_open is None or np.isnan(pose.gripper_open).all()
+        else pose.gripper_open,
+        pose.hand,
+    )
+    return any(part is not None and not np.isfinite(part).all() for part in values)
 
 
 def _same_pose(a: Pose, i: int, b: Pose, j: int) -> bool:
-    distance = _distance_m(a.position_m[i], b.position_m[j])
+    if (
+        a.position_m is None
+        or b.position_m is None
+        or a.quaternion_xyzw is None
+        or b.quaternion_xyzw is None
+    ):
+        if a.joint_position is None or b.joint_position is None:
+            return False
+        return _distance(a.joint_position[i], b.joint_position[j]) < _IDLE_RAD
+    distance = _distance(a.position_m[i], b.position_m[j])
     angle = float(geodesic_angle_rad(a.quaternion_xyzw[i], b.quaternion_xyzw[j]))
     return distance < _IDLE_M and angle < _IDLE_RAD
 
 
-def _distance_m(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is no small distance
         return float(np.linalg.norm(a - b))
 

@@ -6,23 +6,26 @@ records, converted in memory.
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.examine import examine
-from finedata.convert.pictures import examine_cameras
+from finedata.convert.forms import view_episode
+from finedata.convert.layout import resolved_cameras
 from finedata.convert.run import prepare
+from finedata.convert.slabs import EpisodePictures
+from finedata.convert.work import stored_cameras
 from finedata.errors import SourceError
-from finedata.readers.tfrecord import scan_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from finedata.convert.context import ConvertOptions
-    from finedata.convert.plan import PreparedRun
+    from finedata.convert.prepared import PreparedRun
+    from finedata.readers.episode import Found, RawEpisode
 
 __all__ = ["Estimate", "estimate"]
 
@@ -45,66 +48,91 @@ class Estimate:
 
 
 def estimate(
-    source: str,
+    sources: Sequence[tuple[str, str]],
     *,
-    input: str | Path,
     out: str | Path,
     options: ConvertOptions,
     num_workers: int,
 ) -> Estimate:
     """Estimate a conversion; writes nothing.
 
+    Args:
+        sources: (converter, address) of each.
+        out: The output that is meant.
+        options: Choices that change the output.
+        num_workers: Worker processes.
+
     Raises:
         UsageError: Unknown source, no such input, a wrong option.
         SourceError: The source cannot be read at all.
     """
-    run = prepare(source, address=str(input), out=str(out), options=options)
-    total = sum(shard.size for shard in run.source.shards)
+    run = prepare(sources, out=str(out), options=options)
+    shards = [shard for source in run.sources for shard in source.shards]
+    total = sum(shard.size for shard in shards)
     count, sampled_bytes, kept_bytes, seconds = _sample(run)
-    declared = [shard.declared_records for shard in run.source.shards]
+    declared = [shard.declared_records for shard in shards]
     if all(number is not None for number in declared):
         episodes = sum(number or 0 for number in declared)
     else:
-        episodes = round(total * count / sampled_bytes) if sampled_bytes else 0
+        episodes = round(total * count / sampled_bytes) if sampled_bytes else len(shards)
     share = min(1.0, run.selection.size(episodes) / episodes) if episodes else 1.0
     rate = sampled_bytes / seconds if seconds else 0.0
     return Estimate(
         episodes=round(episodes * share),
-        shards=len(run.source.shards),
+        shards=len(shards),
         source_bytes=round(total * share),
         output_bytes=round(total * share * kept_bytes / sampled_bytes) if sampled_bytes else 0,
         seconds=total * share * _WRITE_FACTOR / rate / num_workers if rate else 0.0,
-        missing_shards=list(run.source.missing_shards),
+        missing_shards=run.missing_shards,
         out=str(out),
     )
 
 
 def _sample(run: PreparedRun) -> tuple[int, int, int, float]:
     """(records, their bytes, bytes that would be written, seconds) of the first few records."""
-    reader = run.source.folder.open(run.source.shards[0].file)
     records = read = kept = 0
     begun = time.perf_counter()
-    try:
-        for record in itertools.islice(scan_records(reader), _SAMPLED_RECORDS):
+    for source, shard in run.units:
+        for found, raw in run.sources[source].scan(shard):
             records += 1
-            read += record.length
-            if record.payload is None:
-                continue
-            raw = run.source.episode(record.payload)
-            converter = run.converter.converter
-            try:
-                facts = examine(raw, converter, run.cameras)
-            except SourceError:
-                continue
-            canonical_motion(raw, converter, frames=facts.frames)
-            pictures = examine_cameras(
-                raw,
-                run.cameras,
-                run.features,
-                frames=facts.frames,
-                with_stats=run.context.options.image_stats,
-            )
-            kept += sum(len(examined.data) for examined in pictures.values())
-    finally:
-        reader.close()
+            read += found.length if run.sources[source].byte_ranges else 0
+            if raw is not None:
+                kept += _convert_in_memory(run, source, shard, found, raw)
+            if records >= _SAMPLED_RECORDS:
+                break
+        if not run.sources[source].byte_ranges:
+            read += run.sources[source].shards[shard].size
+        if records >= _SAMPLED_RECORDS:
+            break
     return records, read, kept, time.perf_counter() - begun
+
+
+def _convert_in_memory(
+    run: PreparedRun, source: int, shard: int, found: Found, raw: RawEpisode
+) -> int:
+    """Bytes of pictures that an episode would write."""
+    options, opened = run.context.options, run.sources[source]
+    converter = run.converters[source].converter
+    try:
+        facts = examine(
+            raw,
+            converter,
+            options,
+            source=opened,
+            source_number=source,
+            reader=run.context.sources[source].reader,
+            shard=shard,
+            found=found,
+        )
+    except SourceError:
+        return 0
+    variant = converter.variants[facts.layout.variant]
+    cameras = resolved_cameras(raw, variant, options)
+    view = view_episode(
+        raw, variant, cameras, shard=opened.shards[shard], number=shard, found=found
+    )
+    if variant.space != "undeclared":
+        canonical_motion(view, variant, frames=facts.frames)
+    stored = stored_cameras(facts.layout, options)
+    pictures = EpisodePictures(view, stored, frames=facts.frames, options=options)
+    return sum(len(data) for _, _, slab in pictures.slabs() for data, _ in slab.values())

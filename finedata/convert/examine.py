@@ -1,27 +1,48 @@
 """The plan's look at one raw episode: everything that could fail it later is tried here.
 
-A raw episode and a converter come in; its identity, length and language go out, or the error
-that makes it a failed one. Pictures are counted, never decoded.
+A raw episode and a converter come in; its form, identity, layout, length, language and clock go
+out, or the error that makes it a failed one. Pictures are counted, never decoded; of videos
+only the index is read.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finedata.convert.clips import plan_clips
+from finedata.convert.clock import read_clock
+from finedata.convert.forms import UnknownFormError, choose_variant, view_episode
+from finedata.convert.language import read_language
+from finedata.convert.layout import kept_features, part_layout, resolved_cameras
 from finedata.errors import CorruptRecordError, FeatureError, LengthError, MissingFeatureError
+from finedata.readers.npy import RefusedPickleError
+from finedata.schema.converter import Pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from finedata.convert.clips import ClipPlan
+    from finedata.convert.clock import Clock
+    from finedata.convert.context import ConvertOptions
+    from finedata.convert.forms import EpisodeView
+    from finedata.convert.layout import PartLayout
     from finedata.errors import SourceError
-    from finedata.readers.episode import RawEpisode
-    from finedata.schema.converter import ArmSpec, CameraSpec, Converter, EpisodeSpec
+    from finedata.readers.episode import Found, RawEpisode, Source
+    from finedata.schema.converter import (
+        CameraSpec,
+        Converter,
+        EpisodeSpec,
+        SuccessSpec,
+        Variant,
+    )
+    from finedata.schema.language_spec import EpisodeLanguage
 
-__all__ = ["EpisodeFacts", "ZeroStepsError", "examine", "failure_reason", "numeric_features"]
+__all__ = ["EpisodeFacts", "ZeroStepsError", "examine", "failure_reason", "picked_features"]
 
 
 class ZeroStepsError(LengthError):
@@ -34,26 +55,36 @@ class EpisodeFacts:
 
     Attributes:
         locator: The canonical locator that its id is the hash of.
+        layout: The part it belongs to.
         frames_read: Steps in the source.
         frames: Steps that will be written (fewer only with the quirk `truncate_to_shortest`).
-        instructions: Distinct non-empty instructions, the best first.
-        instruction_varies: Whether one language feature changes within the episode.
+        language: Instructions and steps.
+        clock: Its rate.
+        clips: Where its videos are.
+        success: The source's verdict.
         picture_bytes: Bytes of all chosen cameras' pictures.
         last_step_marks: How many steps are marked as the last one; -1 where nothing is marked.
+        flags: What is odd, or is not converted.
     """
 
     locator: str
+    layout: PartLayout
     frames_read: int
     frames: int
-    instructions: tuple[str, ...]
-    instruction_varies: bool
+    language: EpisodeLanguage
+    clock: Clock
+    clips: tuple[ClipPlan, ...]
+    success: bool | None
     picture_bytes: int
     last_step_marks: int
+    flags: frozenset[str]
 
 
 def failure_reason(error: SourceError) -> str:
     """The receipt's reason for an error that `examine` raised."""
     reasons = [
+        (UnknownFormError, "unknown_form"),
+        (RefusedPickleError, "refused_pickle"),
         (ZeroStepsError, "zero_steps"),
         (MissingFeatureError, "missing_feature"),
         (LengthError, "unequal_lengths"),
@@ -63,63 +94,123 @@ def failure_reason(error: SourceError) -> str:
     return next((reason for kind, reason in reasons if isinstance(error, kind)), "unparsable")
 
 
-def examine(raw: RawEpisode, converter: Converter, cameras: tuple[CameraSpec, ...]) -> EpisodeFacts:
+def examine(
+    raw: RawEpisode,
+    converter: Converter,
+    options: ConvertOptions,
+    *,
+    source: Source,
+    source_number: int,
+    reader: str,
+    shard: int,
+    found: Found,
+) -> EpisodeFacts:
     """Check an episode's structure.
 
     Raises:
+        UnknownFormError: No variant knows its form.
         MissingFeatureError: A needed feature is not there (a camera may be absent).
         LengthError: Features disagree about the number of steps, or there is none.
         FeatureError: A feature has the wrong type or too few columns.
     """
-    lengths = {converter.time.first_step: len(raw.numbers(converter.time.first_step))}
-    for name, width in numeric_features(converter.arms).items():
-        values = raw.numbers(name)
-        if values.ndim != 2 or values.shape[1] < width:
-            raise FeatureError(
-                place=f"feature {name}",
-                found=f"values of shape {values.shape[1:]}",
-                wanted=f"at least {width} columns",
-            )
-        lengths[name] = len(values)
-    picture_bytes = 0
-    for camera in cameras:
-        if raw.has(camera.feature):
-            pictures = raw.pictures(camera.feature)
-            lengths[camera.feature] = len(pictures)
-            picture_bytes += int(pictures.lengths.sum())
-    language = [raw.texts(name) for name in converter.language.instructions if raw.has(name)]
-    lengths |= {
-        name: len(texts)
-        for name, texts in zip(converter.language.instructions, language, strict=False)
-    }
-    frames_read, frames = _agreed_length(lengths, quirks=converter.quirks)
+    described = source.shards[shard]
+    number = choose_variant(raw, converter.variants, shard=described, reader=reader)
+    variant = converter.variants[number]
+    cameras = resolved_cameras(raw, variant, options)
+    view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
+    lengths, picture_bytes = _lengths(view, variant, cameras)
+    frames_read, frames = _agreed_length(lengths, quirks=variant.quirks)
+    clock = read_clock(view, variant.time, frames=frames)
+    layout = part_layout(
+        view,
+        variant,
+        cameras,
+        options,
+        source=source_number,
+        variant_number=number,
+        fps=clock.fps,
+    )
+    language = read_language(
+        raw,
+        variant.language,
+        folder=source.folder,
+        file=described.file,
+        path={
+            key.removeprefix("path/"): text
+            for key, text in view.fields.items()
+            if key.startswith("path/")
+        },
+        frames=frames,
+    )
+    clips, clip_flags = plan_clips(view, layout, options, folder=source.folder, frames=frames)
+    flags = set(clock.flags) | set(language.flags) | clip_flags | _left_out(view, variant)
     return EpisodeFacts(
-        locator=_locator(raw, converter.episode),
+        locator=_locator(view, variant.episode),
+        layout=layout,
         frames_read=frames_read,
         frames=frames,
-        instructions=_distinct(texts for steps in language for texts in steps),
-        instruction_varies=any(len(set(steps)) > 1 for steps in language),
+        language=language,
+        clock=clock,
+        clips=clips,
+        success=_success(view, variant.success),
         picture_bytes=picture_bytes,
-        last_step_marks=_last_step_marks(raw, converter),
+        last_step_marks=_last_step_marks(view, variant),
+        flags=frozenset(flags),
     )
 
 
-def numeric_features(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
-    """The numeric features that the arms need, and how many columns of each."""
-    needed: dict[str, int] = {}
-    for arm in arms:
+def _lengths(
+    view: EpisodeView, variant: Variant, cameras: Sequence[CameraSpec]
+) -> tuple[dict[str, int], int]:
+    """Steps of every feature that counts, and the bytes of all pictures."""
+    lengths: dict[str, int] = {}
+    if variant.time.first_step is not None:
+        lengths[variant.time.first_step] = len(view.numbers(variant.time.first_step))
+    for pick in picked_features(variant):
+        lengths[pick.feature] = len(view.pick(pick))
+    for vector in variant.vectors:
+        if all(view.has(piece.feature) for piece in vector.pieces):
+            lengths |= {piece.feature: len(view.pick(piece)) for piece in vector.pieces}
+    if variant.space == "undeclared":
+        lengths |= {name: len(view.numbers(name)) for name in kept_features(view, variant)}
+    aligned = view.aligned_to
+    picture_bytes = 0
+    for camera in cameras:
+        if view.camera_kind(camera.feature) == "pictures":
+            pictures = view.pictures(camera.feature)
+            lengths[camera.feature] = len(pictures) if aligned is None else aligned
+            picture_bytes += int(pictures.lengths.sum())
+        elif view.camera_kind(camera.feature) == "video":
+            clip = view.video(camera.feature)
+            shown = clip.frames if clip.rows is None else len(clip.rows)
+            # More frames than rows do no harm: no row shows them.
+            lengths[camera.feature] = min(shown, *lengths.values()) if lengths else shown
+    texts = {name: view.texts(name) for name in variant.language.instructions if view.has(name)}
+    # A single text is the episode's, several are the steps'.
+    lengths |= {name: len(steps) for name, steps in texts.items() if name.startswith("steps/")}
+    return lengths, picture_bytes
+
+
+def picked_features(variant: Variant) -> Iterator[Pick]:
+    """The columns that the arms need."""
+    for arm in variant.arms:
         for side in (arm.state, arm.action):
-            for pose in (side.position, side.rotation):
-                if pose is not None:
-                    needed[pose.feature] = max(needed.get(pose.feature, 0), pose.columns[1])
-            if side.gripper is not None:
-                name, width = side.gripper.feature, side.gripper.column + 1
-                needed[name] = max(needed.get(name, 0), width)
-    return needed
+            for pick in (side.position, side.rotation, side.joints, side.hand):
+                if pick is not None:
+                    yield pick
+            grip = side.gripper
+            if grip is not None:
+                named = () if grip.named is None else (grip.named,)
+                columns = None if named else (grip.column, grip.column + 1)
+                yield Pick(feature=grip.feature, columns=columns, named=named)
 
 
 def _agreed_length(lengths: dict[str, int], *, quirks: tuple[str, ...]) -> tuple[int, int]:
     """(steps read, steps to write)."""
+    if not lengths:
+        raise MissingFeatureError(
+            place="the episode", found="no feature with steps", wanted="at least one"
+        )
     longest, shortest = max(lengths.values()), min(lengths.values())
     if longest == 0:
         raise ZeroStepsError(place="the episode", found="zero steps", wanted="at least one")
@@ -140,28 +231,54 @@ def _agreed_length(lengths: dict[str, int], *, quirks: tuple[str, ...]) -> tuple
     return longest, shortest
 
 
-def _locator(raw: RawEpisode, spec: EpisodeSpec) -> str:
+def _locator(view: EpisodeView, spec: EpisodeSpec) -> str:
     def value(match: re.Match[str]) -> str:
         feature = match.group(1)
         try:
-            text = raw.texts(feature)[0]
+            text = view.texts(feature)[0]
         except MissingFeatureError:
             raise
         except FeatureError:
-            text = str(np.asarray(raw.numbers(feature)).reshape(-1)[0].item())
+            text = str(np.asarray(view.numbers(feature)).reshape(-1)[0].item())
         prefix = next((cut for cut in spec.strip_prefixes if text.startswith(cut)), "")
         return text.removeprefix(prefix)
 
     return re.sub(r"\{([^}]+)\}", value, spec.locator)
 
 
-def _distinct(texts: Iterator[str]) -> tuple[str, ...]:
-    """Non-empty texts, each once, in order of appearance."""
-    return tuple(dict.fromkeys(text for text in texts if text.strip()))
+def _success(view: EpisodeView, spec: SuccessSpec | None) -> bool | None:
+    """The source's verdict, or `None` where it gives none."""
+    if spec is None:
+        return None
+    if spec.text is not None and view.has(spec.text):
+        text = "".join(view.texts(spec.text)[:1])
+        if any(part in text for part in spec.yes):
+            return True
+        return False if any(part in text for part in spec.no) else None
+    if spec.feature is None or not view.has(spec.feature):
+        return None
+    if spec.known is not None and not (view.has(spec.known) and _last(view, spec.known)):
+        return None
+    value = _last(view, spec.feature)
+    return None if np.isnan(value) else value >= spec.at_least
 
 
-def _last_step_marks(raw: RawEpisode, converter: Converter) -> int:
-    name = converter.time.last_step
-    if name is None or not raw.has(name):
+def _last(view: EpisodeView, feature: str) -> float:
+    return float(np.asarray(view.numbers(feature), np.float64).reshape(-1)[-1])
+
+
+def _left_out(view: EpisodeView, variant: Variant) -> set[str]:
+    """Flags for what the episode holds and the converter knowingly leaves out."""
+    names = view.feature_names()
+    return {
+        f"{kind}_not_converted"
+        for kind, patterns in variant.not_converted.items()
+        if any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    }
+
+
+def _last_step_marks(view: EpisodeView, variant: Variant) -> int:
+    name = variant.time.last_step
+    if name is None or not view.has(name):
         return -1
-    return int(np.count_nonzero(raw.numbers(name)))
+    return int(np.count_nonzero(view.numbers(name)))

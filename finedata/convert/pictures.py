@@ -1,9 +1,11 @@
 """The pictures of one camera in one episode: checked by their headers, passed on byte for byte.
 
-Slices of the source's bytes come in; the joined bytes that are written, what is wrong with
-them, and a few decoded samples for statistics go out. A camera that was not there is an
-all-black picture: the source's own, or ours where the source has none (LeRobot cannot read a
-missing picture).
+Slabs of the source's pictures come in; the bytes that are written, what is wrong with them, and
+statistics over a few decoded samples go out, so that a long episode never lies in memory
+whole. A camera that was not there is an all-black picture: the source's own, or ours where the
+source has none (LeRobot cannot read a missing picture). Only three things are ever rewritten: an
+uncompressed frame becomes a PNG of the same pixels, and, when asked, exchanged colours are put
+right or the size is changed.
 
 Headers are compared all at once: an encoder writes the same header for every picture of a
 camera, so one picture's header is parsed and the others are matched against it.
@@ -12,12 +14,12 @@ camera, so one picture's header is parsed and the others are matched against it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.store.lerobot.layout import picture_column
+from finedata.readers.example import BytesSlices
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,
@@ -25,17 +27,22 @@ from finedata.store.pictures import (
     largest_black_picture_bytes,
     read_header,
 )
+from finedata.store.pixels import guess_raw_shape, raw_to_png, resize_picture, swap_red_blue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from finedata.readers.episode import RawEpisode
-    from finedata.readers.example import BytesSlices
-    from finedata.schema.converter import CameraSpec
-    from finedata.store.lerobot.layout import Feature
+    from finedata.convert.context import ConvertOptions
+    from finedata.convert.layout import CameraLayout
+    from finedata.readers.episode import PictureList
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = ["CameraPictures", "examine_cameras", "examine_pictures"]
+__all__ = [
+    "CameraPictures",
+    "CameraScan",
+    "Rewriting",
+    "absent_pictures",
+    "examine_pictures",
+    "rows_per_slab",
+]
 
 # LeRobot's statistics need a sample: this many pictures of each camera and episode.
 SAMPLED_FRAMES = 4
@@ -43,33 +50,40 @@ SAMPLED_FRAMES = 4
 _BLACK_LEVEL = 4
 # Bytes of a JPEG's frame header: marker, length, precision, height, width, components.
 _FRAME_HEADER_BYTES = 10
+# About what a slab of all cameras together may take.
+_SLAB_BYTES = 64 << 20
+_LEAST_ROWS = 16
+# No camera's uncompressed frame is smaller than this.
+_LEAST_RAW_BYTES = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class CameraPictures:
-    """What becomes of one camera's pictures in one episode.
+    """What became of one camera's pictures in one episode.
 
     Attributes:
-        data: All pictures as written, joined.
-        lengths: Bytes of each, int64 (T,).
-        sha256: Hex digest of `data`.
+        lengths: Bytes of each picture of the source that was kept, int64 (T,).
+        sha256: Hex digest of the pictures as written, joined.
         placeholder_count: How many are all black.
         undecodable_count: How many are no whole JPEG or PNG, or failed to decode.
         other_size_count: How many have another size than declared.
-        codec: `jpeg`, `png`, or `mixed`.
-        verbatim: Whether `data` is all of the source's pictures of this camera, as they are.
+        raw_count: How many were uncompressed.
+        codec: `jpeg`, `png`, `mixed` or `none`.
+        verbatim: Whether these are all of the source's pictures of this camera, as they are.
         stats: LeRobot's statistics over a sample; `None` where not asked for, or all black.
+        data: The pictures as written, joined; only from `examine_pictures`.
     """
 
-    data: bytes
     lengths: np.ndarray
     sha256: str
     placeholder_count: int
     undecodable_count: int
     other_size_count: int
+    raw_count: int
     codec: str
     verbatim: bool
     stats: FeatureStats | None
+    data: bytes = b""
 
     @property
     def missing(self) -> bool:
@@ -77,111 +91,247 @@ class CameraPictures:
         return self.placeholder_count == len(self.lengths)
 
 
-def examine_cameras(
-    raw: RawEpisode,
-    cameras: tuple[CameraSpec, ...],
-    features: Mapping[str, Feature],
-    *,
-    frames: int,
-    with_stats: bool,
-) -> dict[str, CameraPictures]:
-    """Check and join the pictures of every camera of an episode.
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """What may be done to a camera's pixels.
+
+    Attributes:
+        raw_swapped: Whether uncompressed frames have the other order than the stored pictures.
+        swap: Whether red and blue are exchanged in every picture.
+        size: (height, width) to bring every picture to; `None` keeps it.
+    """
+
+    raw_swapped: bool = False
+    swap: bool = False
+    size: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, camera: CameraLayout, options: ConvertOptions) -> Rewriting:
+        """What the options ask for."""
+        return cls(
+            raw_swapped=camera.raw_order != camera.channel_order,
+            swap=camera.channel_order == "bgr" and options.fix_colour,
+            size=options.resize,
+        )
+
+
+def rows_per_slab(first_bytes: int) -> int:
+    """How many rows a slab has where the first row's pictures take so many bytes."""
+    return max(_LEAST_ROWS, _SLAB_BYTES // max(first_bytes, 1))
+
+
+@dataclass(slots=True)
+class CameraScan:
+    """One camera's pictures, slab after slab.
 
     Args:
-        raw: The episode.
-        cameras: Those that the output has.
-        features: The output's columns, which declare each camera's picture shape.
-        frames: How many pictures to keep, from the first.
+        frames: How many there are.
+        shape: (height, width, channels) of the source's pictures where declared; else of the
+            first whole one.
         with_stats: Whether to decode a sample for statistics.
-
-    Returns:
-        Camera name to its pictures, in the order of `cameras`.
+        rewriting: What may be done to the pixels.
     """
-    return {
-        camera.name: examine_pictures(
-            raw.pictures(camera.feature) if raw.has(camera.feature) else None,
-            frames=frames,
-            shape=features[picture_column(camera.name)].shape,
-            with_stats=with_stats,
+
+    frames: int
+    shape: tuple[int, ...]
+    with_stats: bool
+    rewriting: Rewriting = field(default_factory=Rewriting)
+    _samples: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    _lengths: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    _codecs: set[str] = field(default_factory=set[str])
+    _black: int = 0
+    _bad: int = 0
+    _other_size: int = 0
+    _raw: int = 0
+    _row: int = 0
+    _changed: bool = False
+    _digest: Any = field(default_factory=hashlib.sha256)
+
+    def take(self, pictures: PictureList) -> tuple[bytes, np.ndarray]:
+        """Check the next pictures.
+
+        Returns:
+            The bytes to write, joined, and the length of each.
+        """
+        values = _in_memory(pictures)
+        self._lengths.append(values.lengths)
+        values, raw = self._without_raw(values)
+        bad, other_size, codecs = _check_headers(values, self.shape)
+        black = _find_black(values, self.shape[0], self.shape[1], bad)
+        if self.with_stats:
+            bad |= self._sample(values, bad)
+        self._black += int(black.sum())
+        self._bad += int(bad.sum())
+        self._other_size += other_size
+        self._raw += raw
+        self._codecs |= codecs | ({"jpeg"} if not values.lengths.all() else set[str]())
+        self._row += len(values)
+        data, lengths = self._rewritten(values, bad)
+        self._digest.update(data)
+        return data, lengths
+
+    def result(self, *, verbatim: bool, data: bytes = b"") -> CameraPictures:
+        """What became of them all.
+
+        Args:
+            verbatim: Whether these were all pictures of the source and none was rewritten.
+            data: The pictures as written, for callers that keep them.
+        """
+        lengths = np.concatenate(self._lengths) if self._lengths else np.zeros(0, np.int64)
+        missing = self._black == len(lengths)
+        return CameraPictures(
+            lengths=lengths,
+            sha256=self._digest.hexdigest(),
+            placeholder_count=self._black,
+            undecodable_count=self._bad,
+            other_size_count=self._other_size,
+            raw_count=self._raw,
+            codec=_codec(self._codecs),
+            verbatim=verbatim and not self._changed and bool((lengths > 0).all()),
+            stats=None if missing or not self.with_stats else picture_stats(self._samples),
+            data=data,
         )
-        for camera in cameras
-    }
+
+    def _without_raw(self, values: BytesSlices) -> tuple[BytesSlices, int]:
+        """Uncompressed frames as PNG, and how many there were."""
+        size = int(np.prod(self.shape))
+        candidates = [
+            int(index)
+            for index in np.flatnonzero(values.lengths >= min(size, _LEAST_RAW_BYTES))
+            if self._raw_shape(values, int(index)) is not None
+        ]
+        if not candidates:
+            return values, 0
+        pictures = [values[index] for index in range(len(values))]
+        for index in candidates:
+            height, width = self._raw_shape(values, index) or (0, 0)
+            order = "bgr" if self.rewriting.raw_swapped else "rgb"
+            pictures[index] = raw_to_png(pictures[index], height=height, width=width, order=order)
+        self._changed = True
+        return _joined(pictures), len(candidates)
+
+    def _raw_shape(self, values: BytesSlices, index: int) -> tuple[int, int] | None:
+        """The size of an uncompressed frame; `None` for an encoded picture."""
+        length = int(values.lengths[index])
+        height, width, channels = self.shape
+        known = (height, width) if length == height * width * channels else None
+        shape = known or guess_raw_shape(length)
+        if shape is None:
+            return None
+        start = values.slab(index, index + 1)
+        magic = start.buffer[int(start.offsets[0]) : int(start.offsets[0]) + 8]
+        encoded = magic[:3] == b"\xff\xd8\xff" or magic == b"\x89PNG\r\n\x1a\n"
+        return None if encoded else shape
+
+    def _sample(self, values: BytesSlices, bad: np.ndarray) -> np.ndarray:
+        """Decode the frames that stand for the episode; which of them failed to."""
+        failed = np.zeros(len(values), np.bool_)
+        for frame in sample_frames(self.frames, most=SAMPLED_FRAMES):
+            index = frame - self._row
+            if not 0 <= index < len(values) or bad[index]:
+                continue
+            pixels = decode_rgb(values[index])
+            if pixels is None:
+                failed[index] = True
+            else:
+                self._samples.append(pixels[..., ::-1] if self.rewriting.swap else pixels)
+        return failed
+
+    def _rewritten(self, values: BytesSlices, bad: np.ndarray) -> tuple[bytes, np.ndarray]:
+        """The bytes to write, joined, and the length of each."""
+        height, width = self.rewriting.size or self.shape[:2]
+        black = black_jpeg(height, width)
+        lengths = np.where(values.lengths == 0, len(black), values.lengths)
+        if not self.rewriting.swap and self.rewriting.size is None:
+            return values.joined(instead_of_empty=black), lengths
+        self._changed = True
+        pictures: list[bytes] = []
+        for index in range(len(values)):
+            picture = values[index] or black
+            if not bad[index] and values.lengths[index]:
+                picture = self._rewrite(picture)
+            pictures.append(picture)
+        return b"".join(pictures), np.array([len(one) for one in pictures], np.int64)
+
+    def _rewrite(self, picture: bytes) -> bytes:
+        if self.rewriting.swap:
+            picture = swap_red_blue(picture)
+        if self.rewriting.size is not None:
+            height, width = self.rewriting.size
+            picture = resize_picture(picture, height=height, width=width)
+        return picture
 
 
 def examine_pictures(
-    pictures: BytesSlices | None,
+    pictures: PictureList | None,
     *,
     frames: int,
     shape: tuple[int, ...],
     with_stats: bool,
+    rewriting: Rewriting | None = None,
 ) -> CameraPictures:
-    """Check and join the pictures of one camera.
+    """Check one camera's pictures, all at once.
 
     Args:
         pictures: The source's pictures; `None` where the episode lacks the camera.
         frames: How many to keep, from the first.
         shape: Declared (height, width, channels).
         with_stats: Whether to decode a sample for statistics.
+        rewriting: What may be done to the pixels.
     """
-    height, width = shape[0], shape[1]
-    if pictures is None:
-        return _absent(height, width, frames)
-    values = pictures.head(frames)
-    lengths = values.lengths
-    bad, other_size, codec = _check_headers(values, shape)
-    black = _find_black(values, height, width, bad)
-    data = values.joined(instead_of_empty=black_jpeg(height, width))
-    stats = None
-    if with_stats and not black.all():
-        samples, failed = _decode_samples(values, bad)
-        bad |= failed
-        stats = picture_stats(samples)
-    return CameraPictures(
-        data=data,
-        lengths=np.where(lengths == 0, len(black_jpeg(height, width)), lengths),
-        sha256=hashlib.sha256(data).hexdigest(),
-        placeholder_count=int(black.sum()),
-        undecodable_count=int(bad.sum()),
-        other_size_count=other_size,
-        codec=codec,
-        verbatim=frames == len(pictures) and bool(lengths.all()),
-        stats=stats,
-    )
+    scan = CameraScan(frames, shape, with_stats, rewriting or Rewriting())
+    values = _absent(frames) if pictures is None else pictures.slab(0, frames)
+    data, _ = scan.take(values)
+    whole = pictures is not None and frames == len(pictures)
+    return scan.result(verbatim=whole, data=data)
 
 
-def _absent(height: int, width: int, frames: int) -> CameraPictures:
-    black = black_jpeg(height, width)
-    data = black * frames
-    return CameraPictures(
-        data=data,
-        lengths=np.full(frames, len(black), np.int64),
-        sha256=hashlib.sha256(data).hexdigest(),
-        placeholder_count=frames,
-        undecodable_count=0,
-        other_size_count=0,
-        codec="jpeg",
-        verbatim=False,
-        stats=None,
-    )
+def absent_pictures(frames: int) -> PictureList:
+    """What stands for the pictures of a camera that the episode lacks."""
+    return _absent(frames)
 
 
-def _check_headers(values: BytesSlices, shape: tuple[int, ...]) -> tuple[np.ndarray, int, str]:
-    """(which pictures are no whole JPEG or PNG, how many have another size, codec)."""
-    like_first, first = _alike(values)
+def _absent(frames: int) -> BytesSlices:
+    return BytesSlices(b"", np.zeros(frames, np.int64), np.zeros(frames, np.int64))
+
+
+def _in_memory(pictures: PictureList) -> BytesSlices:
+    """Pictures as slices of one buffer, each read once."""
+    if isinstance(pictures, BytesSlices):
+        return pictures
+    return _joined([pictures[index] for index in range(len(pictures))])
+
+
+def _joined(pictures: list[bytes]) -> BytesSlices:
+    lengths = np.array([len(picture) for picture in pictures], np.int64)
+    return BytesSlices(b"".join(pictures), np.cumsum(lengths) - lengths, lengths)
+
+
+def _codec(codecs: set[str]) -> str:
+    if not codecs:
+        return "none"
+    return next(iter(codecs)) if len(codecs) == 1 else "mixed"
+
+
+def _check_headers(values: BytesSlices, shape: tuple[int, ...]) -> tuple[np.ndarray, int, set[str]]:
+    """(which pictures are no whole JPEG or PNG, how many have another size, codecs)."""
     bad = np.zeros(len(values), np.bool_)
     other_size = 0
     codecs: set[str] = set()
+    if not len(values):
+        return bad, other_size, codecs
+    like_first, first = _alike(values)
     if first is not None:
         codecs.add("jpeg")
         other_size += int(like_first.sum()) if first != shape else 0
     for index in np.flatnonzero(~like_first):
         header = read_header(values[int(index)])
         if header is None:
-            bad[index] = True
+            bad[index] = values.lengths[index] > 0
         else:
             codecs.add(header.codec)
             other_size += header.shape != shape
-    return bad, other_size, codecs.pop() if len(codecs) == 1 else "mixed" if codecs else "none"
+    return bad, other_size, codecs
 
 
 def _alike(values: BytesSlices) -> tuple[np.ndarray, tuple[int, int, int] | None]:
@@ -229,18 +379,3 @@ def _find_black(values: BytesSlices, height: int, width: int, bad: np.ndarray) -
             verdicts[picture] = pixels is not None and int(pixels.max()) <= _BLACK_LEVEL
         black[index] = verdicts[picture]
     return black
-
-
-def _decode_samples(values: BytesSlices, bad: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Decode the frames that stand for the episode; and which of them failed to."""
-    failed = np.zeros(len(values), np.bool_)
-    samples: list[np.ndarray] = []
-    for index in sample_frames(len(values), most=SAMPLED_FRAMES):
-        if bad[index]:
-            continue
-        pixels = decode_rgb(values[index])
-        if pixels is None:
-            failed[index] = True
-        else:
-            samples.append(pixels)
-    return samples, failed

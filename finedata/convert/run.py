@@ -1,4 +1,4 @@
-"""Converting: a source and a converter come in, a finished dataset lies in `out`.
+"""Converting: sources and their converters come in, a finished dataset lies in `out`.
 
 Plan, work, commit. Shards are planned a bounded distance ahead, so that the work finds their
 bytes still in memory; data files are written by workers as soon as the plan has closed them;
@@ -16,41 +16,43 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 import finedata
+from finedata.convert.assign import FileJob
 from finedata.convert.commit import commit
 from finedata.convert.context import (
     ConvertOptions,
     RunContext,
-    check_features,
-    chosen_cameras,
+    SourceContext,
+    decoded_converter,
     opened_source,
-    part_features,
+    recognised_reader,
     run_key,
 )
-from finedata.convert.plan import (
-    Assigner,
-    FileJob,
-    PreparedRun,
-    RecordPlan,
-    ShardJob,
-    ShardPlan,
-    parse_selection,
-    plan_shard,
-)
-from finedata.convert.work import FileResult, write_file
+from finedata.convert.layout import check_camera_names
+from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
+from finedata.convert.prepared import PreparedRun
+from finedata.convert.selection import parse_selection
+from finedata.convert.work import FileResult, file_kind, write_file
 from finedata.engine.local import LocalEngine
-from finedata.errors import SourceError
-from finedata.schema.converter import decode_converter, find_converter
+from finedata.errors import SourceError, UsageError
+from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.ledger import Ledger
 from finedata.store.lerobot.layout import data_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from finedata.schema.converter import ConverterFile
+    from finedata.schema.converter_file import ConverterFile
     from finedata.store.dataset_file import DatasetFile
 
-__all__ = ["ConvertSummary", "Progress", "convert", "prepare", "prepare_from_dataset"]
+__all__ = [
+    "ConvertSummary",
+    "Progress",
+    "convert",
+    "convert_many",
+    "prepare",
+    "prepare_from_dataset",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -114,70 +116,142 @@ def convert(
         SourceError: The source cannot be read at all.
         OutputError: The output cannot be written; the same call continues later.
     """
-    run = prepare(source, address=str(input), out=str(out), options=options or ConvertOptions())
-    key, settings = run_key(run.context, run.source, finedata_version=finedata.__version__)
-    for name in run.source.missing_shards:
-        _LOG.warning("%s: declared by dataset_info.json, not in the folder", name)
+    return convert_many(
+        [(source, str(input))],
+        out=out,
+        options=options,
+        num_workers=num_workers,
+        on_progress=on_progress,
+    )
+
+
+def convert_many(
+    sources: Sequence[tuple[str, str]],
+    *,
+    out: str | Path,
+    options: ConvertOptions | None = None,
+    num_workers: int = 1,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ConvertSummary:
+    """Convert several sources into one dataset; see `convert`.
+
+    Args:
+        sources: (converter, address) of each, in the order of the output.
+        out: Folder of the output.
+        options: Choices that change the output, for all of them.
+        num_workers: Worker processes; does not change the output.
+        on_progress: Called whenever a data file is finished.
+    """
+    run = prepare(sources, out=str(out), options=options or ConvertOptions())
+    key, settings = run_key(run.context, finedata_version=finedata.__version__)
+    for name in run.missing_shards:
+        _LOG.warning("%s: declared by the source, not in the folder", name)
     with Ledger(Path(out), run_key=key, settings=settings) as ledger:
         if ledger.get("commit", 0) is None or not (Path(out) / DATASET_FILE).is_file():
             with LocalEngine(num_workers=num_workers) as engine:
-                _Conversion(run, ledger, engine, on_progress).work()
+                Conversion(run, ledger, engine, on_progress).work()
             commit(run, ledger)
             ledger.put("commit", 0, b"")
-    return _summary(run, Path(out))
+    return summary_of(run, Path(out))
 
 
-def prepare(source: str, *, address: str, out: str, options: ConvertOptions) -> PreparedRun:
+def prepare(
+    sources: Sequence[tuple[str, str]], *, out: str, options: ConvertOptions
+) -> PreparedRun:
     """Read what a conversion needs before it begins; writes nothing.
 
     Raises:
         UsageError: Unknown source, no such input, a wrong option.
         SourceError: The source cannot be read at all.
     """
-    return _prepare(find_converter(source), address=address, out=out, options=options)
+    choices = dict(options.choices)
+    known: set[str] = set()
+    files: list[tuple[ConverterFile, str]] = []
+    for name, address in sources:
+        listed = find_converter(name).converter.options
+        known |= set(listed)
+        mine = {key: choice for key, choice in choices.items() if key in listed}
+        files.append((find_converter(name, choices=mine), address))
+    unknown = sorted(set(choices) - known)
+    if unknown:
+        raise UsageError(
+            place="--option",
+            found=f"{unknown[0]!r}",
+            wanted=f"one of {', '.join(sorted(known)) or '(these sources have no options)'}",
+            next_command="finedata sources --json",
+        )
+    return _prepare(files, out=out, options=options)
 
 
-def prepare_from_dataset(info: DatasetFile, *, address: str, out: str) -> PreparedRun:
-    """What a finished dataset's own conversion knew: its converter and options, from its marker.
+def prepare_from_dataset(info: DatasetFile, *, addresses: Sequence[str], out: str) -> PreparedRun:
+    """What a finished dataset's own conversion knew: its converters and options, from its marker.
 
     Raises:
-        UsageError: No such input.
-        SourceError: The source cannot be read at all.
+        UsageError: No such input, or not one for each source.
+        SourceError: A source cannot be read at all.
     """
-    converter = decode_converter(info.sources[0].converter, origin=f"{out}/{DATASET_FILE}")
+    if len(addresses) != len(info.sources):
+        raise UsageError(
+            place="--input",
+            found=f"{len(addresses)} addresses",
+            wanted=f"one for each of {', '.join(source.name for source in info.sources)}",
+        )
     options = msgspec.convert(info.options, ConvertOptions)
-    return _prepare(converter, address=address, out=out, options=options)
+    files: list[tuple[ConverterFile, str]] = []
+    for entry, address in zip(info.sources, addresses, strict=True):
+        origin = f"{out}/{DATASET_FILE}"
+        listed = decode_converter(entry.converter, origin=origin).converter.options
+        mine = {key: choice for key, choice in options.choices if key in listed}
+        files.append((decode_converter(entry.converter, origin=origin, choices=mine), address))
+    return _prepare(files, out=out, options=options)
 
 
 def _prepare(
-    converter: ConverterFile, *, address: str, out: str, options: ConvertOptions
+    files: Sequence[tuple[ConverterFile, str]], *, out: str, options: ConvertOptions
 ) -> PreparedRun:
     selection = parse_selection(options)
-    # The cache is for the tasks of one run; between runs the files may have changed.
+    # The caches are for the tasks of one run; between runs the files may have changed.
     opened_source.cache_clear()
-    opened = opened_source(address)
-    check_features(converter.converter, opened)
-    cameras = chosen_cameras(converter.converter, opened, options)
-    features = part_features(converter.converter, opened, cameras)
-    if opened.version and opened.version != converter.converter.revision:
-        _LOG.warning(
-            "%s is version %s; converter %s was checked against %s",
-            address,
-            opened.version,
-            converter.converter.name,
-            converter.converter.revision,
+    decoded_converter.cache_clear()
+    described: list[SourceContext] = []
+    for file, address in files:
+        variants = file.converter.variants
+        if len(files) == 1:
+            check_camera_names(variants, options)
+        described.append(
+            SourceContext(
+                address=address,
+                reader=recognised_reader(address, [variant.reader for variant in variants]),
+                converter_text=file.text,
+                converter_origin=file.origin,
+                choices=tuple(
+                    (name, choice)
+                    for name, choice in options.choices
+                    if name in file.converter.options
+                ),
+            )
         )
-    context = RunContext(
-        address=address,
-        out=out,
-        converter_text=converter.text,
-        converter_origin=converter.origin,
-        options=options,
+    context = RunContext(sources=tuple(described), out=out, options=options)
+    run = PreparedRun(
+        context=context,
+        sources=tuple(opened_source(one.address, one.reader) for one in described),
+        converters=tuple(decoded_converter(one) for one in described),
+        selection=selection,
     )
-    return PreparedRun(context, opened, converter, cameras, features, selection)
+    for source, file in zip(run.sources, run.converters, strict=True):
+        known = [part.strip() for part in file.converter.revision.split(",")]
+        if source.version and source.version not in known:
+            _LOG.warning(
+                "%s is version %s; converter %s was checked against %s",
+                source.folder.address,
+                source.version,
+                file.converter.name,
+                file.converter.revision,
+            )
+    return run
 
 
-class _Conversion:
+class Conversion:
     """The coordinator: keeps the workers busy and the ledger true."""
 
     def __init__(
@@ -191,25 +265,19 @@ class _Conversion:
         self._ledger = ledger
         self._engine = engine
         self._on_progress = on_progress
-        self._assigner = Assigner(run.context, run.selection)
+        self._assigner = run.assigner()
+        self._units = run.units
         self._plans: dict[int, ShardPlan] = {}
         self._next_to_plan = 0
         self._failed = self._episodes = self._done_bytes = 0
-        self._total_bytes = sum(shard.size for shard in run.source.shards)
+        self._total_bytes = sum(shard.size for source in run.sources for shard in source.shards)
 
     def work(self) -> None:
         """Plan every shard and write every data file."""
-        for shard in range(len(self._run.source.shards)):
+        for unit in range(len(self._units)):
             if self._assigner.finished:
                 break
-            plan = self._plan(shard)
-            source = self._run.source.shards[shard]
-            placed, files = self._assigner.add(
-                plan,
-                file=source.file,
-                split=source.split,
-                source=self._run.converter.converter.name,
-            )
+            placed, files = self._assigner.add(self._plan(unit))
             self._failed += sum(isinstance(record, RecordPlan) for record in placed)
             for job in files:
                 self._write(job)
@@ -219,10 +287,10 @@ class _Conversion:
             self._take_finished()
         self._check_selection()
 
-    def _plan(self, shard: int) -> ShardPlan:
+    def _plan(self, unit: int) -> ShardPlan:
         """The plan of a shard; asks for the following ones while it waits."""
-        ahead = shard + self._engine.num_workers + 1
-        while self._next_to_plan < min(ahead, len(self._run.source.shards)):
+        ahead = unit + 2 * self._engine.num_workers
+        while self._next_to_plan < min(ahead, len(self._units)):
             number = self._next_to_plan
             self._next_to_plan += 1
             known = self._ledger.get("shard", number)
@@ -230,28 +298,37 @@ class _Conversion:
                 self._plans[number] = msgspec.msgpack.decode(known, type=ShardPlan)
                 continue
             selection = self._run.selection
+            source, shard = self._units[number]
             job = ShardJob(
                 context=self._run.context,
-                shard=number,
+                source=source,
+                shard=shard,
                 most_good=selection.most if selection.all else None,
             )
             self._engine.submit(("shard", number), plan_shard, job)
-        while shard not in self._plans:
+        while unit not in self._plans:
             self._take_finished()
-        return self._plans.pop(shard)
+        return self._plans.pop(unit)
 
     def _write(self, job: FileJob) -> None:
-        known = self._ledger.get("file", job.file_number)
+        known = self._ledger.get(file_kind(job.part), job.file_number)
         if known is not None:
             result = msgspec.msgpack.decode(known, type=FileResult)
-            path = Path(self._run.context.out) / data_path(job.file_number)[0]
-            if path.is_file() and path.stat().st_size == result.size:
+            if self._is_there(job, result):
                 self._count(result)
                 return
         # A bounded number of files in flight keeps memory and the look-ahead bounded.
         while self._engine.pending > 3 * self._engine.num_workers:
             self._take_finished()
-        self._engine.submit(("file", job.file_number), write_file, job)
+        self._engine.submit((file_kind(job.part), job.file_number), write_file, job)
+
+    def _is_there(self, job: FileJob, result: FileResult) -> bool:
+        root = Path(self._run.context.out) / job.part_path
+        wanted = {data_path(job.file_number)[0]: result.size} | result.videos
+        return all(
+            (root / name).is_file() and (root / name).stat().st_size == size
+            for name, size in wanted.items()
+        )
 
     def _take_finished(self) -> None:
         ticket, result = self._engine.next_finished()
@@ -283,7 +360,8 @@ class _Conversion:
             _LOG.warning("--episodes: the source has no episode %s", ", ".join(missing))
 
 
-def _summary(run: PreparedRun, out: Path) -> ConvertSummary:
+def summary_of(run: PreparedRun, out: Path) -> ConvertSummary:
+    """What a finished conversion did, from its marker."""
     marker = read_dataset_file(out)
     return ConvertSummary(
         episodes=marker.counts["written"],
@@ -292,6 +370,6 @@ def _summary(run: PreparedRun, out: Path) -> ConvertSummary:
         failed=marker.counts["failed"],
         dropped_frames=marker.counts["frames_dropped"],
         parts=[part.name for part in marker.parts],
-        missing_shards=list(run.source.missing_shards),
+        missing_shards=run.missing_shards,
         out=str(out),
     )

@@ -9,30 +9,38 @@ also taken back into the source's own encoding and compared with the source's by
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
-from finedata.convert.canonical import canonical_motion
-from finedata.convert.digest import record_sha256
-from finedata.convert.pictures import CameraPictures, examine_cameras
-from finedata.convert.plan import EpisodeJob, RecordPlan, ShardJob, plan_shard
+from finedata.convert.assign import EpisodeJob
+from finedata.convert.canonical import written_rotation
+from finedata.convert.columns import episode_numbers
+from finedata.convert.layout import sorted_arms
+from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare_from_dataset
-from finedata.convert.work import episode_columns
+from finedata.convert.slabs import EpisodePictures
+from finedata.convert.work import OpenShards, known_digests, stored_cameras
 from finedata.errors import SourceError
 from finedata.motion import from_quaternion_xyzw, geodesic_angle_rad, to_quaternion_xyzw
+from finedata.readers.files import open_folder
+from finedata.readers.mp4_index import read_mp4_index
 from finedata.store.dataset import open_dataset
 from finedata.store.pictures import decode_rgb
+from finedata.store.video import iter_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from finedata.convert.plan import PreparedRun
-    from finedata.readers.rlds import RldsEpisode
-    from finedata.schema.converter import ArmSpec
+    from finedata.convert.forms import EpisodeView
+    from finedata.convert.pictures import CameraPictures
+    from finedata.convert.prepared import PreparedRun
+    from finedata.schema.converter import Variant
     from finedata.store.dataset import Dataset, Episode
 
 __all__ = ["Problem", "VerifyReport", "verify"]
@@ -72,12 +80,17 @@ class VerifyReport:
             self.problems.append(Problem(place, "something else", wanted))
 
 
-def verify(root: str | Path, *, input: str | Path, decode: bool = False) -> VerifyReport:
-    """Re-read a dataset and its source, and compare them.
+def verify(
+    root: str | Path,
+    *,
+    input: str | Path | Sequence[str | Path],
+    decode: bool = False,
+) -> VerifyReport:
+    """Re-read a dataset and its sources, and compare them.
 
     Args:
         root: The dataset.
-        input: Folder or address of the source it was converted from.
+        input: Folder or address of the source it was converted from; one for each of several.
         decode: Whether to decode every picture as well.
 
     Raises:
@@ -85,46 +98,14 @@ def verify(root: str | Path, *, input: str | Path, decode: bool = False) -> Veri
         SourceError: The source cannot be read at all.
     """
     dataset = open_dataset(root)
-    run = prepare_from_dataset(dataset.info, address=str(input), out=str(root))
+    addresses = [str(input)] if isinstance(input, str | Path) else [str(one) for one in input]
+    run = prepare_from_dataset(dataset.info, addresses=addresses, out=str(root))
     report = VerifyReport()
     _check_counts(dataset, report)
-    _check_indices(dataset, report)
-    _check_records(run, dataset, report)
-    shards = {shard.file: number for number, shard in enumerate(run.source.shards)}
-    for receipt, job in _receipts(dataset, shards):
-        if receipt["status"] == "failed":
-            report.failed += 1
-            continue
-        _check_episode(run, dataset, receipt, job, report, decode=decode)
+    for part in dataset.parts:
+        _check_indices(dataset, part.name, report)
+    _Records(run, dataset, report, decode=decode).check()
     return report
-
-
-def _receipts(
-    dataset: Dataset, shards: dict[str, int]
-) -> Iterator[tuple[dict[str, Any], EpisodeJob]]:
-    """Every receipt in order; written ones with the place their rows claim."""
-    rows = dataset.episodes.select(
-        "episode_id", "episode_index", "dataset_from_index", "task_index", "length"
-    )
-    joined = dataset.receipts.join(rows, on="episode_id", how="left", maintain_order="left")
-    for receipt in joined.collect().iter_rows(named=True):
-        plan = RecordPlan(
-            record=receipt["source_record"],
-            offset=receipt["byte_offset"],
-            length=receipt["byte_length"],
-            episode_id=receipt["episode_id"],
-            frames=receipt["length"] or 0,
-        )
-        yield (
-            receipt,
-            EpisodeJob(
-                shard=shards.get(receipt["source_file"], -1),
-                plan=plan,
-                episode_index=receipt["episode_index"] or 0,
-                first_index=receipt["dataset_from_index"] or 0,
-                task_index=receipt["task_index"] or 0,
-            ),
-        )
 
 
 def _check_counts(dataset: Dataset, report: VerifyReport) -> None:
@@ -142,115 +123,173 @@ def _check_counts(dataset: Dataset, report: VerifyReport) -> None:
     report.expect("rows of frames", dataset.frames.select(pl.len()).collect().item(), frames or 0)
 
 
-def _check_indices(dataset: Dataset, report: VerifyReport) -> None:
+def _check_indices(dataset: Dataset, part: str, report: VerifyReport) -> None:
     """LeRobot finds rows by position: any gap shifts every later episode without a word."""
-    numbers = dataset.frames.select("index", "episode_index").collect()
-    index = numbers["index"].to_numpy()
+    rows = (
+        dataset.episodes.filter(pl.col("part") == part)
+        .select("episode_id", "episode_index", "dataset_from_index", "dataset_to_index", "length")
+        .collect()
+    )
+    index = dataset.part_frames(part).select("index").collect()["index"].to_numpy()
     gapless = bool((index == np.arange(len(index))).all())
-    report.require("frames.index", holds=gapless, wanted="0, 1, 2, ...")
-    rows = dataset.episodes.select(
-        "episode_index", "dataset_from_index", "dataset_to_index", "length"
-    ).collect()
+    report.require(f"{part}: frames.index", holds=gapless, wanted="0, 1, 2, ...")
     ends = np.cumsum(rows["length"].to_numpy())
     ordered = (rows["episode_index"].to_numpy() == np.arange(rows.height)).all()
-    report.require("episodes.episode_index", holds=bool(ordered), wanted="0, 1, 2, ...")
+    report.require(f"{part}: episodes.episode_index", holds=bool(ordered), wanted="0, 1, 2, ...")
     adds_up = bool((rows["dataset_to_index"].to_numpy() == ends).all())
-    report.require("episodes.dataset_to_index", holds=adds_up, wanted="the sum of lengths so far")
+    report.require(
+        f"{part}: episodes.dataset_to_index", holds=adds_up, wanted="the sum of lengths so far"
+    )
 
 
-def _check_records(run: PreparedRun, dataset: Dataset, report: VerifyReport) -> None:
-    """Plan the source anew: every record has a receipt, and what failed still fails so."""
-    rows = dataset.receipts.select("source_file", "source_record", "reason").collect()
-    reasons = {(file, number): reason for file, number, reason in rows.iter_rows()}
-    complete = run.selection.all and run.selection.most is None
-    for number, shard in enumerate(run.source.shards):
-        plan = plan_shard(ShardJob(context=run.context, shard=number, most_good=None))
-        for record in plan.records:
-            key = (shard.file, record.record)
-            if key not in reasons:
-                if complete:
-                    place = f"{shard.file}, record {record.record}"
-                    report.problems.append(Problem(place, "no receipt", "one for every record"))
-                continue
-            reason = reasons[key]
-            # That two records share an id is no property of either.
-            if reason != "duplicate_id":
-                place = f"{shard.file}, record {record.record}: why it failed"
-                report.expect(place, reason, record.reason)
+class _Records:
+    """Plans the sources anew, and holds every record against its receipt and its rows."""
 
-
-def _check_episode(
-    run: PreparedRun,
-    dataset: Dataset,
-    receipt: dict[str, Any],
-    job: EpisodeJob,
-    report: VerifyReport,
-    *,
-    decode: bool,
-) -> None:
-    place = f"{receipt['source_file']}, record {receipt['source_record']}"
-    if job.shard < 0:
-        report.expect(place, "no such file in the source", receipt["source_file"])
-        return
-    reader = run.source.folder.open(receipt["source_file"])
-    try:
-        payload = reader.read(job.plan.offset, job.plan.length)
-    finally:
-        reader.close()
-    try:
-        raw = run.source.episode(payload)
-        examined = examine_cameras(
-            raw, run.cameras, run.features, frames=job.plan.frames, with_stats=False
+    def __init__(
+        self, run: PreparedRun, dataset: Dataset, report: VerifyReport, *, decode: bool
+    ) -> None:
+        self._run = run
+        self._dataset = dataset
+        self._report = report
+        self._decode = decode
+        columns = dataset.episodes.select(
+            "episode_id", "part", "episode_index", "dataset_from_index", "task_index", "length"
         )
-        digest = record_sha256(payload, raw, run.cameras, examined)
-    except SourceError as error:
-        report.problems.append(Problem(place, error.found, "the record that was converted"))
-        return
-    report.expect(f"{place}: sha256 of the record", digest, receipt["source_sha256"])
-    if digest != receipt["source_sha256"]:
-        return
-    episode = dataset.episode(receipt["episode_id"])
-    motion = canonical_motion(raw, run.converter.converter, frames=job.plan.frames)
-    wanted = episode_columns(motion, job, fps=run.converter.converter.time.fps)
-    for name, values in wanted.items():
-        same = np.array_equal(episode.columns[name], values, equal_nan=values.dtype.kind == "f")
-        report.require(f"{place}: column {name}", holds=same, wanted="the source converted anew")
-    for arm_number, arm in enumerate(run.converter.converter.arms):
-        _check_round_trip(raw, arm, arm_number, episode, place, report)
-    _check_pictures(examined, episode, receipt, place, report, decode=decode)
-    report.episodes += 1
-    report.frames += len(episode)
+        joined = dataset.receipts.drop("part").join(columns, on="episode_id", how="left")
+        self._receipts = {
+            (row["source"], row["source_file"], row["source_record"]): row
+            for row in joined.collect().iter_rows(named=True)
+        }
+        self._seen: set[tuple[str, str, int]] = set()
+
+    def check(self) -> None:
+        """Check them all."""
+        with closing(OpenShards(self._run.context)) as shards:
+            for source, shard in self._run.units:
+                job = ShardJob(
+                    context=self._run.context, source=source, shard=shard, most_good=None
+                )
+                plan = plan_shard(job)
+                for record in plan.records:
+                    self._check_record(plan, record, shards)
+        for (_, file, number), receipt in self._receipts.items():
+            if (receipt["source"], file, number) not in self._seen:
+                self._report.problems.append(
+                    Problem(f"{file}, record {number}", "no such record", "what the receipt says")
+                )
+
+    def _check_record(self, plan: ShardPlan, record: RecordPlan, shards: OpenShards) -> None:
+        selection = self._run.selection
+        name = self._run.converters[plan.source].converter.name
+        file = self._run.sources[plan.source].shards[plan.shard].file
+        receipt = self._receipts.get((name, file, record.record))
+        place = f"{file}, record {record.record}"
+        if receipt is None:
+            if selection.all and selection.most is None:
+                self._report.problems.append(Problem(place, "no receipt", "one for every record"))
+            return
+        self._seen.add((name, file, record.record))
+        reason = receipt["reason"]
+        if receipt["status"] == "failed":
+            self._report.failed += 1
+            # That two records share an id, or a part has one layout, is no property of either.
+            if record.reason is not None or reason not in ("duplicate_id", "wrong_type"):
+                self._report.expect(f"{place}: why it failed", reason, record.reason)
+            return
+        self._report.expect(f"{place}: why it failed", reason, record.reason)
+        if record.reason is None:
+            self._check_episode(plan, record, receipt, place, shards)
+
+    def _check_episode(
+        self,
+        plan: ShardPlan,
+        record: RecordPlan,
+        receipt: dict[str, Any],
+        place: str,
+        shards: OpenShards,
+    ) -> None:
+        report, layout = self._report, plan.layouts[record.layout]
+        report.expect(f"{place}: length", receipt["length"], record.frames)
+        job = EpisodeJob(
+            source=plan.source,
+            shard=plan.shard,
+            part=0,
+            plan=record,
+            episode_index=receipt["episode_index"] or 0,
+            first_index=receipt["dataset_from_index"] or 0,
+            task_index=receipt["task_index"] or 0,
+        )
+        options = self._run.context.options
+        cameras = stored_cameras(layout, options)
+        try:
+            with shards.view(job) as (view, variant):
+                pictures = EpisodePictures(
+                    view,
+                    cameras,
+                    frames=record.frames,
+                    options=msgspec.structs.replace(options, image_stats=False),
+                )
+                for _ in pictures.slabs():
+                    pass
+                examined = pictures.results()
+                digest = view.digest(known_digests(cameras, examined))
+                wanted = episode_numbers(view, variant, layout, job).columns
+        except SourceError as error:
+            report.problems.append(Problem(place, error.found, "the record that was converted"))
+            return
+        report.expect(f"{place}: sha256 of the record", digest, receipt["source_sha256"])
+        episode = self._dataset.episode(receipt["episode_id"])
+        for name, values in wanted.items():
+            stored = episode.columns.get(name)
+            same = stored is not None and np.array_equal(
+                stored, values, equal_nan=values.dtype.kind == "f"
+            )
+            report.require(
+                f"{place}: column {name}", holds=same, wanted="the source converted anew"
+            )
+        if digest == receipt["source_sha256"]:
+            with shards.view(job) as (view, variant):
+                _check_round_trips(view, variant, episode, place, report)
+        _check_pictures(examined, episode, receipt, place, report, decode=self._decode)
+        _check_videos(episode, receipt, place, report, decode=self._decode)
+        report.episodes += 1
+        report.frames += len(episode)
 
 
-def _check_round_trip(
-    raw: RldsEpisode,
-    arm: ArmSpec,
-    arm_number: int,
-    episode: Episode,
-    place: str,
-    report: VerifyReport,
+def _check_round_trips(
+    view: EpisodeView, variant: Variant, episode: Episode, place: str, report: VerifyReport
 ) -> None:
-    """The stored state, taken back into the source's encoding, is what the source says."""
-    frames = len(episode)
-    stored = episode.state[:, 8 * arm_number : 8 * arm_number + 8].astype(np.float64)
-    position, rotation = arm.state.position, arm.state.rotation
-    source_position = raw.numbers(position.feature)[:frames, slice(*position.columns)]
-    scale = 1000.0 if position.unit == "mm" else 1.0
-    distance = np.abs(stored[:, :3] * scale - source_position) / scale
-    _expect_small(report, f"{place}: position back in the source", distance, _POSITION_TOLERANCE_M)
-    source_rotation = np.asarray(
-        raw.numbers(rotation.feature)[:frames, slice(*rotation.columns)], np.float64
-    )
-    if rotation.unit == "deg":
-        source_rotation = np.deg2rad(source_rotation)
-    fixed = np.eye(3) if rotation.fixed_rotation is None else np.asarray(rotation.fixed_rotation)
-    written = _without_fixed_rotation(stored[:, 3:7], fixed)
-    back = from_quaternion_xyzw(written, encoding=rotation.encoding)
-    angle = geodesic_angle_rad(
-        to_quaternion_xyzw(back, encoding=rotation.encoding),
-        to_quaternion_xyzw(source_rotation, encoding=rotation.encoding),
-    )
-    _expect_small(report, f"{place}: rotation back in the source", angle, _ROTATION_TOLERANCE_RAD)
+    """The stored poses, taken back into the source's encoding, are what the source says."""
+    name = "observation.state" if variant.space == "ee" else "observation.ee_pose"
+    if name not in episode.columns:
+        return
+    stored = episode.columns[name].astype(np.float64)
+    names = episode.names[name]
+    for arm in sorted_arms(variant):
+        position, rotation = arm.state.position, arm.state.rotation
+        if position is None or rotation is None:
+            continue
+        first = names.index(f"{arm.name}_x")
+        pose = stored[:, first : first + 7]
+        source_position = np.asarray(view.pick(position)[: len(episode)], np.float64)
+        scale = 1000.0 if position.unit == "mm" else 1.0
+        distance = np.abs(pose[:, :3] * scale - source_position) / scale
+        _expect_small(
+            report, f"{place}: position back in the source", distance, _POSITION_TOLERANCE_M
+        )
+        written = written_rotation(view, rotation, len(episode))
+        fixed = (
+            np.eye(3) if rotation.fixed_rotation is None else np.asarray(rotation.fixed_rotation)
+        )
+        unfixed = _without_fixed_rotation(pose[:, 3:7], fixed)
+        back = from_quaternion_xyzw(unfixed, encoding=written.encoding)
+        angle = geodesic_angle_rad(
+            to_quaternion_xyzw(back, encoding=written.encoding),
+            to_quaternion_xyzw(written.values, encoding=written.encoding),
+        )
+        _expect_small(
+            report, f"{place}: rotation back in the source", angle, _ROTATION_TOLERANCE_RAD
+        )
 
 
 def _without_fixed_rotation(quaternion_xyzw: np.ndarray, fixed: np.ndarray) -> np.ndarray:
@@ -289,3 +328,23 @@ def _check_pictures(
             broken = sum(decode_rgb(picture) is None for picture in stored)
             if broken and "undecodable_picture" not in receipt["flags"]:
                 report.expect(f"{place}: undecodable pictures of {camera}", broken, 0)
+
+
+def _check_videos(
+    episode: Episode, receipt: dict[str, Any], place: str, report: VerifyReport, *, decode: bool
+) -> None:
+    """Every video of the episode is there, and has a frame where LeRobot looks for it."""
+    for camera, span in episode.videos.items():
+        with closing(open_folder(span.path.parent).open(span.path.name)) as reader:
+            index = read_mp4_index(reader)
+        first = int(np.searchsorted(index.time_s, span.from_s - 1e-4))
+        shown = index.uniform(episode.fps, first_frame=first, count=len(episode))
+        report.require(
+            f"{place}: frames of {camera}", holds=shown, wanted="one at from + k / fps for each row"
+        )
+        report.pictures += len(episode)
+        if decode:
+            frames = sum(1 for _ in iter_frames(span.path, first, len(episode)))
+            report.expect(f"{place}: decoded frames of {camera}", frames, len(episode))
+    recorded = {image["camera"] for image in receipt["images"]}
+    report.expect(f"{place}: cameras", recorded, set(episode.videos) | set(episode.pictures))

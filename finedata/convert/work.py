@@ -1,31 +1,26 @@
-"""The work: one data file of the plan, written by one worker.
+"""The work: one data file of the plan, and the videos of its episodes, by one worker.
 
-A `FileJob` comes in; a finished Parquet file lies on the disk and a `FileResult` goes out, with
-each episode's receipt and statistics. One episode is in memory at a time. Nothing here decides
-where anything goes; whatever could fail an episode was tried by the plan, so an error here
-stops the run, resumable.
+A `FileJob` comes in; a finished Parquet file and video files lie on the disk and a `FileResult`
+goes out, with each episode's receipt and statistics. A slab of one episode is in memory at a
+time. Nothing here decides where anything goes; whatever could fail an episode was tried by the
+plan, so an error here stops the run, resumable.
 """
 
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-import numpy as np
 
-from finedata.convert.canonical import canonical_motion
 from finedata.convert.checks import arm_receipt, motion_flags
-from finedata.convert.context import (
-    chosen_cameras,
-    decoded_converter,
-    opened_source,
-    part_features,
-)
-from finedata.convert.digest import record_sha256
-from finedata.convert.pictures import CameraPictures, examine_cameras
+from finedata.convert.columns import episode_numbers
+from finedata.convert.context import decoded_converter, opened_source
+from finedata.convert.forms import view_episode
+from finedata.convert.layout import resolved_cameras, sorted_arms
+from finedata.convert.movies import clip_receipt, write_clips
+from finedata.convert.slabs import EpisodePictures
 from finedata.errors import SourceError
 from finedata.store.lerobot.layout import data_path, picture_column
 from finedata.store.lerobot.stats import FeatureStats, numeric_stats
@@ -37,19 +32,30 @@ from finedata.store.lerobot.write import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping, Sequence
 
+    import numpy as np
     import pyarrow as pa
 
-    from finedata.convert.canonical import CanonicalMotion
-    from finedata.convert.context import RunContext
-    from finedata.convert.plan import EpisodeJob, FileJob
-    from finedata.readers.files import RangeReader
-    from finedata.readers.rlds import RldsSource
-    from finedata.schema.converter import CameraSpec, Converter
-    from finedata.store.lerobot.layout import Feature
+    from finedata.convert.assign import EpisodeJob, FileJob
+    from finedata.convert.columns import EpisodeNumbers
+    from finedata.convert.context import ConvertOptions, RunContext
+    from finedata.convert.forms import EpisodeView
+    from finedata.convert.layout import CameraLayout, PartLayout
+    from finedata.convert.pictures import CameraPictures
+    from finedata.readers.episode import OpenShard, Source
+    from finedata.schema.converter import Variant
 
-__all__ = ["EpisodeResult", "FileResult", "episode_columns", "read_payload", "write_file"]
+__all__ = [
+    "EpisodeResult",
+    "FileResult",
+    "OpenShards",
+    "file_kind",
+    "known_digests",
+    "part_schema",
+    "stored_cameras",
+    "write_file",
+]
 
 
 class EpisodeResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +72,19 @@ class EpisodeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished data file: its size, and its episodes in order."""
+    """One finished data file: its size, those of its videos, and its episodes in order."""
 
+    part: int
     file_number: int
+    sequence: int
     size: int
+    videos: dict[str, int]
     episodes: list[EpisodeResult]
+
+
+def file_kind(part: int) -> str:
+    """The ledger's kind of a part's finished data files."""
+    return f"file {part}"
 
 
 def write_file(job: FileJob) -> FileResult:
@@ -80,81 +94,94 @@ def write_file(job: FileJob) -> FileResult:
         OutputError: The file cannot be written.
         SourceError: The source changed since it was planned.
     """
-    setup = _set_up(job.context)
-    path = Path(job.context.out) / data_path(job.file_number)[0]
+    root = Path(job.context.out) / job.part_path
+    path = root / data_path(job.file_number)[0]
+    schema = part_schema(job)
     results: list[EpisodeResult] = []
-    with (
-        closing(_OpenShards(setup.source)) as shards,
-        DataFileWriter(path, setup.schema) as file,
-    ):
+    videos: dict[str, int] = {}
+    with closing(OpenShards(job.context)) as shards, DataFileWriter(path, schema) as file:
         for episode in job.episodes:
-            payload = read_payload(shards.reader(episode.shard), episode)
-            columns, result = _convert_episode(payload, episode, setup)
-            file.write_episode(columns)
-            results.append(result)
-    return FileResult(file_number=job.file_number, size=path.stat().st_size, episodes=results)
+            with shards.view(episode) as (view, variant):
+                results.append(_convert_episode(view, variant, episode, job, file, schema))
+                source = opened_source(*shards.address(episode.source))
+                with _source_errors(episode.plan.locator):
+                    videos |= write_clips(
+                        view, job.layout, episode, root, source.folder, job.context.options
+                    )
+    return FileResult(
+        part=job.part,
+        file_number=job.file_number,
+        sequence=job.sequence,
+        size=path.stat().st_size,
+        videos=videos,
+        episodes=results,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    """What is the same for all episodes of a run, made once a file."""
-
-    source: RldsSource
-    converter: Converter
-    cameras: tuple[CameraSpec, ...]
-    features: dict[str, Feature]
-    schema: pa.Schema
-    image_stats: bool
+def part_schema(job: FileJob) -> pa.Schema:
+    """The Arrow schema of a part's data files."""
+    canonical = "observation.state" in job.layout.features and _space(job) != "undeclared"
+    return data_schema(job.layout.features, canonical=canonical)
 
 
-def _set_up(context: RunContext) -> _Setup:
-    source = opened_source(context.address)
-    converter = decoded_converter(context.converter_text, context.converter_origin).converter
-    cameras = chosen_cameras(converter, source, context.options)
-    features = part_features(converter, source, cameras)
-    schema = data_schema(features)
-    return _Setup(source, converter, cameras, features, schema, context.options.image_stats)
+def _space(job: FileJob) -> str:
+    described = job.context.sources[job.layout.source]
+    return decoded_converter(described).converter.variants[job.layout.variant].space
 
 
-class _OpenShards:
+class OpenShards:
     """The shard that is being read; episodes come in shard order, so one is enough."""
 
-    def __init__(self, source: RldsSource) -> None:
-        self._source = source
-        self._number = -1
-        self._reader: RangeReader | None = None
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._open: tuple[int, int] = (-1, -1)
+        self._shard: OpenShard | None = None
 
-    def reader(self, number: int) -> RangeReader:
-        if self._reader is None or number != self._number:
+    def address(self, source: int) -> tuple[str, str]:
+        """Address and reader of a source of the run."""
+        described = self._context.sources[source]
+        return described.address, described.reader
+
+    @contextmanager
+    def view(self, job: EpisodeJob) -> Generator[tuple[EpisodeView, Variant]]:
+        """The episode that the plan found, as its form sees it.
+
+        Raises:
+            SourceError: It is no longer there, or cannot be read any more.
+        """
+        source = opened_source(*self.address(job.source))
+        file = source.shards[job.shard].file
+        place = f"record {job.plan.record} of {file}"
+        with _source_errors(place):
+            raw = self._shard_of(source, job).episode(job.plan.found)
+        try:
+            converter = decoded_converter(self._context.sources[job.source]).converter
+            variant = converter.variants[job.plan.variant]
+            cameras = resolved_cameras(raw, variant, self._context.options)
+            view = view_episode(
+                raw,
+                variant,
+                cameras,
+                shard=source.shards[job.shard],
+                number=job.shard,
+                found=job.plan.found,
+            )
+            yield view, variant
+        finally:
+            raw.close()
+
+    def _shard_of(self, source: Source, job: EpisodeJob) -> OpenShard:
+        if self._shard is None or self._open != (job.source, job.shard):
             self.close()
-            with _source_errors(self._source.shards[number].file):
-                self._reader = self._source.folder.open(self._source.shards[number].file)
-            self._number = number
-        return self._reader
+            self._shard = source.open_shard(job.shard)
+            self._open = (job.source, job.shard)
+        return self._shard
 
     def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-
-def read_payload(reader: RangeReader, episode: EpisodeJob) -> bytes:
-    """Read the record that the plan found.
-
-    Raises:
-        SourceError: It is no longer there, or cannot be read any more.
-    """
-    place = f"record {episode.plan.record} of shard {episode.shard}"
-    with _source_errors(place):
-        payload = reader.read(episode.plan.offset, episode.plan.length)
-    if len(payload) != episode.plan.length:
-        raise SourceError(
-            place=place,
-            found=f"{len(payload)} bytes",
-            wanted=f"{episode.plan.length}, as when it was planned",
-            next_command="restore the source file, then run the same command again",
-        )
-    return payload
+        """Close the shard."""
+        if self._shard is not None:
+            self._shard.close()
+            self._shard = None
 
 
 @contextmanager
@@ -172,65 +199,104 @@ def _source_errors(place: str) -> Generator[None]:
 
 
 def _convert_episode(
-    payload: bytes, episode: EpisodeJob, setup: _Setup
-) -> tuple[dict[str, pa.Array[Any]], EpisodeResult]:
-    converter, frames = setup.converter, episode.plan.frames
-    raw = setup.source.episode(payload)
-    motion = canonical_motion(raw, converter, frames=frames)
-    numbers = episode_columns(motion, episode, fps=converter.time.fps)
-    schema = cast("Any", setup.schema)  # the stub gives fields without their type
-    columns = {name: arrow_column(values, schema.field(name)) for name, values in numbers.items()}
-    stats = numeric_stats(numbers)
-    pictures = examine_cameras(
-        raw, setup.cameras, setup.features, frames=frames, with_stats=setup.image_stats
+    view: EpisodeView,
+    variant: Variant,
+    episode: EpisodeJob,
+    job: FileJob,
+    file: DataFileWriter,
+    schema: pa.Schema,
+) -> EpisodeResult:
+    """Write an episode's rows, a slab at a time."""
+    numbers = episode_numbers(view, variant, job.layout, episode)
+    fields = cast("Any", schema)  # the stub gives fields without their type
+    arrays = {
+        name: arrow_column(values, fields.field(name)) for name, values in numbers.columns.items()
+    }
+    cameras = stored_cameras(job.layout, job.context.options)
+    pictures = EpisodePictures(
+        view, cameras, frames=episode.plan.frames, options=job.context.options
     )
-    for name, examined in pictures.items():
-        columns[picture_column(name)] = picture_array(examined.data, examined.lengths)
-        if examined.stats is not None:
-            stats[picture_column(name)] = examined.stats
-    result = EpisodeResult(
-        source_sha256=record_sha256(payload, raw, setup.cameras, pictures),
-        source_bytes=len(payload),
-        images=[_image_receipt(name, found) for name, found in pictures.items()],
-        arms=[
-            arm_receipt(arm, spec) for arm, spec in zip(motion.arms, converter.arms, strict=True)
-        ],
-        flags=sorted(motion_flags(motion) | _picture_flags(pictures) | _plan_flags(episode)),
-        cameras_missing=[name for name, found in pictures.items() if found.missing],
-        action_origin=motion.action_origin,
-        stats=stats,
-    )
-    return columns, result
+    for first, last, found in pictures.slabs():
+        rows = {name: array.slice(first, last - first) for name, array in arrays.items()}
+        for name, (data, lengths) in found.items():
+            rows[picture_column(name)] = picture_array(data, lengths)
+        file.write_rows(rows)
+    return _result(view, variant, episode, job, numbers, pictures.results())
 
 
-def episode_columns(
-    motion: CanonicalMotion, episode: EpisodeJob, *, fps: float
-) -> dict[str, np.ndarray]:
-    """Every numeric column of an episode's rows: name to (T,) or (T, n)."""
-    frames = episode.plan.frames
-    frame_index = np.arange(frames, dtype=np.int64)
+def stored_cameras(layout: PartLayout, options: ConvertOptions) -> list[CameraLayout]:
+    """The cameras whose pictures are stored in the rows."""
+    if options.transcode is not None:
+        return []
+    return [camera for camera in layout.cameras if camera.kind == "pictures"]
+
+
+def known_digests(
+    cameras: Sequence[CameraLayout], pictures: Mapping[str, CameraPictures]
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Features whose pictures were hashed as they are: what `RawEpisode.digest` need not redo."""
     return {
-        "observation.state": motion.state(),
-        "action": motion.action(),
-        "action_valid": motion.action_valid,
-        # LeRobot looks frames up by this very quotient.
-        "timestamp": (frame_index / fps).astype(np.float32),
-        "frame_index": frame_index,
-        "episode_index": np.full(frames, episode.episode_index, np.int64),
-        "index": episode.first_index + frame_index,
-        "task_index": np.full(frames, episode.task_index, np.int64),
+        camera.feature: (pictures[camera.name].sha256, pictures[camera.name].lengths)
+        for camera in cameras
+        if pictures[camera.name].verbatim
     }
 
 
-def _image_receipt(camera: str, pictures: CameraPictures) -> dict[str, Any]:
+def _result(
+    view: EpisodeView,
+    variant: Variant,
+    episode: EpisodeJob,
+    job: FileJob,
+    numbers: EpisodeNumbers,
+    pictures: dict[str, CameraPictures],
+) -> EpisodeResult:
+    options = job.context.options
+    cameras = stored_cameras(job.layout, options)
+    stats = numeric_stats(numbers.columns)
+    for name, found in pictures.items():
+        if found.stats is not None:
+            stats[picture_column(name)] = found.stats
+    motion = numbers.motion
+    arms = sorted_arms(variant) if motion is not None else []
+    flags = set(episode.plan.flags) | _plan_flags(episode) | _picture_flags(pictures)
+    flags |= set() if motion is None else motion_flags(motion)
+    flags |= _camera_flags(job.layout, options)
+    images = [_image_receipt(camera, pictures[camera.name], options) for camera in cameras]
+    images += [clip_receipt(clip, episode.plan.frames, options) for clip in episode.clips]
+    return EpisodeResult(
+        source_sha256=view.digest(known_digests(cameras, pictures)),
+        source_bytes=episode.plan.length,
+        images=images,
+        arms=[
+            arm_receipt(arm, spec)
+            for arm, spec in zip(motion.arms if motion else (), arms, strict=True)
+        ],
+        flags=sorted(flags),
+        cameras_missing=[name for name, found in pictures.items() if found.missing],
+        action_origin="recorded" if motion is None else motion.action_origin,
+        stats=stats,
+    )
+
+
+def _image_receipt(
+    camera: CameraLayout, pictures: CameraPictures, options: ConvertOptions
+) -> dict[str, Any]:
     return {
-        "camera": camera,
+        "camera": camera.name,
         "count": len(pictures.lengths),
         "sha256": pictures.sha256,
         "placeholder_count": pictures.placeholder_count,
-        "channel_order": "rgb",
+        "channel_order": "rgb" if options.fix_colour else camera.channel_order,
         "codec": pictures.codec,
     }
+
+
+def _camera_flags(layout: PartLayout, options: ConvertOptions) -> set[str]:
+    swapped = any(camera.channel_order == "bgr" for camera in layout.cameras)
+    kept = not options.fix_colour and options.transcode is None
+    if not swapped:
+        return set()
+    return {"channel_order_bgr"} if kept else {"colour_fixed"}
 
 
 def _picture_flags(pictures: dict[str, CameraPictures]) -> set[str]:
@@ -240,6 +306,7 @@ def _picture_flags(pictures: dict[str, CameraPictures]) -> set[str]:
         "picture_size_differs": any(camera.other_size_count for camera in found),
         "placeholder_pictures": any(camera.placeholder_count for camera in found),
         "camera_missing": any(camera.missing for camera in found),
+        "raw_pictures": any(camera.raw_count for camera in found),
     }
     return {name for name, is_raised in raised.items() if is_raised}
 
@@ -247,8 +314,8 @@ def _picture_flags(pictures: dict[str, CameraPictures]) -> set[str]:
 def _plan_flags(episode: EpisodeJob) -> set[str]:
     plan = episode.plan
     raised = {
-        "empty_instruction": not plan.instructions,
-        "instruction_varies": plan.instruction_varies,
+        "empty_instruction": not plan.language.instructions,
+        "instruction_varies": plan.language.varies,
         "frames_dropped": plan.frames < plan.frames_read,
         "no_last_step_mark": plan.last_step_marks == 0,
         "extra_last_step_marks": plan.last_step_marks > 1,

@@ -13,9 +13,16 @@ import numpy as np
 from finedata.errors import FeatureError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["from_open_fraction", "hold_relative", "to_open_fraction"]
+__all__ = [
+    "from_open_fraction",
+    "hold_relative",
+    "open_fraction_by_range",
+    "to_open_fraction",
+]
 
 
 def to_open_fraction(
@@ -55,6 +62,39 @@ def from_open_fraction(
     """
     span = _span(open_value, closed_value)
     return np.asarray(open_fraction, np.float64) * span + closed_value
+
+
+def open_fraction_by_range(
+    values: ArrayLike, ranges: Sequence[tuple[float, float, float]]
+) -> NDArray[np.float64] | None:
+    """Map to open fractions where files of one source use different scales; not clipped.
+
+    Args:
+        values: (T,) of one episode, in a unit that only their size tells.
+        ranges: (up_to, open, closed) of each scale, narrowest first. The first one whose `up_to`
+            is not smaller than the largest absolute (finite) value of the episode is taken.
+
+    Returns:
+        (T,) open fractions; NaN stays NaN. `None` where no range is wide enough.
+
+    Raises:
+        FeatureError: The chosen scale's open and closed are the same value, or not finite.
+
+    Example:
+        RoboMIND's AgileX arms write metres in some files and radians in others. An episode whose
+        gripper hardly opens may fit a scale that is not its own: decide over whole episodes.
+
+        >>> ranges = [(0.11, 0.1, 0.0), (6.0, 5.0, 0.0)]
+        >>> open_fraction_by_range([0.0, 2.5], ranges).tolist()
+        [0.0, 0.5]
+    """
+    array = np.asarray(values, np.float64)
+    finite = array[np.isfinite(array)]
+    largest = float(np.abs(finite).max()) if finite.size else 0.0
+    for up_to, open_value, closed_value in ranges:
+        if largest <= up_to:
+            return to_open_fraction(array, open_value=open_value, closed_value=closed_value)
+    return None
 
 
 def hold_relative(

@@ -30,6 +30,7 @@ __all__ = [
     "RotationEncoding",
     "apply_fixed_rotation",
     "count_wrap_jumps",
+    "decide_quaternion_or_euler",
     "from_quaternion_xyzw",
     "to_quaternion_xyzw",
 ]
@@ -55,6 +56,8 @@ ENCODING_WIDTH: dict[RotationEncoding, int] = {
 
 # Closer to +-pi/2 of pitch than this (times about 1.4), roll and yaw turn about one axis.
 _GIMBAL_LOCK = 1e-12
+# A norm further than this from 1 is no unit quaternion's, even after rounding to three decimals.
+_NORM_TOLERANCE = 1e-3
 # Measured: from 4096 to 16384 rows is best, twice as fast as a million at once.
 _BLOCK_ROWS = 8192
 
@@ -154,6 +157,30 @@ def count_wrap_jumps(angles_rad: ArrayLike) -> int:
     """How many steps of Euler angles or rotation vectors (T, 3) jump by more than pi."""
     steps = np.abs(np.diff(np.asarray(angles_rad, np.float64), axis=0))
     return int(np.count_nonzero((steps > np.pi).any(axis=1)))
+
+
+@_quiet
+def decide_quaternion_or_euler(
+    values: ArrayLike,
+) -> Literal["quaternion_xyzw", "euler_xyz_extrinsic"]:
+    """Decide what four columns are, where a source's documents disagree with its readers.
+
+    Args:
+        values: (T, 4) of one file: x, y, z, w, or roll, pitch, yaw and something else.
+
+    Returns:
+        `quaternion_xyzw` where every finite row has a norm within 1e-3 of 1 (also where there is no
+        finite row), else `euler_xyz_extrinsic`, meaning the first three columns.
+
+    Raises:
+        FeatureError: There are not four columns.
+
+    Source: RoboMIND V1, AgileX `end_effector_left/right`: published as x, y, z, roll, pitch, yaw,
+    gripper, and read by others as x, y, z and a quaternion.
+    """
+    norm = normalise(_table(values, "quaternion_xyzw"))[1]
+    off = np.abs(norm[np.isfinite(norm)] - 1.0) > _NORM_TOLERANCE
+    return "euler_xyz_extrinsic" if off.any() else "quaternion_xyzw"
 
 
 def _in_blocks(

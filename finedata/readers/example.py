@@ -55,9 +55,9 @@ class BytesSlices:
         start = int(self.offsets[index])
         return self.buffer[start : start + int(self.lengths[index])]
 
-    def head(self, count: int) -> BytesSlices:
-        """The first `count` values."""
-        return BytesSlices(self.buffer, self.offsets[:count], self.lengths[:count])
+    def slab(self, first: int, last: int) -> BytesSlices:
+        """The values [first, last)."""
+        return BytesSlices(self.buffer, self.offsets[first:last], self.lengths[first:last])
 
     def joined(self, *, instead_of_empty: bytes = b"") -> bytes:
         """All values one after the other; what to put where a value has no bytes."""

@@ -9,6 +9,7 @@ not count as memory of ours.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,18 @@ from finedata.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["RangeReader", "SourceFile", "SourceFolder", "open_folder"]
+__all__ = [
+    "RangeReader",
+    "SourceFile",
+    "SourceFolder",
+    "file_object",
+    "local_path",
+    "open_folder",
+]
 
 # One remote range request fetches at least this much; local reads are exact.
 _REMOTE_BLOCK_BYTES = 8 << 20
+_FILE_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,26 +102,68 @@ def open_folder(address: str | Path) -> SourceFolder:
     return _LocalFolder(path)
 
 
+def local_path(folder: SourceFolder, name: str) -> Path | None:
+    """The path of a file on this machine; `None` where it lies elsewhere."""
+    return folder.path / name if isinstance(folder, _LocalFolder) else None
+
+
+def file_object(reader: RangeReader) -> io.BufferedReader:
+    """A range reader as a Python file, for libraries that want one; closing it closes both."""
+    return io.BufferedReader(_RawFile(reader), buffer_size=_FILE_BUFFER_BYTES)
+
+
+class _RawFile(io.RawIOBase):
+    def __init__(self, reader: RangeReader) -> None:
+        super().__init__()
+        self._reader = reader
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._reader.size}
+        self._position = max(0, base[whence] + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.close()
+        super().close()
+
+
 class _LocalFolder:
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.address = str(path)
 
     def files(self) -> list[SourceFile]:
         return sorted(
-            SourceFile(entry.relative_to(self._path).as_posix(), entry.stat().st_size)
-            for entry in self._path.rglob("*")
+            SourceFile(entry.relative_to(self.path).as_posix(), entry.stat().st_size)
+            for entry in self.path.rglob("*")
             if entry.is_file()
         )
 
     def read_all(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
+        return (self.path / name).read_bytes()
 
     def open(self, name: str) -> RangeReader:
-        return _LocalReader(self._path / name)
+        return _LocalReader(self.path / name)
 
     def child(self, name: str) -> SourceFolder:
-        return _LocalFolder(self._path / name)
+        return _LocalFolder(self.path / name)
 
 
 class _LocalReader:
@@ -201,10 +252,10 @@ class _RemoteReader:
         with _network_errors(path):
             self._file = filesystem.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES)
             self.size = int(filesystem.size(path))
-        self._path = path
+        self.path = path
 
     def read(self, offset: int, length: int) -> bytes:
-        with _network_errors(self._path):
+        with _network_errors(self.path):
             self._file.seek(offset)
             return cast("bytes", self._file.read(length))
 

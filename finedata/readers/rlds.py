@@ -7,14 +7,17 @@ episode is in memory at a time.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
 
-from finedata.errors import FeatureError, MissingFeatureError, SourceError
+from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError, SourceError
+from finedata.readers.episode import CameraKind, Found, Shard, VideoClip
 from finedata.readers.example import BytesSlices, Feature, parse_example
 from finedata.readers.features import (
     FeatureInfo,
@@ -23,33 +26,20 @@ from finedata.readers.features import (
     parse_features_json,
 )
 from finedata.readers.files import SourceFile, SourceFolder, open_folder
+from finedata.readers.tfrecord import scan_records
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["RldsEpisode", "RldsShard", "RldsSource", "open_rlds"]
+    from finedata.readers.files import RangeReader
+
+__all__ = ["RldsEpisode", "RldsSource", "open_rlds", "recognises"]
 
 _DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _SHARD_NAME = re.compile(r".+-([^-]+)\.tfrecord-(\d+)-of-(\d+)")
 # A version folder lies at most this far below what the user names.
 _SEARCH_DEPTH = 2
-
-
-@dataclass(frozen=True, slots=True)
-class RldsShard:
-    """One TFRecord file of a split.
-
-    Attributes:
-        file: Name relative to the source folder.
-        size: Bytes.
-        split: Split it belongs to.
-        declared_records: How many records dataset_info.json says it has, where it says so.
-    """
-
-    file: str
-    size: int
-    split: str
-    declared_records: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +57,50 @@ class RldsSource:
     folder: SourceFolder
     version: str
     features: dict[str, FeatureInfo]
-    shards: tuple[RldsShard, ...]
+    shards: tuple[Shard, ...]
     missing_shards: tuple[str, ...]
+
+    @property
+    def one_part(self) -> bool:
+        """One features.json holds for all episodes."""
+        return True
+
+    @property
+    def byte_ranges(self) -> bool:
+        """Records are byte ranges of their shard."""
+        return True
+
+    def scan(self, shard: int) -> Iterator[tuple[Found, RldsEpisode | None]]:
+        """Every record of a shard, checked by its checksums; see `Source.scan`."""
+        described = self.shards[shard]
+        count = 0
+        with closing(self.folder.open(described.file)) as reader:
+            for record in scan_records(reader):
+                count += 1
+                found = Found(
+                    record.number, record.offset, record.length, record.reason, record.message
+                )
+                if record.payload is None:
+                    yield found, None
+                    continue
+                try:
+                    episode = self.episode(record.payload)
+                except CorruptRecordError as error:
+                    yield (
+                        Found(found.number, found.offset, found.length, "unparsable", str(error)),
+                        None,
+                    )
+                    continue
+                yield found, episode
+        for number in range(count, described.declared_records or 0):
+            message = (
+                f"not in the file, although dataset_info.json says {described.declared_records}"
+            )
+            yield Found(number, described.size, 0, "truncated", message), None
+
+    def open_shard(self, shard: int) -> _OpenRldsShard:
+        """Open a shard for its records; see `Source.open_shard`."""
+        return _OpenRldsShard(self, self.folder.open(self.shards[shard].file), shard)
 
     def episode(self, payload: bytes) -> RldsEpisode:
         """View a record's payload as an episode.
@@ -76,19 +108,98 @@ class RldsSource:
         Raises:
             CorruptRecordError: The payload is not a tf.train.Example.
         """
-        return RldsEpisode(parse_example(payload), self.features)
+        return RldsEpisode(payload, parse_example(payload), self.features)
+
+
+class _OpenRldsShard:
+    """A shard's file; see `OpenShard`."""
+
+    def __init__(self, source: RldsSource, reader: RangeReader, shard: int) -> None:
+        self._source = source
+        self._reader = reader
+        self._place = source.shards[shard].file
+
+    def episode(self, found: Found) -> RldsEpisode:
+        """Read the record that the scan found; see `OpenShard.episode`."""
+        payload = self._reader.read(found.offset, found.length)
+        if len(payload) != found.length:
+            raise SourceError(
+                place=f"record {found.number} of {self._place}",
+                found=f"{len(payload)} bytes",
+                wanted=f"{found.length}, as when it was planned",
+                next_command="restore the source file, then run the same command again",
+            )
+        return self._source.episode(payload)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
 
 
 @dataclass(frozen=True, slots=True)
 class RldsEpisode:
     """One record, its features undecoded until asked for; see `RawEpisode`."""
 
+    payload: bytes
     raw: dict[str, Feature]
     infos: dict[str, FeatureInfo]
 
     def has(self, feature: str) -> bool:
         """Whether the record holds the feature."""
         return feature in self.raw or f"{feature}/ragged_flat_values" in self.raw
+
+    def feature_names(self) -> list[str]:
+        """The declared features that the record holds; see `RawEpisode.feature_names`."""
+        return [name for name in self.infos if self.has(name)]
+
+    def columns_of(self, feature: str) -> tuple[str, ...] | None:
+        """TFDS names no columns; see `RawEpisode.columns_of`."""
+        del feature
+
+    def camera_kind(self, feature: str) -> CameraKind | None:
+        """See `RawEpisode.camera_kind`."""
+        info = self.infos.get(feature)
+        return "pictures" if info is not None and info.kind == "image" else None
+
+    def picture_shape(self, feature: str) -> tuple[int, int, int] | None:
+        """What features.json declares; see `RawEpisode.picture_shape`."""
+        info = self.infos.get(feature)
+        sizes = tuple(size for size in info.shape if size is not None) if info else ()
+        return (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else None
+
+    def video(self, feature: str) -> VideoClip:
+        """RLDS holds no videos; see `RawEpisode.video`."""
+        raise FeatureError(place=f"feature {feature}", found="no video", wanted="a video")
+
+    def digest(self, pictures: Mapping[str, tuple[str, np.ndarray]]) -> str:
+        """The tree digest of a record.
+
+        Pictures are nearly all of a record, and their sha256 is taken anyway for the receipt. So
+        this is a tree, as in git: sha256 over the record's bytes in order, in which each list of
+        pictures stands as the sha256 of its pictures joined, followed by their lengths. Every
+        byte is covered once and hashed once.
+        """
+        digest = hashlib.sha256()
+        view = memoryview(self.payload)
+        position = 0
+        for name, feature in sorted(self.raw.items(), key=lambda item: item[1].start):
+            info = self.infos.get(name)
+            if info is None or info.kind != "image" or feature.buffer is not self.payload:
+                continue
+            if name in pictures:
+                joined, lengths = bytes.fromhex(pictures[name][0]), pictures[name][1]
+            else:
+                slices = feature.slices()
+                joined, lengths = hashlib.sha256(slices.joined()).digest(), slices.lengths
+            digest.update(view[position : feature.start])
+            digest.update(joined)
+            digest.update(lengths.astype("<i8").tobytes())
+            position = feature.end
+        digest.update(view[position:])
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing is open behind a record."""
 
     def numbers(self, feature: str) -> np.ndarray:
         """Decode a numeric feature; see `RawEpisode.numbers`."""
@@ -138,6 +249,14 @@ class RldsEpisode:
                 wanted=f"one of {', '.join(self.infos)}",
             )
         return info
+
+
+def recognises(files: list[SourceFile]) -> bool:
+    """Whether a folder with these files holds an RLDS dataset (or several versions of one)."""
+    return any(
+        file.name.split("/")[-1] == "features.json" and file.name.count("/") <= _SEARCH_DEPTH
+        for file in files
+    )
 
 
 def open_rlds(address: str | Path) -> RldsSource:
@@ -204,12 +323,12 @@ def _read_info(folder: SourceFolder, files: list[SourceFile]) -> dict[str, Any]:
 
 def _find_shards(
     info: dict[str, Any], files: list[SourceFile]
-) -> tuple[tuple[RldsShard, ...], tuple[str, ...]]:
+) -> tuple[tuple[Shard, ...], tuple[str, ...]]:
     """Declared shards first, in declared order; then what lies there undeclared, by name."""
     sizes = {file.name: file.size for file in files}
     # Downloads are renamed (OpenVLA's `bridge_orig`): split and numbers identify a shard.
     numbered = {match.groups(): name for name in sizes if (match := _SHARD_NAME.fullmatch(name))}
-    shards: list[RldsShard] = []
+    shards: list[Shard] = []
     missing: list[str] = []
     for split in info.get("splits", []):
         counts = [int(count) for count in split.get("shardLengths", [])]
@@ -220,12 +339,12 @@ def _find_shards(
             if name not in sizes and key in numbered:
                 name = numbered[key]
             if name in sizes:
-                shards.append(RldsShard(name, sizes[name], split["name"], count))
+                shards.append(Shard(name, sizes[name], split["name"], count))
             else:
                 missing.append(name)
     known = {shard.file for shard in shards}
     shards += [
-        RldsShard(name, sizes[name], split, None)
+        Shard(name, sizes[name], split, None)
         for (split, _, _), name in sorted(numbered.items())
         if name not in known
     ]

@@ -3,8 +3,8 @@
 TOML text comes in, a frozen `Converter` goes out; an unknown key, a wrong type or a reading
 that the rest of the file contradicts is a `SpecError` with its path in the file. A converter
 file states facts about bytes and picks names from closed vocabularies: no Python paths, no
-conditions, no inheritance. The same types give `schemas/converter.schema.json`, so that
-editors complete and check the files.
+conditions, no inheritance. A source that holds several forms lists `variants`, and each says by
+what it is known; a doubt that a user may decide is an option with a default and its choices.
 
 It lives in `schema/`, below every machine, because several rooms read it: `convert` follows
 it, `quality` and `cluster` take their presets from it, `annotate` asks it for the base axes.
@@ -12,15 +12,12 @@ it, `quality` and `cluster` take their presets from it, `annotate` asks it for t
 
 from __future__ import annotations
 
-import hashlib
-import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from finedata.errors import SpecError
-from finedata.papers import paper_room
+from finedata.schema.language_spec import LanguageSpec
+from finedata.schema.strict import Strict
 
 __all__ = [
     "ActionSpec",
@@ -29,19 +26,22 @@ __all__ = [
     "CameraSpec",
     "ClusterPreset",
     "Converter",
-    "ConverterFile",
     "EpisodeSpec",
+    "FlagSpec",
     "GatePreset",
+    "GripperRange",
     "GripperSpec",
-    "LanguageSpec",
+    "JointSpec",
+    "OptionSpec",
+    "Pick",
     "PositionSpec",
     "RotationSpec",
     "StateSpec",
+    "SuccessSpec",
     "TimeSpec",
-    "converter_json_schema",
-    "decode_converter",
-    "find_converter",
-    "list_converters",
+    "Variant",
+    "VectorSpec",
+    "When",
 ]
 
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]+$")]
@@ -64,68 +64,100 @@ RotationEncoding = Literal[
     "rotation_vector",
     "rotation_matrix",
     "rotation_6d",
+    "quaternion_or_euler",
 ]
-# How many numbers each rotation encoding takes.
-_ROTATION_WIDTH = {
-    "quaternion_xyzw": 4,
-    "quaternion_wxyz": 4,
-    "euler_xyz_extrinsic": 3,
-    "rotation_vector": 3,
-    "rotation_matrix": 9,
-    "rotation_6d": 6,
-}
+Reader = Literal["rlds", "lerobot", "hdf5", "rh20t"]
+VectorName = Literal[
+    "observation.base_pose",
+    "observation.base_velocity",
+    "observation.torso_joint_position",
+    "observation.head_joint_position",
+    "observation.hand",
+    "action.base_pose",
+    "action.base_velocity",
+    "action.torso_joint_position",
+    "action.head_joint_position",
+    "action.hand",
+]
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Unknown keys are errors; values never change after decoding."""
+class Pick(Strict, frozen=True, kw_only=True):
+    """Columns of a feature: a range, or the names that the source gives them; else all.
 
-
-class PositionSpec(_Strict, frozen=True, kw_only=True):
-    """Where three position columns are, and their unit."""
+    `named` holds patterns with `*`; each takes every matching column in the source's order.
+    """
 
     feature: str
-    columns: Columns
+    columns: Columns | None = None
+    named: tuple[str, ...] = ()
+
+
+class PositionSpec(Pick, frozen=True, kw_only=True):
+    """Where three position columns are, and their unit."""
+
     unit: Literal["m", "mm"] = "m"
 
 
-class RotationSpec(_Strict, frozen=True, kw_only=True):
-    """Where a rotation is, how it is written, and what turns it into the tool's rotation."""
+class RotationSpec(Pick, frozen=True, kw_only=True):
+    """Where a rotation is, how it is written, and what turns it into the tool's rotation.
 
-    feature: str
-    columns: Columns
+    `quaternion_or_euler` takes four columns: a quaternion xyzw where all have unit norm, else
+    extrinsic xyz angles in the first three; the receipt says which.
+    """
+
     encoding: RotationEncoding
     unit: Literal["rad", "deg", "none"] = "rad"
     fixed_rotation: Matrix3 | None = None
 
 
-class GripperSpec(_Strict, frozen=True, kw_only=True):
+class JointSpec(Pick, frozen=True, kw_only=True):
+    """Where the joints of an arm (or a hand) are, and their unit."""
+
+    unit: Literal["rad", "deg"] = "rad"
+
+
+class GripperRange(Strict, frozen=True, kw_only=True):
+    """A scale that holds where no value of the episode is larger than `up_to`."""
+
+    up_to: float
+    open: float
+    closed: float
+
+
+class GripperSpec(Strict, frozen=True, kw_only=True):
     """Where the gripper is; `open` and `closed` are the source's values of the two ends.
 
     `absolute` numbers are mapped linearly; `relative_hold` numbers are commands (`closed` closes,
-    `open` opens, anything between keeps the last one).
+    `open` opens, anything between keeps the last one); `absolute_by_range` takes the first of
+    `ranges` that the episode's values fit in.
     """
 
     feature: str
-    column: int
-    open: float
-    closed: float
-    kind: Literal["absolute", "relative_hold"] = "absolute"
+    column: int = 0
+    named: str | None = None
+    open: float = 1.0
+    closed: float = 0.0
+    kind: Literal["absolute", "relative_hold", "absolute_by_range"] = "absolute"
+    ranges: tuple[GripperRange, ...] = ()
 
 
-class StateSpec(_Strict, frozen=True, kw_only=True):
-    """The measured pose of one arm in its own base frame."""
+class StateSpec(Strict, frozen=True, kw_only=True):
+    """What was measured of one arm: its pose in its own base frame, its joints, its gripper."""
 
-    position: PositionSpec
-    rotation: RotationSpec
+    position: PositionSpec | None = None
+    rotation: RotationSpec | None = None
+    joints: JointSpec | None = None
     gripper: GripperSpec | None = None
+    hand: JointSpec | None = None
 
 
-class ActionSpec(_Strict, frozen=True, kw_only=True):
-    """The commanded pose of one arm.
+class ActionSpec(Strict, frozen=True, kw_only=True):
+    """What was commanded of one arm.
 
     `reference` says what the numbers are: `absolute` targets; a `delta` on the target before it
     or on the measured pose (`refers_to`), composed as `composition` says; a `residual` to the
-    measured pose; or nothing recorded, so that the `next_state` is the target.
+    measured pose; or nothing recorded, so that the `next_state` is the target. Joints are always
+    absolute, or the next state.
     """
 
     reference: Literal["absolute", "delta", "residual", "next_state"]
@@ -135,10 +167,12 @@ class ActionSpec(_Strict, frozen=True, kw_only=True):
     ) = None
     position: PositionSpec | None = None
     rotation: RotationSpec | None = None
+    joints: JointSpec | None = None
     gripper: GripperSpec | None = None
+    hand: JointSpec | None = None
 
 
-class BaseAxes(_Strict, frozen=True, kw_only=True):
+class BaseAxes(Strict, frozen=True, kw_only=True):
     """Which axis of an arm's base frame points forward, left and up, seen from the robot."""
 
     forward: Axis
@@ -146,57 +180,166 @@ class BaseAxes(_Strict, frozen=True, kw_only=True):
     up: Axis
 
 
-class ArmSpec(_Strict, frozen=True, kw_only=True):
-    """One arm: its name, its tool frame, its base axes, its state and its action."""
+class ArmSpec(Strict, frozen=True, kw_only=True):
+    """One arm: its name, its tool frame, its base axes, its state and its action.
+
+    `model` names a published robot model (`finedata.motion.kinematics`) whose flange the pose can
+    be held against: `finedata verify --pose` does.
+    """
 
     name: Literal["right", "left"]
     tool_frame: Literal["flange", "tcp", "vendor", "unknown"]
     state: StateSpec
     action: ActionSpec
     base_axes: BaseAxes | None = None
+    model: Literal["franka_panda", "fr3", "ur5e", "ur5"] | None = None
 
 
-class CameraSpec(_Strict, frozen=True, kw_only=True):
-    """One camera: its name in the output and its feature in the source."""
+class CameraSpec(Strict, frozen=True, kw_only=True):
+    """One camera: its name in the output and its feature in the source.
 
-    name: Name
+    A `feature` with `*` stands for every camera that matches; `name` is then `*`, and each is
+    named by what the star stood for. `channel_order` says what a decoder of the stored JPEG
+    gives: `bgr` where red and blue are exchanged. `raw_order` is that of uncompressed frames.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9_]+|\*)$")]
     feature: str
     role: str = ""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    raw_order: Literal["rgb", "bgr"] = "rgb"
 
 
-class EpisodeSpec(_Strict, frozen=True, kw_only=True):
+class EpisodeSpec(Strict, frozen=True, kw_only=True):
     """What makes an episode the same episode on every mirror.
 
     `locator` is a template over episode-level features, `{feature}`; the first of
-    `strip_prefixes` that a value starts with is cut off it.
+    `strip_prefixes` that a value starts with is cut off it. `path` lists patterns of the file's
+    name, matched from its end (`{task}/{outcome}/{name}/data/trajectory.hdf5`): the first that
+    fits gives the features `path/task`, `path/outcome`, ... Always there: `file/path`,
+    `file/name`, `file/split`, `file/number` (of the shard in its split) and `file/record`.
     """
 
     locator: str
     strip_prefixes: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
 
 
-class TimeSpec(_Strict, frozen=True, kw_only=True):
-    """The rate at which frames were recorded."""
+class TimeSpec(Strict, frozen=True, kw_only=True):
+    """The rate at which frames were recorded.
 
-    fps: Annotated[float, msgspec.Meta(gt=0)]
-    first_step: str = "steps/is_first"
-    last_step: str | None = "steps/is_last"
+    `fps`, or the number in `fps_feature`, is the part's rate; `measured` says that it was measured
+    in the data because the publisher's own number is untrue or missing. `timestamps` is the
+    source's own clock; with `rate = "from_timestamps"` each episode's rate is its median step,
+    rounded to whole frames a second. `align = "to_cameras"` takes of every stream the samples
+    nearest to the camera frames, by the ratio of lengths.
+    """
+
+    fps: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    fps_feature: str | None = None
+    measured: bool = False
+    timestamps: str | None = None
+    timestamp_unit: Literal["s", "ms", "us", "ns"] = "s"
+    rate: Literal["declared", "from_timestamps"] = "declared"
+    align: Literal["none", "to_cameras"] = "none"
+    first_step: str | None = None
+    last_step: str | None = None
 
 
-class LanguageSpec(_Strict, frozen=True, kw_only=True):
-    """Features that hold the instruction, best first."""
+class VectorSpec(Strict, frozen=True, kw_only=True):
+    """A further vector of every frame: the body's joints, the base, ...; pieces are joined."""
 
-    instructions: tuple[str, ...] = ()
+    name: VectorName
+    pieces: tuple[JointSpec, ...]
+    names: tuple[str, ...] = ()
 
 
-class GatePreset(_Strict, frozen=True, kw_only=True):
+class FlagSpec(Strict, frozen=True, kw_only=True):
+    """A flag for every frame: a feature, and the value that means yes."""
+
+    feature: str
+    value: float = 1.0
+
+
+class SuccessSpec(Strict, frozen=True, kw_only=True):
+    """How the source says whether an episode succeeded.
+
+    A numeric `feature` (its last value) of at least `at_least`, counted only where `known` is
+    true; or a `text` feature that holds one of the texts in `yes` or in `no`.
+    """
+
+    feature: str | None = None
+    at_least: float = 0.5
+    known: str | None = None
+    text: str | None = None
+    yes: tuple[str, ...] = ()
+    no: tuple[str, ...] = ()
+
+
+class When(Strict, frozen=True, kw_only=True):
+    """By what a form is known: everything given must hold.
+
+    `path` is a pattern with `*` over the file's relative name; `width` is the number of columns of
+    a feature; `text` the values that a text feature may have.
+    """
+
+    path: str | None = None
+    features: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    width: dict[str, int] = {}
+    text: dict[str, tuple[str, ...]] = {}
+
+
+class Variant(Strict, frozen=True, kw_only=True):
+    """One form of the source. The first variant whose `when` holds reads the episode.
+
+    `embodiment` names the robot; where `embodiment_feature` is given and not empty, it does.
+    `keep` lists features (patterns) that are stored as they are, under their own names, with their
+    conventions undeclared. `not_converted` lists what is knowingly left out, by kind; a receipt
+    of an episode that holds such a feature says so.
+    """
+
+    name: Name
+    reader: Reader
+    embodiment: Name
+    space: Literal["ee", "joint", "undeclared"]
+    episode: EpisodeSpec
+    time: TimeSpec
+    when: When = When()
+    embodiment_feature: str | None = None
+    cameras: tuple[CameraSpec, ...] = ()
+    arms: tuple[ArmSpec, ...] = ()
+    vectors: tuple[VectorSpec, ...] = ()
+    keep: tuple[str, ...] = ()
+    intervention: FlagSpec | None = None
+    success: SuccessSpec | None = None
+    language: LanguageSpec = LanguageSpec()
+    not_converted: dict[
+        Literal["depth", "force", "tactile", "extrinsics", "audio", "velocity", "other"],
+        tuple[str, ...],
+    ] = {}
+    quirks: tuple[Literal["truncate_to_shortest"], ...] = ()
+
+
+class OptionSpec(Strict, frozen=True, kw_only=True):
+    """A doubt that the user may decide: `--option NAME=CHOICE`.
+
+    A value `"option:NAME"` anywhere below stands for the choice.
+    """
+
+    default: str
+    choices: tuple[str, ...]
+    why: str
+
+
+class GatePreset(Strict, frozen=True, kw_only=True):
     """FineVLA's published gate settings for this source."""
 
     minimum_frames: Annotated[int, msgspec.Meta(ge=1)]
     released_threshold: float | None = None
 
 
-class ClusterPreset(_Strict, frozen=True, kw_only=True):
+class ClusterPreset(Strict, frozen=True, kw_only=True):
     """FineVLA's published clustering settings for this source."""
 
     position_weight: float = 1.0
@@ -205,7 +348,7 @@ class ClusterPreset(_Strict, frozen=True, kw_only=True):
     k: int | None = None
 
 
-class Converter(_Strict, frozen=True, kw_only=True):
+class Converter(Strict, frozen=True, kw_only=True):
     """A converter file, decoded."""
 
     name: Name
@@ -215,182 +358,8 @@ class Converter(_Strict, frozen=True, kw_only=True):
     licence: str
     citation: str
     revision: str
-    embodiment: Name
-    reader: Literal["rlds"]
-    space: Literal["ee", "joint"]
-    episode: EpisodeSpec
-    time: TimeSpec
-    cameras: tuple[CameraSpec, ...]
-    arms: tuple[ArmSpec, ...]
-    language: LanguageSpec = LanguageSpec()
-    quirks: tuple[Literal["truncate_to_shortest"], ...] = ()
+    variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
+    options: dict[str, OptionSpec] = {}
     doubts: tuple[str, ...] = ()
     gate: GatePreset | None = None
     cluster: ClusterPreset | None = None
-
-
-class ConverterFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A converter with the text it was read from: the text is what a dataset records."""
-
-    origin: str
-    text: str
-    converter: Converter
-
-    @property
-    def sha256(self) -> str:
-        """Hex sha256 of the file's text in UTF-8."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-def decode_converter(text: str, *, origin: str) -> ConverterFile:
-    """Decode a converter file strictly.
-
-    Args:
-        text: The TOML text.
-        origin: Where it came from, for messages.
-
-    Raises:
-        SpecError: Not TOML, an unknown key, a wrong type, or two statements that disagree.
-    """
-    try:
-        converter = msgspec.toml.decode(text, type=Converter)
-    except msgspec.ValidationError as error:
-        raise _spec_error(origin, str(error)) from error
-    except msgspec.DecodeError as error:
-        raise _spec_error(origin, f"text that is not TOML ({error})") from error
-    for path, problem in _contradictions(converter):
-        raise _spec_error(origin, f"{problem} - at `$.{path}`")
-    return ConverterFile(origin=origin, text=text, converter=converter)
-
-
-def _spec_error(origin: str, found: str) -> SpecError:
-    return SpecError(
-        place=origin,
-        found=found,
-        wanted="a converter file as in schemas/converter.schema.json",
-        next_command="finedata sources copy bridge_v2 ./mine.toml  # a file that decodes, to edit",
-    )
-
-
-def _contradictions(converter: Converter) -> list[tuple[str, str]]:
-    """List what types alone cannot say: (path in the file, what is wrong there)."""
-    problems: list[tuple[str, str]] = []
-    names = [camera.name for camera in converter.cameras]
-    problems += [
-        (f"cameras[{i}].name", f"a second camera named {name!r}")
-        for i, name in enumerate(names)
-        if name in names[:i]
-    ]
-    if not converter.arms:
-        problems.append(("arms", "no arm"))
-    for i, arm in enumerate(converter.arms):
-        if arm.name in [other.name for other in converter.arms[:i]]:
-            problems.append((f"arms[{i}].name", f"a second arm named {arm.name!r}"))
-        problems += [(f"arms[{i}].{path}", text) for path, text in _arm_contradictions(arm)]
-    return problems
-
-
-def _arm_contradictions(arm: ArmSpec) -> list[tuple[str, str]]:
-    problems = _pose_contradictions("state", arm.state.position, arm.state.rotation)
-    if arm.base_axes is not None:
-        axes = (arm.base_axes.forward, arm.base_axes.left, arm.base_axes.up)
-        if len({axis[1] for axis in axes}) != 3 or not _right_handed(axes):
-            problems.append(("base_axes", f"axes {axes} that are not a right-handed frame"))
-    action = arm.action
-    if action.reference == "next_state":
-        if action.position or action.rotation:
-            problems.append(("action", "a recorded pose beside reference `next_state`"))
-        return problems
-    if action.position is None or action.rotation is None:
-        problems.append(("action", f"no position or rotation with reference `{action.reference}`"))
-        return problems
-    problems += _pose_contradictions("action", action.position, action.rotation)
-    needs_composition = action.reference in ("delta", "residual")
-    if needs_composition and (action.composition is None or action.refers_to is None):
-        problems.append(
-            ("action", f"reference `{action.reference}` without `composition` and `refers_to`")
-        )
-    if action.reference == "residual" and action.refers_to == "previous_target":
-        problems.append(("action.refers_to", "`previous_target` with reference `residual`"))
-    return problems
-
-
-def _pose_contradictions(
-    side: str, position: PositionSpec, rotation: RotationSpec
-) -> list[tuple[str, str]]:
-    problems: list[tuple[str, str]] = []
-    if position.columns[1] - position.columns[0] != 3:
-        problems.append((f"{side}.position.columns", f"{position.columns}, which is not 3 columns"))
-    width = _ROTATION_WIDTH[rotation.encoding]
-    if rotation.columns[1] - rotation.columns[0] != width:
-        problems.append(
-            (
-                f"{side}.rotation.columns",
-                f"{rotation.columns}, which is not the {width} columns of `{rotation.encoding}`",
-            )
-        )
-    return problems
-
-
-def _right_handed(axes: tuple[str, str, str]) -> bool:
-    """Tell whether forward x left = up for signed axis names."""
-    unit = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
-    f, g, h = (tuple((1 if axis[0] == "+" else -1) * c for c in unit[axis[1]]) for axis in axes)
-    cross = (
-        f[1] * g[2] - f[2] * g[1],
-        f[2] * g[0] - f[0] * g[2],
-        f[0] * g[1] - f[1] * g[0],
-    )
-    return cross == h
-
-
-def list_converters() -> list[ConverterFile]:
-    """Decode every file of the converters/ room, by name."""
-    room = paper_room("converters")
-    files = sorted(
-        (entry for entry in room.iterdir() if entry.name.endswith(".toml")),
-        key=lambda entry: entry.name,
-    )
-    return [
-        decode_converter(entry.read_text(encoding="utf-8"), origin=f"converters/{entry.name}")
-        for entry in files
-    ]
-
-
-def find_converter(name_or_path: str) -> ConverterFile:
-    """Find a converter by its name in converters/, or by the path of a TOML file.
-
-    Raises:
-        SpecError: No such name, no such file, or a file that does not decode.
-    """
-    if name_or_path.endswith(".toml") or "/" in name_or_path:
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise SpecError(
-                place=name_or_path,
-                found="no file there",
-                wanted="a converter file (TOML)",
-                next_command=f"finedata sources copy bridge_v2 {name_or_path}",
-            )
-        return decode_converter(path.read_text(encoding="utf-8"), origin=name_or_path)
-    entry = paper_room("converters") / f"{name_or_path}.toml"
-    if re.fullmatch(r"[a-z0-9_]+", name_or_path) and entry.is_file():
-        return decode_converter(
-            entry.read_text(encoding="utf-8"), origin=f"converters/{entry.name}"
-        )
-    known = ", ".join(found.converter.name for found in list_converters())
-    raise SpecError(
-        place="SOURCE",
-        found=f"{name_or_path!r}",
-        wanted=f"one of {known}, or the path of a converter file",
-        next_command="finedata sources",
-    )
-
-
-def converter_json_schema() -> str:
-    """The JSON Schema of converter files, as published in schemas/converter.schema.json."""
-    schema = msgspec.json.schema(Converter)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "finedata converter file"
-    text = msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2)
-    return text.decode() + "\n"

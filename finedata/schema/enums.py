@@ -68,6 +68,7 @@ SPACES = _closed(
     {
         "ee": "end-effector pose and gripper, in each arm's own base frame",
         "joint": "joint angles and gripper",
+        "undeclared": "the source's own numbers, whose conventions no converter file declares",
     }
 )
 ARMS = _closed({"right": "the right arm, or the only one", "left": "the left arm"})
@@ -109,6 +110,7 @@ RECEIPT_REASONS = _closed(
         "duplicate_id": "another episode has the same episode_id",
         "refused_pickle": "a pickle asks for something outside the allow-list",
         "unreadable_file": "the file cannot be opened or read",
+        "unknown_form": "no variant of the converter knows the form of the episode",
     }
 )
 RECEIPT_FLAGS = _closed(
@@ -137,6 +139,25 @@ RECEIPT_FLAGS = _closed(
         "encoding_decided_by_norm": "the norm of its values told the rotation encoding",
         "action_pose_rebuilt": "the action's pose was rebuilt from other recorded values",
         "success_unknown": "the source does not say whether the episode succeeded",
+        "joint_jump": "joints turn further in one step than is plausible",
+        "ee_pose_stuck": "the recorded pose stands still while the joints move",
+        "raw_pictures": "uncompressed pictures were stored as PNG of the same pixels",
+        "colour_fixed": "red and blue, exchanged in the source, were put right",
+        "camera_resampled": "frames of a camera were assigned to rows by their time stamps",
+        "video_longer": "a video goes on after the last row",
+        "timestamps_repeat": "neighbouring frames have the same time stamp",
+        "timestamps_decrease": "a frame's time stamp lies before that of the frame before it",
+        "rate_differs": "the measured rate is more than a fifth away from the part's",
+        "depth_not_converted": "depth pictures are there and are not converted",
+        "force_not_converted": "forces or torques are there and are not converted",
+        "tactile_not_converted": "tactile readings are there and are not converted",
+        "extrinsics_not_converted": "camera poses are there and are not converted",
+        "audio_not_converted": "sound is there and is not converted",
+        "velocity_not_converted": "velocities or efforts are there and are not converted",
+        "other_not_converted": "further features are there and are not converted",
+        "annotation_missing": "a file of instructions or steps that the converter names is absent",
+        "annotation_unreadable": "instructions or steps of the source could not be read",
+        "step_problems": "a step of the source overlaps, is reversed or leaves the episode",
     }
 )
 TIME_BASES = _closed(

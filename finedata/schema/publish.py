@@ -21,7 +21,7 @@ import msgspec
 from finedata.errors import ConformError, OutputError
 from finedata.papers import paper_room
 from finedata.schema.columns import Column, Open, Table
-from finedata.schema.converter import converter_json_schema
+from finedata.schema.converter_file import converter_json_schema
 from finedata.schema.enums import meanings_of
 from finedata.schema.tables import TABLES, build_schema
 

@@ -9,7 +9,7 @@ and `tables_annotation`; `schemas/v1/*.json` is generated from them.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -32,6 +32,7 @@ __all__ = [
     "declared_table",
     "frames_schema",
     "schema_tag",
+    "undeclared_frames_schema",
 ]
 
 SCHEMA_KEY = b"finedata.schema"
@@ -148,6 +149,53 @@ def frames_schema(
     return build_schema(
         tables_dataset.FRAMES, features=features, cameras=cameras, optional=optional
     )
+
+
+_ARROW_OF = {
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "bool": pa.bool_(),
+}
+
+
+def undeclared_frames_schema(
+    *,
+    features: Mapping[str, tuple[str, int]],
+    cameras: Sequence[str],
+    has_source_time: bool,
+    has_intervention: bool = False,
+) -> pa.Schema:
+    """Build the schema of the frames files of a part whose conventions are undeclared.
+
+    Args:
+        features: Feature of the source -> (dtype, width); stored under its own name.
+        cameras: See `frames_schema`.
+        has_source_time: Whether the part stores `source_time_s`.
+        has_intervention: Whether the part stores `is_intervention`.
+
+    Returns:
+        The declared columns but state and action, then the features, then one per camera.
+
+    Raises:
+        ConformError: A camera is named twice or not at all.
+    """
+    optional = (["source_time_s"] if has_source_time else []) + (
+        ["is_intervention"] if has_intervention else []
+    )
+    base = build_schema(tables_dataset.FRAMES, cameras=cameras, optional=optional)
+    declared: list[pa.Field[Any]] = list(base)
+    numbers = [field for field in declared if not field.name.startswith(IMAGE_PREFIX)]
+    pictures = [field for field in declared if field.name.startswith(IMAGE_PREFIX)]
+    kept = [
+        pa.field(
+            name,
+            _ARROW_OF[dtype] if width == 1 else pa.list_(_ARROW_OF[dtype], width),
+            nullable=False,
+        )
+        for name, (dtype, width) in features.items()
+    ]
+    return pa.schema([*numbers, *kept, *pictures], metadata=schema_tag("frames"))
 
 
 def build_schema(

@@ -21,16 +21,41 @@ from finedata.errors import ConformError, UsageError
 from finedata.schema.conform import read_schema_tag
 from finedata.schema.tables import TABLES, arrow_schema
 from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
-from finedata.store.lerobot.layout import CHUNK_FILES, data_path, picture_column
+from finedata.store.lerobot.layout import (
+    CHUNK_FILES,
+    data_path,
+    picture_column,
+    read_features,
+    video_path,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Dataset", "Episode", "open_dataset"]
+    from finedata.store.lerobot.layout import Feature
+
+__all__ = ["Dataset", "Episode", "VideoSpan", "open_dataset"]
 
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
 _PICTURES = picture_column("")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpan:
+    """Where an episode's frames are in a video file.
+
+    Attributes:
+        path: The file.
+        from_s: When the first frame is shown, in seconds.
+        to_s: One frame after the last.
+        frames: How many there are.
+    """
+
+    path: Path
+    from_s: float
+    to_s: float
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +68,8 @@ class Episode:
         fps: Frames a second.
         columns: Every numeric column: name to (T,) or (T, n).
         pictures: Camera to its encoded pictures, as they are stored.
+        videos: Camera to its video, for cameras that are stored as such.
+        names: Column to the names of its numbers.
     """
 
     episode_id: str
@@ -50,6 +77,8 @@ class Episode:
     fps: float
     columns: dict[str, np.ndarray]
     pictures: dict[str, list[bytes]]
+    videos: dict[str, VideoSpan]
+    names: dict[str, tuple[str, ...]]
 
     @property
     def state(self) -> np.ndarray:
@@ -225,7 +254,7 @@ class Dataset:
                 next_command=f'finedata query {self.root} "select episode_id from episodes"',
             )
         row = rows[0]
-        part = next(part for part in self.parts if part.name == row["part"])
+        part = self._part(row["part"])
         number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
         path = self.root / part.path / data_path(number)[0]
         table = _rows_of_episode(path, row["episode_index"])
@@ -241,7 +270,41 @@ class Dataset:
                 columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
             else:
                 columns[name] = column.to_numpy(zero_copy_only=False)
-        return Episode(episode_id, row["task"], row["fps"], columns, pictures)
+        names = {
+            name: feature.names
+            for name, feature in self.features(part.name).items()
+            if feature.names is not None
+        }
+        videos = self._videos(part, row)
+        return Episode(episode_id, row["task"], row["fps"], columns, pictures, videos, names)
+
+    def features(self, part: str) -> dict[str, Feature]:
+        """The stored features of a part: dtype, shape and names, from its info.json."""
+        return read_features(self.root / self._part(part).path)
+
+    def part_frames(self, part: str) -> pl.LazyFrame:
+        """The stored rows of one part, pictures included; nothing is joined."""
+        return self._scan(self._part(part), "data/*/*.parquet", "frames")
+
+    def _part(self, name: str) -> PartEntry:
+        return next(part for part in self.parts if part.name == name)
+
+    def _videos(self, part: PartEntry, row: dict[str, Any]) -> dict[str, VideoSpan]:
+        prefix, suffix = f"videos/{_PICTURES}", "/file_index"
+        videos: dict[str, VideoSpan] = {}
+        for name, file_index in row.items():
+            # Parts have different cameras: the columns of the others are null here.
+            if not (name.startswith(prefix) and name.endswith(suffix)) or file_index is None:
+                continue
+            camera = name.removeprefix(prefix).removesuffix(suffix)
+            number = row[f"{prefix}{camera}/chunk_index"] * CHUNK_FILES + file_index
+            videos[camera] = VideoSpan(
+                path=self.root / part.path / video_path(camera, number)[0],
+                from_s=row[f"{prefix}{camera}/from_timestamp"],
+                to_s=row[f"{prefix}{camera}/to_timestamp"],
+                frames=row["length"],
+            )
+        return videos
 
     def _over_parts(self, pattern: str, table: str) -> pl.LazyFrame:
         return _stacked([self._scan(part, pattern, table) for part in self.parts], table)

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finedata.errors import FeatureError
-from finedata.motion import from_open_fraction, hold_relative, to_open_fraction
+from finedata.motion import (
+    from_open_fraction,
+    hold_relative,
+    open_fraction_by_range,
+    to_open_fraction,
+)
 
 quick = settings(deadline=None, max_examples=60)
 values = st.floats(-1e3, 1e3)
@@ -85,3 +90,20 @@ def test_the_threshold_itself_is_no_command():
 def test_a_close_sign_is_a_sign():
     with pytest.raises(FeatureError, match="close_sign"):
         hold_relative([1.0], close_sign=0)
+
+
+AGILEX = [(0.11, 0.1, 0.0), (6.0, 5.0, 0.0)]
+
+
+def test_the_size_of_the_numbers_decides_the_scale():
+    np.testing.assert_allclose(open_fraction_by_range([0.0, 0.05, 0.1], AGILEX), [0, 0.5, 1])
+    np.testing.assert_allclose(open_fraction_by_range([0.0, 0.05, 2.5], AGILEX), [0, 0.01, 0.5])
+    # the sign does not matter, the edge belongs to the narrower range
+    np.testing.assert_allclose(open_fraction_by_range([-5.0], AGILEX), [-1])
+    np.testing.assert_allclose(open_fraction_by_range([0.11], AGILEX), [1.1])
+    found = open_fraction_by_range([np.nan, 2.5], AGILEX)
+    assert np.isnan(found[0])
+    assert found[1] == 0.5
+    assert open_fraction_by_range([0.0, 6.1], AGILEX) is None
+    assert open_fraction_by_range([0.0], []) is None
+    assert open_fraction_by_range([], AGILEX).shape == (0,)

@@ -11,59 +11,13 @@ import json
 import numpy as np
 import pytest
 
-from finedata.motion import geodesic_angle_rad, to_quaternion_xyzw
-
-QUARTER = np.pi / 2
-# (a, alpha, d) of Franka's Panda and FR3, Craig's convention; the last row is the flange.
-PANDA = [
-    (0.0, 0.0, 0.333),
-    (0.0, -QUARTER, 0.0),
-    (0.0, QUARTER, 0.316),
-    (0.0825, QUARTER, 0.0),
-    (-0.0825, -QUARTER, 0.384),
-    (0.0, QUARTER, 0.0),
-    (0.088, QUARTER, 0.0),
-    (0.0, 0.0, 0.107),
-]
-# (d, a, alpha) of Universal Robots' UR5e, the classic convention.
-UR5E = [
-    (0.1625, 0.0, QUARTER),
-    (0.0, -0.425, 0.0),
-    (0.0, -0.3922, 0.0),
-    (0.1333, 0.0, QUARTER),
-    (0.0997, 0.0, -QUARTER),
-    (0.0996, 0.0, 0.0),
-]
-
-
-def about(axis, angle, shift):
-    """A screw: a turn about a base axis and a shift along it, 4x4."""
-    i, j = [(1, 2), (2, 0), (0, 1)][axis]
-    matrix = np.eye(4)
-    matrix[[i, j], [i, j]] = np.cos(angle)
-    matrix[j, i], matrix[i, j] = np.sin(angle), -np.sin(angle)
-    matrix[axis, 3] = shift
-    return matrix
-
-
-def panda_flange(joints):
-    pose = np.eye(4)
-    for (a, alpha, d), theta in zip(PANDA, [*joints[:7], 0.0], strict=True):
-        pose = pose @ about(0, alpha, a) @ about(2, theta, d)
-    return pose
-
-
-def ur5e_flange(joints):
-    pose = np.eye(4)
-    for (d, a, alpha), theta in zip(UR5E, joints[:6], strict=True):
-        pose = pose @ about(2, theta, d) @ about(0, alpha, a)
-    return pose
-
-
-def off_deg(numbers, encoding, flange):
-    read = to_quaternion_xyzw([numbers], encoding=encoding)
-    joints = to_quaternion_xyzw(flange[None, :3, :3], encoding="rotation_matrix")
-    return float(np.rad2deg(geodesic_angle_rad(read, joints)[0]))
+from finedata.motion import (
+    WrittenRotation,
+    forward_kinematics,
+    pose_evidence,
+    position_readings,
+    rotation_readings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,27 +35,80 @@ def universal(rows):
     return [row for row in rows["v1"] if row["robot"].startswith("ur")]
 
 
+def off_deg(pose, joints, model):
+    """Degrees from the flange by reading, best first."""
+    _, quaternion = forward_kinematics([joints], model=model)
+    found = rotation_readings([pose[3:]], expected_quaternion_xyzw=quaternion)
+    return {reading.name: reading.residual_deg for reading in found}
+
+
+def off_m(pose, joints, model):
+    position_m, quaternion = forward_kinematics([joints], model=model)
+    return position_readings(
+        [pose[:3]], expected_position_m=position_m, expected_quaternion_xyzw=quaternion
+    )[0]
+
+
+def verdict(pose, joints, model, encoding):
+    found = pose_evidence(
+        [pose[:3]],
+        state_rotation=WrittenRotation(np.array([pose[3:]]), encoding),
+        joint_position=[joints],
+        model=model,
+    )
+    return found.state_rotation.verdict
+
+
 def test_franka_v1_is_extrinsic_euler_of_the_flange(franka):
     assert len(franka) == 2
     for row in franka:
-        pose, flange = row["puppet_end_effector"], panda_flange(row["puppet_joint_position"])
-        np.testing.assert_allclose(pose[:3], flange[:3, 3], rtol=0, atol=1e-6)
-        assert off_deg(pose[3:], "euler_xyz_extrinsic", flange) < 1e-3
-        assert off_deg(pose[3:], "rotation_vector", flange) > 2.0
+        pose, joints = row["puppet_end_effector"], row["puppet_joint_position"][:7]
+        off = off_deg(pose, joints, "franka_panda")
+        assert next(iter(off)) == "euler_xyz_extrinsic"
+        assert off.pop("euler_xyz_extrinsic") < 1e-3  # 0.01 asked for
+        assert min(off.values()) > 2.0
+        assert off["euler_xyz_intrinsic"] > 4.0
+        found = off_m(pose, joints, "franka_panda")
+        assert found.name == "m"
+        assert found.residual_m < 1e-6
+        assert verdict(pose, joints, "franka_panda", "euler_xyz_extrinsic") == "confirmed"
+        assert verdict(pose, joints, "franka_panda", "rotation_vector") == "contradicted"
 
 
 def test_ur5e_v1_is_a_rotation_vector_although_documented_as_euler(universal):
     assert len(universal) == 2
     for row in universal:
-        rotation, flange = row["puppet_end_effector"][3:], ur5e_flange(row["puppet_joint_position"])
-        assert off_deg(rotation, "rotation_vector", flange) < 0.25
-        assert off_deg(rotation, "euler_xyz_extrinsic", flange) > 3.0
+        pose, joints = row["puppet_end_effector"], row["puppet_joint_position"][:6]
+        off = off_deg(pose, joints, "ur5e")
+        assert next(iter(off)) == "rotation_vector"
+        assert off.pop("rotation_vector") < 0.3
+        assert min(off.values()) > 3.0
+        assert verdict(pose, joints, "ur5e", "rotation_vector") == "confirmed"
+        assert verdict(pose, joints, "ur5e", "euler_xyz_extrinsic") == "contradicted"
+    first = universal[0]
+    off = off_deg(first["puppet_end_effector"], first["puppet_joint_position"][:6], "ur5e")
+    assert all(off[name] > 30.0 for name in off if name.startswith("euler"))
+
+
+def test_ur5e_v1_has_two_tool_points(universal):
+    """One task folder has the flange, the other the tip of the gripper, 0.1736 m along its z."""
+    found = [
+        off_m(row["puppet_end_effector"], row["puppet_joint_position"][:6], "ur5e")
+        for row in universal
+    ]
+    assert found[0].residual_m < 0.002
+    np.testing.assert_allclose(found[1].tool_offset_m, [0, 0, 0.1736], atol=1.5e-3)
+    assert found[1].residual_m == pytest.approx(0.1736, abs=1.5e-3)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_fr3_v2_is_a_quaternion_xyzw(rows, side):
     (row,) = rows["v2"]
-    pose, flange = row[f"puppet_end_effector_{side}_pose"], panda_flange(row[f"puppet_arm_{side}"])
-    np.testing.assert_allclose(pose[:3], flange[:3, 3], rtol=0, atol=1e-3)
-    assert off_deg(pose[3:], "quaternion_xyzw", flange) < 0.01
-    assert off_deg(pose[3:], "quaternion_wxyz", flange) > 170.0
+    pose = row[f"puppet_end_effector_{side}_pose"]
+    joints = row[f"puppet_arm_{side}"][:7]
+    off = off_deg(pose, joints, "fr3")
+    assert off["quaternion_xyzw"] < 0.01
+    assert off["quaternion_wxyz"] > 100.0
+    assert off_m(pose, joints, "fr3").residual_m < 1e-3
+    assert verdict(pose, joints, "fr3", "quaternion_xyzw") == "confirmed"
+    assert verdict(pose, joints, "fr3", "quaternion_wxyz") == "contradicted"

@@ -31,6 +31,7 @@ from finedata.motion import (
     RotationEncoding,
     apply_fixed_rotation,
     count_wrap_jumps,
+    decide_quaternion_or_euler,
     from_quaternion_xyzw,
     geodesic_angle_rad,
     to_quaternion_xyzw,
@@ -413,3 +414,23 @@ def test_wrap_jumps_are_steps_not_components():
     assert count_wrap_jumps(rows[:1]) == 0
     assert count_wrap_jumps([[0.0, 0, 0], [PI, 0, 0]]) == 0
     assert count_wrap_jumps([[np.inf, 0, 0], [np.inf, 0, 0]]) == 0
+
+
+# deciding between a quaternion and angles
+
+
+def test_unit_rows_are_quaternions_and_one_other_is_enough():
+    rows = random_quaternions(50)
+    assert decide_quaternion_or_euler(rows) == "quaternion_xyzw"
+    assert decide_quaternion_or_euler(-1.0009 * rows) == "quaternion_xyzw"
+    assert decide_quaternion_or_euler(np.round(rows, 4)) == "quaternion_xyzw"
+    rows[31] *= 1.0011
+    assert decide_quaternion_or_euler(rows) == "euler_xyz_extrinsic"
+    rows[31] = np.nan
+    assert decide_quaternion_or_euler(rows) == "quaternion_xyzw"
+    rows[30] = np.inf
+    assert decide_quaternion_or_euler(rows) == "quaternion_xyzw"
+    assert decide_quaternion_or_euler(np.zeros((3, 4))) == "euler_xyz_extrinsic"
+    assert decide_quaternion_or_euler([[3.1, 0.2, -1.2, 0.05]]) == "euler_xyz_extrinsic"
+    with pytest.raises(FeatureError):
+        decide_quaternion_or_euler(np.zeros((3, 3)))

@@ -12,6 +12,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "CHUNK_FILES",
@@ -26,7 +27,9 @@ __all__ = [
     "episodes_path",
     "info_json",
     "picture_column",
+    "read_features",
     "standard_features",
+    "video_path",
 ]
 
 CODEBASE_VERSION = "v3.0"
@@ -40,6 +43,7 @@ STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
 
 _DATA_TEMPLATE = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_VIDEO_TEMPLATE = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _EPISODES_TEMPLATE = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 
@@ -50,7 +54,7 @@ class Feature:
     A feature of shape (1,) is stored as a plain scalar column; LeRobot refuses a list of one.
     """
 
-    dtype: Literal["float32", "float64", "int64", "bool", "string", "image"]
+    dtype: Literal["float32", "float64", "int64", "bool", "string", "image", "video"]
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
 
@@ -74,6 +78,15 @@ def picture_column(camera: str) -> str:
     return f"observation.images.{camera}"
 
 
+def video_path(camera: str, file_number: int) -> tuple[str, int, int]:
+    """Path, chunk index and file index of a camera's n-th video file."""
+    chunk_index, file_index = divmod(file_number, CHUNK_FILES)
+    path = _VIDEO_TEMPLATE.format(
+        video_key=picture_column(camera), chunk_index=chunk_index, file_index=file_index
+    )
+    return path, chunk_index, file_index
+
+
 def standard_features() -> dict[str, Feature]:
     """The columns that every LeRobot dataset has."""
     return {
@@ -94,6 +107,7 @@ def info_json(
     total_frames: int,
     total_tasks: int,
     splits: Sequence[tuple[str, int, int]],
+    codecs: Mapping[str, str],
 ) -> str:
     """The text of meta/info.json.
 
@@ -105,7 +119,9 @@ def info_json(
         total_frames: Rows in the dataset; LeRobot trusts this number.
         total_tasks: Distinct task strings.
         splits: (name, first episode, one past the last) of each split.
+        codecs: Codec of each video feature.
     """
+    videos = any(feature.dtype == "video" for feature in features.values())
     info: dict[str, Any] = {
         "codebase_version": CODEBASE_VERSION,
         "robot_type": robot_type,
@@ -118,14 +134,44 @@ def info_json(
         "fps": int(fps) if float(fps).is_integer() else fps,
         "splits": {name: f"{start}:{stop}" for name, start, stop in splits},
         "data_path": _DATA_TEMPLATE,
-        "video_path": None,
+        "video_path": _VIDEO_TEMPLATE if videos else None,
         "features": {
-            name: {
-                "dtype": feature.dtype,
-                "shape": list(feature.shape),
-                "names": None if feature.names is None else list(feature.names),
-            }
+            name: _feature_entry(feature, codec=codecs.get(name), fps=fps)
             for name, feature in features.items()
         },
     }
     return msgspec.json.format(msgspec.json.encode(info), indent=2).decode() + "\n"
+
+
+def _feature_entry(feature: Feature, *, codec: str | None, fps: float) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "dtype": feature.dtype,
+        "shape": list(feature.shape),
+        "names": None if feature.names is None else list(feature.names),
+    }
+    if feature.dtype == "video":
+        height, width, channels = feature.shape
+        entry["info"] = {
+            "video.height": height,
+            "video.width": width,
+            "video.channels": channels,
+            "video.codec": codec or "",
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "video.fps": int(fps) if float(fps).is_integer() else fps,
+            "has_audio": False,
+        }
+    return entry
+
+
+def read_features(root: Path) -> dict[str, Feature]:
+    """The features of a part, from its info.json."""
+    info = msgspec.json.decode((root / INFO_PATH).read_bytes())
+    return {
+        name: Feature(
+            entry["dtype"],
+            tuple(entry["shape"]),
+            None if entry["names"] is None else tuple(entry["names"]),
+        )
+        for name, entry in info["features"].items()
+    }

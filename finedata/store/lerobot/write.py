@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import OutputError
-from finedata.schema.tables import frames_schema
+from finedata.schema.tables import frames_schema, undeclared_frames_schema
 from finedata.store.atomic import atomic_path, output_errors, write_atomic
 from finedata.store.direct import DirectFile
 from finedata.store.lerobot.layout import STATS_PATH, TASKS_PATH, Feature, picture_column
@@ -41,27 +41,34 @@ __all__ = [
 ]
 
 
-def data_schema(features: Mapping[str, Feature]) -> pa.Schema:
+def data_schema(features: Mapping[str, Feature], *, canonical: bool = True) -> pa.Schema:
     """The schema of a part's data files: the published `frames` table with its vectors.
 
     No field is nullable: torch cannot batch nulls.
+
+    Args:
+        features: Every stored column.
+        canonical: Whether state and action have our conventions; a part of undeclared ones keeps
+            its source's features, whatever their names and types.
     """
-    vectors = {
-        name: feature.shape[0]
-        for name, feature in features.items()
-        if feature.dtype == "float32" and feature.names is not None
-    }
     cameras = [
         name.removeprefix(picture_column(""))
         for name, feature in features.items()
         if feature.dtype == "image"
     ]
-    return frames_schema(
-        features=vectors,
-        cameras=cameras,
-        has_source_time="source_time_s" in features,
-        has_intervention="is_intervention" in features,
-    )
+    kept = {
+        name: (feature.dtype, feature.shape[0])
+        for name, feature in features.items()
+        if feature.names is not None and feature.dtype not in ("image", "video")
+    }
+    optional = {
+        "has_source_time": "source_time_s" in features,
+        "has_intervention": "is_intervention" in features,
+    }
+    if canonical:
+        vectors = {name: width for name, (_, width) in kept.items()}
+        return frames_schema(features=vectors, cameras=cameras, **optional)
+    return undeclared_frames_schema(features=kept, cameras=cameras, **optional)
 
 
 def arrow_column(values: np.ndarray, field: pa.Field[pa.DataType]) -> pa.Array[Any]:
@@ -97,7 +104,7 @@ class DataFileWriter:
 
     Example:
         >>> with DataFileWriter(path, schema) as file:  # doctest: +SKIP
-        ...     file.write_episode(columns)
+        ...     file.write_rows(columns)
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -129,11 +136,11 @@ class DataFileWriter:
         )
         return self
 
-    def write_episode(self, columns: Mapping[str, pa.Array[Any]]) -> None:
-        """Append an episode as one row group.
+    def write_rows(self, columns: Mapping[str, pa.Array[Any]]) -> None:
+        """Append an episode, or a slab of a long one, as one row group.
 
         Args:
-            columns: Every column of the schema, all of the episode's length.
+            columns: Every column of the schema, all of one length.
         """
         if self._writer is None:
             raise OutputError(place=str(self._path), found="a closed file", wanted="an open one")
@@ -228,7 +235,7 @@ def stats_columns(
     for name, feature in features.items():
         for key in _STATS_KEYS:
             inner = pa.list_(pa.int64() if key == "count" else pa.float64())
-            image = feature.dtype == "image" and key != "count"
+            image = feature.dtype in ("image", "video") and key != "count"
             kind = pa.list_(pa.list_(inner)) if image else inner
             values = [_nested(episode.get(name), key, image=image) for episode in episodes]
             columns.append((pa.field(f"stats/{name}/{key}", kind), pa.array(values, kind)))
@@ -252,7 +259,8 @@ def write_stats(
     """
     nested = {
         name: {
-            key: _nested(stats[name], key, image=feature.dtype == "image") for key in stats[name]
+            key: _nested(stats[name], key, image=feature.dtype in ("image", "video"))
+            for key in stats[name]
         }
         for name, feature in features.items()
         if name in stats

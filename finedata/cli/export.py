@@ -1,0 +1,71 @@
+"""`finedata export`: a dataset to another format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from finedata.store.export.episodes import ExportSummary
+
+__all__ = ["HELP", "export"]
+
+HELP = """Write a dataset, or a selection of it, in another format.
+
+Formats: lerobot-v2.1 (with modality.json for GR00T and StarVLA), starvla (the same with
+fine-grained instructions), unified80 (FineVLA's vector of 80 numbers with masks) and rlds.
+Colours are right whatever the dataset stores.
+
+Example: finedata export bridge --format lerobot-v2.1 --out bridge_v21 --where "length >= 20"
+"""
+
+
+def export(
+    *,
+    root: Annotated[str, typer.Argument(metavar="DIR", help="A finedata dataset.")],
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="The new folder.", show_default=False)
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="See above.")
+    ] = "finedata",
+    where: Annotated[
+        str,
+        typer.Option(help="Only episodes for which this SQL holds: \"task like '%cup%'\"."),
+    ] = "",
+    keep_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--keep-pictures", help="LeRobot v2.1: pictures byte for byte instead of videos."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what is selected; write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """See HELP."""
+    from finedata.store.dataset import open_dataset
+    from finedata.store.export.run import estimate_export, export_dataset
+
+    act = estimate_export if dry_run else export_dataset
+    summary = act(
+        open_dataset(root), out=out, format=format_, where=where, keep_pictures=keep_pictures
+    )
+    _print(summary, dry_run=dry_run, as_json=as_json)
+
+
+def _print(summary: ExportSummary, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(summary).decode())
+        return
+    parts = "" if summary.parts == ["."] else f" ({', '.join(summary.parts)})"
+    typer.echo(
+        f"{summary.episodes} episodes, {summary.frames} frames as {summary.format} in "
+        f"{summary.out}{parts}{'; nothing was written' if dry_run else ''}"
+    )
+    for name, count in summary.counts.items():
+        typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)

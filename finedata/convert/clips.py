@@ -1,0 +1,156 @@
+"""The videos of an episode: where their frames are, and whether linking the file is enough.
+
+An episode, its part's layout and the options come in, one `ClipPlan` a camera goes out. A file
+whose frames are shown where LeRobot looks for them (`from + k / fps`) is linked; otherwise its
+packets are copied with right times; it is encoded anew only when the user asks. Only indices of
+files are read here, no frame.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from finedata.errors import CorruptRecordError
+from finedata.readers.files import open_folder
+from finedata.readers.mp4_index import read_mp4_index
+
+if TYPE_CHECKING:
+    from finedata.convert.context import ConvertOptions
+    from finedata.convert.forms import EpisodeView
+    from finedata.convert.layout import CameraLayout, PartLayout
+    from finedata.readers.episode import VideoClip
+    from finedata.readers.files import SourceFolder
+    from finedata.readers.mp4_index import Mp4Index
+
+__all__ = ["ClipPlan", "clip_rows", "plan_clips"]
+
+# The farthest a frame may lie from where LeRobot looks for it (its `tolerance_s`), with a margin.
+_TOLERANCE_S = 5e-5
+
+
+class ClipPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one camera's video in one episode.
+
+    Attributes:
+        camera: The camera's name in the output.
+        feature: Its feature in the source.
+        file: The video file, relative to the source folder; empty for pictures to be encoded.
+        size: Bytes of that file.
+        mode: `link` keeps the file; `remux` copies its packets with new times; `transcode`
+            encodes it.
+        from_s: When the episode's first frame is shown in the file of the output.
+        codec: Codec of the source.
+        sha256: Digest of the file's index.
+    """
+
+    camera: str
+    feature: str
+    file: str
+    size: int
+    mode: Literal["link", "remux", "transcode"]
+    from_s: float
+    codec: str
+    sha256: str
+
+
+def plan_clips(
+    view: EpisodeView,
+    layout: PartLayout,
+    options: ConvertOptions,
+    *,
+    folder: SourceFolder,
+    frames: int,
+) -> tuple[tuple[ClipPlan, ...], set[str]]:
+    """Plan the videos of an episode.
+
+    Returns:
+        A plan for each camera that the output stores as video, and flags.
+
+    Raises:
+        FeatureError: A camera's video is missing.
+        CorruptRecordError: A file's index cannot be read.
+    """
+    plans: list[ClipPlan] = []
+    flags: set[str] = set()
+    for camera in layout.cameras:
+        if camera.kind == "pictures":
+            if options.transcode is not None:
+                plans.append(_encoded(camera))
+            continue
+        clip = view.video(camera.feature)
+        plan, longer = _plan_clip(camera, clip, layout.fps, options, folder=folder, frames=frames)
+        plans.append(plan)
+        flags |= {"video_longer"} if longer else set()
+        flags |= {"camera_resampled"} if clip.rows is not None else set()
+    return tuple(plans), flags
+
+
+def _encoded(camera: CameraLayout) -> ClipPlan:
+    return ClipPlan(
+        camera=camera.name,
+        feature=camera.feature,
+        file="",
+        size=0,
+        mode="transcode",
+        from_s=0.0,
+        codec="pictures",
+        sha256="",
+    )
+
+
+def _plan_clip(
+    camera: CameraLayout,
+    clip: VideoClip,
+    fps: float,
+    options: ConvertOptions,
+    *,
+    folder: SourceFolder,
+    frames: int,
+) -> tuple[ClipPlan, bool]:
+    """The plan of one video, and whether the file goes on after the last row."""
+    index = _index(folder.address, clip.file, clip.size)
+    available = clip.frames if clip.rows is None else int(clip.rows[-1]) + 1
+    if clip.first_frame + available > index.frames:
+        raise CorruptRecordError(
+            place=clip.file,
+            found=f"{index.frames} frames",
+            wanted=f"{clip.first_frame + available}, as its description says",
+        )
+    linked = clip.rows is None and index.uniform(
+        fps, tolerance_s=_TOLERANCE_S, first_frame=clip.first_frame, count=frames
+    )
+    mode: Literal["link", "remux", "transcode"] = "link" if linked else "remux"
+    if options.transcode is not None or options.resize is not None:
+        mode = "transcode"
+    plan = ClipPlan(
+        camera=camera.name,
+        feature=camera.feature,
+        file=clip.file,
+        size=clip.size,
+        mode=mode,
+        from_s=float(index.time_s[clip.first_frame]) if mode == "link" else 0.0,
+        codec=index.codec,
+        sha256=index.sha256,
+    )
+    return plan, clip.rows is None and clip.frames > frames
+
+
+@lru_cache(maxsize=256)
+def _index(address: str, file: str, size: int) -> Mp4Index:
+    """The index of a file of the source, read once in this process; `size` tells versions apart."""
+    del size
+    reader = open_folder(address).open(file)
+    try:
+        return read_mp4_index(reader)
+    finally:
+        reader.close()
+
+
+def clip_rows(clip: VideoClip, frames: int) -> np.ndarray:
+    """For each row the number of the file's frame that it shows, int64 (frames,)."""
+    rows = np.arange(frames, dtype=np.int64) if clip.rows is None else clip.rows[:frames]
+    return rows + clip.first_frame

@@ -1,0 +1,110 @@
+"""An episode's rate and clock: what is declared, what is measured, and when it began.
+
+An episode and its form's time statement come in; frames a second, the source's own clock in
+seconds from the first frame, and what is odd about it go out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finedata.errors import FeatureError
+from finedata.motion import measured_fps, strictly_increasing
+
+if TYPE_CHECKING:
+    from finedata.convert.forms import EpisodeView
+    from finedata.schema.converter import TimeSpec
+
+__all__ = ["Clock", "read_clock", "source_time_s"]
+
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+# A clock that starts later than this (1990) counts from 1970.
+_UNIX_S = 6.3e8
+# A measured rate this far from the declared one is worth a flag.
+_RATE_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How an episode runs in time.
+
+    Attributes:
+        fps: The part's frames a second.
+        base: A receipt's `time_base`.
+        fps_measured: From the source's time stamps; `None` without them.
+        dt_max_s: Longest step between two frames; `None` likewise.
+        start_unix_s: When it began, where the source says.
+        flags: What is odd.
+    """
+
+    fps: float
+    base: str
+    fps_measured: float | None = None
+    dt_max_s: float | None = None
+    start_unix_s: float | None = None
+    flags: frozenset[str] = frozenset()
+
+
+def read_clock(view: EpisodeView, spec: TimeSpec, *, frames: int) -> Clock:
+    """Read an episode's rate.
+
+    Raises:
+        FeatureError: No rate can be told.
+    """
+    base = "measured" if spec.measured else "declared"
+    declared = spec.fps
+    if declared is None and spec.fps_feature is not None:
+        declared = float(np.asarray(view.numbers(spec.fps_feature), np.float64).reshape(-1)[0])
+    stamps = _stamps(view, spec, frames)
+    if stamps is None or len(stamps) < 2:
+        return Clock(fps=_positive(declared), base=base)
+    measured, dt_max = measured_fps(stamps)
+    fps = declared
+    if spec.rate == "from_timestamps":
+        step = float(np.median(np.diff(stamps)))
+        fps = float(max(1, round(1.0 / step))) if step > 0 else declared
+        base = "source_timestamps"
+    fps = _positive(fps)
+    flags: set[str] = set()
+    if not strictly_increasing(stamps):
+        decreasing = bool((np.diff(stamps) < 0).any())
+        flags.add("timestamps_decrease" if decreasing else "timestamps_repeat")
+    if np.isfinite(measured) and abs(measured / fps - 1.0) > _RATE_TOLERANCE:
+        flags.add("rate_differs")
+    return Clock(
+        fps=fps,
+        base=base,
+        fps_measured=measured if np.isfinite(measured) else None,
+        dt_max_s=dt_max,
+        start_unix_s=float(stamps[0]) if stamps[0] > _UNIX_S else None,
+        flags=frozenset(flags),
+    )
+
+
+def source_time_s(view: EpisodeView, spec: TimeSpec, *, frames: int) -> np.ndarray | None:
+    """The source's own clock, (T,) float64 seconds from the first frame; `None` without one."""
+    stamps = _stamps(view, spec, frames)
+    return None if stamps is None else stamps - stamps[0]
+
+
+def _stamps(view: EpisodeView, spec: TimeSpec, frames: int) -> np.ndarray | None:
+    if spec.timestamps is None or not view.has(spec.timestamps):
+        return None
+    values = view.table(spec.timestamps)[:frames, 0]
+    # Whole numbers of nanoseconds do not fit a float64: the first is taken off before.
+    first = values[0]
+    unit = _UNITS[spec.timestamp_unit]
+    return np.asarray(values - first, np.float64) * unit + float(first) * unit
+
+
+def _positive(fps: float | None) -> float:
+    if fps is None or not np.isfinite(fps) or fps <= 0:
+        raise FeatureError(
+            place="the episode's rate",
+            found=f"{fps}",
+            wanted="a positive number of frames a second",
+        )
+    return fps

@@ -1,0 +1,164 @@
+"""The videos of an episode, put where the plan says: linked, re-timed, or encoded when asked.
+
+An episode's clip jobs come in; video files in the part's folder and their sizes go out.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from finedata.convert.clips import clip_rows
+from finedata.errors import SourceError
+from finedata.readers.files import file_object, local_path
+from finedata.store.lerobot.layout import video_path
+from finedata.store.pictures import decode_rgb
+from finedata.store.video import (
+    copy_video,
+    encode_pictures,
+    place_video,
+    remux_video,
+    transcode_video,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from finedata.convert.assign import ClipJob, EpisodeJob
+    from finedata.convert.context import ConvertOptions
+    from finedata.convert.forms import EpisodeView
+    from finedata.convert.layout import CameraLayout, PartLayout
+    from finedata.readers.files import SourceFolder
+
+__all__ = ["clip_receipt", "write_clips"]
+
+
+def write_clips(
+    view: EpisodeView,
+    layout: PartLayout,
+    job: EpisodeJob,
+    root: Path,
+    folder: SourceFolder,
+    options: ConvertOptions,
+) -> dict[str, int]:
+    """Write the video files that this episode is to write.
+
+    Returns:
+        Path relative to the part to size, of each.
+
+    Raises:
+        SourceError: The source changed since it was planned.
+        OutputError: A file cannot be written.
+    """
+    cameras = {camera.name: camera for camera in layout.cameras}
+    written: dict[str, int] = {}
+    for clip in job.clips:
+        if not clip.write:
+            continue
+        name = video_path(clip.plan.camera, clip.file_number)[0]
+        target = root / name
+        camera = cameras[clip.plan.camera]
+        if clip.plan.file:
+            _check_size(clip, folder)
+        if clip.plan.mode == "link":
+            _link(clip, folder, target)
+        elif not clip.plan.file:
+            pictures = _pixels(view, camera, job.plan.frames)
+            encode_pictures(
+                pictures,
+                target,
+                fps=layout.fps,
+                codec=options.transcode or "h264",
+                size=options.resize,
+            )
+        else:
+            _rewrite(view, layout, job, clip, folder, target, options)
+        written[name] = target.stat().st_size
+    return written
+
+
+def _check_size(clip: ClipJob, folder: SourceFolder) -> None:
+    with closing(folder.open(clip.plan.file)) as reader:
+        size = reader.size
+    if size != clip.plan.size:
+        raise SourceError(
+            place=clip.plan.file,
+            found=f"{size} bytes",
+            wanted=f"{clip.plan.size}, as when it was planned",
+            next_command="restore the source file, then run the same command again",
+        )
+
+
+def _link(clip: ClipJob, folder: SourceFolder, target: Path) -> None:
+    source = local_path(folder, clip.plan.file)
+    if source is not None:
+        place_video(source, target)
+        return
+    with closing(folder.open(clip.plan.file)) as reader:
+        copy_video(reader, target)
+
+
+def _rewrite(
+    view: EpisodeView,
+    layout: PartLayout,
+    job: EpisodeJob,
+    clip: ClipJob,
+    folder: SourceFolder,
+    target: Path,
+    options: ConvertOptions,
+) -> None:
+    found = view.video(clip.plan.feature)
+    rows = clip_rows(found, job.plan.frames)
+    with _opened(folder, clip.plan.file) as source:
+        if clip.plan.mode == "remux":
+            remux_video(source, target, fps=layout.fps, rows=rows)
+        else:
+            transcode_video(
+                source,
+                target,
+                fps=layout.fps,
+                codec=options.transcode or "h264",
+                size=options.resize,
+                rows=rows,
+            )
+
+
+@contextmanager
+def _opened(folder: SourceFolder, file: str) -> Generator[Path | BinaryIO]:
+    source = local_path(folder, file)
+    if source is not None:
+        yield source
+        return
+    with closing(file_object(folder.open(file))) as opened:
+        yield opened
+
+
+def _pixels(view: EpisodeView, camera: CameraLayout, frames: int) -> Iterator[np.ndarray]:
+    """A camera's pictures as uint8 (height, width, 3), red first; black where one is broken."""
+    pictures = view.pictures(camera.feature)
+    height, width = camera.source_shape[:2]
+    for index in range(frames):
+        data = pictures[index]
+        pixels = decode_rgb(data)
+        order = camera.channel_order
+        if pixels is None and len(data) == height * width * 3:
+            pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            order = camera.raw_order
+        if pixels is None or pixels.shape[:2] != (height, width):
+            pixels = np.zeros((height, width, 3), np.uint8)
+        yield np.ascontiguousarray(pixels[..., ::-1]) if order == "bgr" else pixels
+
+
+def clip_receipt(clip: ClipJob, frames: int, options: ConvertOptions) -> dict[str, Any]:
+    """The `images` entry of a receipt for a video."""
+    return {
+        "camera": clip.plan.camera,
+        "count": frames,
+        "sha256": clip.plan.sha256 or None,
+        "placeholder_count": 0,
+        "channel_order": "rgb",
+        "codec": clip.plan.codec if clip.plan.mode != "transcode" else options.transcode or "h264",
+    }

@@ -1,0 +1,316 @@
+"""One HDF5 file as one raw episode: datasets and attributes by path, decoded when asked for.
+
+A feature is a dataset's path without the leading slash (`puppet/joint_position`), or an
+attribute as `group@name` (`@name` at the root). Nothing is unpickled: of the values that NumPy
+would call objects only variable-length text and variable-length uint8 are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError
+from finedata.readers.hdf5_heap import vlen_places
+from finedata.readers.hdf5_pictures import Hdf5Pictures, PictureLayout, picture_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from finedata.readers.episode import CameraKind, VideoClip
+    from finedata.readers.hdf5_file import Hdf5File
+
+__all__ = ["Hdf5Episode"]
+
+_DIGEST_BLOCK_BYTES = 8 << 20
+_MOST_ATTRIBUTE_BYTES = 16 << 20
+# A sequence of motion is small; more than this in one dataset is something else.
+_MOST_NUMBER_BYTES = 1 << 30
+
+
+class Hdf5Episode:
+    """A whole HDF5 file seen as one episode; see `RawEpisode`.
+
+    Args:
+        file: The open file; closed with this.
+    """
+
+    def __init__(self, file: Hdf5File) -> None:
+        self._file = file
+        self._pictures: dict[str, Hdf5Pictures] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._pictures.clear()
+        self._file.close()
+
+    def has(self, feature: str) -> bool:
+        """Whether there is such a dataset or attribute in this file."""
+        if self._file.dataset(feature) is not None:
+            return True
+        return self._attribute_holder(feature) is not None
+
+    def feature_names(self) -> list[str]:
+        """Every dataset and every attribute, sorted by path."""
+        names: list[str] = []
+        for path, node in self._file.walk():
+            if isinstance(node, str):
+                continue
+            if isinstance(node, self._file.h5py.Dataset):
+                names.append(path)
+            with self._file.guard(f"attributes of /{path}"):
+                names += [f"{path}@{name}" for name in sorted(node.attrs)]
+        return names
+
+    def numbers(self, feature: str) -> np.ndarray:
+        """A numeric dataset or attribute in its own dtype (native byte order) and shape.
+
+        Raises:
+            MissingFeatureError: There is none of that name.
+            FeatureError: Text, pictures, objects or references.
+            CorruptRecordError: Damaged.
+        """
+        dataset = self._file.dataset(feature)
+        if dataset is None:
+            values = np.asarray(self._attribute(feature))
+            if values.dtype.kind not in "biuf":
+                self._refuse(feature, "an attribute that is no number", "numbers")
+            return values
+        with self._file.guard(feature):
+            dtype, shape = dataset.dtype, dataset.shape
+            if shape is None or dtype.base.kind not in "biuf":
+                self._refuse(feature, _kind_of(self._file.h5py, dataset), "numbers")
+            if picture_layout(self._file.h5py, dataset) or dataset.nbytes > _MOST_NUMBER_BYTES:
+                self._refuse(feature, f"pictures {shape}", "numbers")
+            values = np.asarray(dataset[()])
+            return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def texts(self, feature: str) -> list[str]:
+        """A text dataset (a scalar one gives one string) or a text attribute.
+
+        Raises:
+            MissingFeatureError: There is none of that name.
+            FeatureError: Not text, or not UTF-8.
+            CorruptRecordError: Damaged.
+        """
+        dataset = self._file.dataset(feature)
+        if dataset is None:
+            values: Any = self._attribute(feature)
+        else:
+            with self._file.guard(feature):
+                if not self._is_text(dataset.dtype):
+                    self._refuse(feature, _kind_of(self._file.h5py, dataset), "text")
+                if dataset.nbytes > _MOST_NUMBER_BYTES:
+                    self._refuse(feature, f"{dataset.nbytes:,} bytes", "text")
+                self._check_lengths(feature, dataset)
+                values = dataset[()]
+        if isinstance(values, self._file.h5py.Empty):
+            return [""]  # how an empty string of fixed length is stored
+        flat = np.ravel(np.asarray(values, dtype=object)).tolist()
+        return [self._as_text(feature, value) for value in flat]
+
+    def _check_lengths(self, feature: str, dataset: Any) -> None:
+        """Before HDF5 reserves what a damaged length of a text asks for."""
+        if dataset.dtype.kind == "O" and dataset.ndim <= 1:
+            vlen_places(self._file, feature, dataset)
+
+    def _as_text(self, feature: str, value: object) -> str:
+        try:
+            if isinstance(value, bytes):
+                return value.rstrip(b"\0").decode()
+            if isinstance(value, str):
+                # h5py hides bytes that are not UTF-8 in surrogates.
+                return value.encode().decode()
+        except UnicodeError as error:
+            self._refuse(feature, f"bytes ({error})", "UTF-8 text")
+        self._refuse(feature, f"a {type(value).__name__}", "text")
+
+    def columns_of(self, feature: str) -> tuple[str, ...] | None:
+        """HDF5 does not name columns."""
+        del feature
+        return None
+
+    def camera_kind(self, feature: str) -> CameraKind | None:
+        """`pictures` where the dataset stores them; see `PictureLayout`."""
+        dataset = self._file.dataset(feature)
+        if dataset is None:
+            return None
+        return "pictures" if self._layout(feature, dataset) else None
+
+    def pictures(self, feature: str) -> Hdf5Pictures:
+        """The pictures of a camera as they are stored, without their padding.
+
+        Raises:
+            MissingFeatureError: There is no such dataset.
+            FeatureError: It does not store pictures.
+            CorruptRecordError: Damaged.
+        """
+        if feature not in self._pictures:
+            dataset, layout = self._camera(feature)
+            if layout is None:
+                found = _kind_of(self._file.h5py, dataset)
+                self._refuse(feature, found, "one encoded picture or raw frame a step")
+            self._pictures[feature] = Hdf5Pictures.of(self._file, feature, dataset, layout)
+        return self._pictures[feature]
+
+    def picture_shape(self, feature: str) -> tuple[int, int, int] | None:
+        """(height, width, 3) of raw frames (T, height, width, 3); else only the pictures know."""
+        dataset, layout = self._camera(feature)
+        if layout != "frames":
+            return None
+        _, height, width, channels = dataset.shape
+        return height, width, channels
+
+    def video(self, feature: str) -> VideoClip:
+        """There are no videos in HDF5.
+
+        Raises:
+            FeatureError: Always.
+        """
+        self._refuse(feature, "an HDF5 file", "a video")
+
+    def digest(self, pictures: Mapping[str, tuple[str, np.ndarray]]) -> str:
+        """Hash every dataset, attribute and link in the order of their paths.
+
+        Padding behind a picture does not count; bytes that belong to nothing do not either.
+        """
+        whole = hashlib.sha256()
+        for path, node in self._file.walk():
+            if isinstance(node, str):
+                _add(whole, "link", path, node)
+                continue
+            if isinstance(node, self._file.h5py.Dataset):
+                with self._file.guard(path):
+                    self._file.check(path, node)
+                self._hash_dataset(whole, path, node, pictures.get(path))
+            with self._file.guard(f"attributes of /{path}"):
+                names = sorted(node.attrs)
+            for name in names:
+                self._hash_attribute(whole, f"{path}@{name}")
+        return whole.hexdigest()
+
+    def _hash_dataset(
+        self, whole: Any, path: str, dataset: Any, known: tuple[str, np.ndarray] | None
+    ) -> None:
+        layout = self._layout(path, dataset)
+        with self._file.guard(path):
+            _add(whole, "dataset", path, str(dataset.dtype), str(dataset.shape))
+        if layout is not None:
+            images = self.pictures(path)
+            if known is None:
+                joined = hashlib.sha256()
+                for block in images.blocks():
+                    for one in block:
+                        joined.update(one)
+                known = joined.hexdigest(), images.lengths
+            _add(whole, known[0], str(np.asarray(known[1], np.int64).tolist()))
+            return
+        with self._file.guard(path):
+            if dataset.shape is None:
+                return
+            text = self._is_text(dataset.dtype)
+            if dataset.dtype.hasobject and not text:
+                _add(whole, "refused")
+                return
+            self._check_lengths(path, dataset)
+            for block in _row_blocks(dataset):
+                if text:
+                    _add(whole, *map(repr, np.ravel(block).tolist()))
+                else:
+                    whole.update(np.ascontiguousarray(block).tobytes())
+
+    def _hash_attribute(self, whole: Any, feature: str) -> None:
+        try:
+            value = self._attribute(feature)
+        except CorruptRecordError:
+            raise
+        except FeatureError:
+            _add(whole, "attribute", feature, "refused")
+            return
+        values = np.asarray(value)
+        if values.dtype.hasobject:
+            _add(whole, "attribute", feature, *map(repr, values.ravel().tolist()))
+        else:
+            _add(whole, "attribute", feature, str(values.dtype), str(values.shape))
+            whole.update(values.tobytes())
+
+    def _is_text(self, dtype: Any) -> bool:
+        return self._file.h5py.check_string_dtype(dtype) is not None
+
+    def _camera(self, feature: str) -> tuple[Any, PictureLayout | None]:
+        dataset = self._file.dataset(feature)
+        if dataset is None:
+            raise self._missing(feature, "one picture a step")
+        return dataset, self._layout(feature, dataset)
+
+    def _layout(self, feature: str, dataset: Any) -> PictureLayout | None:
+        with self._file.guard(feature):
+            return picture_layout(self._file.h5py, dataset)
+
+    def _attribute_holder(self, feature: str) -> Any | None:
+        path, at, name = feature.rpartition("@")
+        holder = self._file.find(path) if at else None
+        with self._file.guard(feature):
+            # A stored type (`Datatype`) may carry attributes too.
+            return holder if holder is not None and name and name in holder.attrs else None
+
+    def _attribute(self, feature: str) -> Any:
+        """An attribute's value; objects and references are refused before they are read."""
+        holder = self._attribute_holder(feature)
+        if holder is None:
+            raise self._missing(feature, "a dataset, or an attribute as group@name")
+        name = feature.rpartition("@")[2]
+        with self._file.guard(feature):
+            stored = holder.attrs.get_id(name)
+            if stored.dtype.hasobject and not self._is_text(stored.dtype):
+                self._refuse(feature, "objects or references (refused)", "numbers or text")
+            if stored.shape is None:  # a null dataspace; HDF5 has no size for it
+                return holder.attrs[name]
+            size = stored.get_storage_size()
+            if size > min(_MOST_ATTRIBUTE_BYTES, self._file.size):
+                self._refuse(feature, f"an attribute of {size:,} bytes", "a small one")
+            return holder.attrs[name]
+
+    def _missing(self, feature: str, wanted: str) -> MissingFeatureError:
+        return MissingFeatureError(
+            place=f"{self._file.name}: feature {feature}",
+            found="no such dataset or attribute in this file",
+            wanted=wanted,
+        )
+
+    def _refuse(self, feature: str, found: str, wanted: str) -> NoReturn:
+        raise FeatureError(
+            place=f"{self._file.name}: feature {feature}", found=found, wanted=wanted
+        )
+
+
+def _row_blocks(dataset: Any) -> Iterator[np.ndarray]:
+    if not dataset.shape:
+        yield np.asarray(dataset[()])
+        return
+    rows = max(1, _DIGEST_BLOCK_BYTES * len(dataset) // max(1, dataset.nbytes))
+    for first in range(0, len(dataset), rows):
+        yield np.asarray(dataset[first : first + rows])
+
+
+def _kind_of(h5py: Any, dataset: Any) -> str:
+    """What a dataset holds, in words."""
+    dtype, shape = dataset.dtype, dataset.shape
+    if dtype.kind != "O":
+        return f"{dtype} {shape}"
+    if h5py.check_string_dtype(dtype) is not None:
+        return f"text {shape}"
+    inner = h5py.check_vlen_dtype(dtype)
+    if inner == np.uint8:
+        return f"pictures {shape}"
+    return f"objects or references {shape} (refused)"
+
+
+def _add(whole: Any, *parts: str) -> None:
+    """Add texts to a hash, each with its length before it so that none runs into another."""
+    for part in parts:
+        data = part.encode("utf-8", "surrogateescape")
+        whole.update(len(data).to_bytes(8, "little"))
+        whole.update(data)

@@ -1,0 +1,353 @@
+"""One HDF5 file behind a range reader: opened, walked, and never able to reach another file.
+
+A `RangeReader` comes in (local or remote); h5py objects go out, found link by link, so that an
+external link, an external storage or a virtual dataset is never followed. What h5py throws at
+damaged bytes becomes `CorruptRecordError`; an I/O error of the reader stays the `OSError` it was.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from finedata.errors import CorruptRecordError, FeatureError, FinedataError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from _typeshed import WriteableBuffer
+
+    from finedata.readers.files import RangeReader
+
+__all__ = ["Hdf5File", "RangeFile"]
+
+# What h5py raises at damage: HDF5's own errors are OSError, RuntimeError, KeyError or ValueError,
+# and nonsense types and sizes end in the others.
+_H5PY_ERRORS = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    ArithmeticError,
+    MemoryError,
+    SystemError,
+)
+_MOST_LINKS_IN_A_ROW = 16
+_MOST_OBJECTS = 100_000
+_DEEPEST = 64
+# Deflate cannot shrink by more than 1032:1; what claims more than its bytes can hold is damage.
+_BEST_COMPRESSION = 1100
+# Below this a dataset may also be unwritten: HDF5 then gives its fill value.
+_ALWAYS_PLAUSIBLE_BYTES = 1 << 20
+_VLEN_DESCRIPTOR_BYTES = 16
+_HEAP_SIGNATURE = b"GCOL\x01"
+
+
+class RangeFile(io.RawIOBase):
+    """A range reader as the file object that h5py reads from.
+
+    It never raises: HDF5 cannot be trusted with a Python error in the middle of its work (a failed
+    opening then crashes the interpreter when it ends). It gives zeros instead and remembers.
+
+    Attributes:
+        failure: The reader's own first error; everything read after it is void.
+    """
+
+    def __init__(self, reader: RangeReader) -> None:
+        self._reader = reader
+        self._position = 0
+        self.failure: OSError | None = None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as any file does."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
+        self._position = base[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._position
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Bytes from anywhere; nothing once the reader failed."""
+        if self.failure is not None:
+            return b""
+        try:
+            return self._reader.read(offset, length)
+        except OSError as error:
+            self.failure = error
+            return b""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer; past the end with zeros, as HDF5's own driver does."""
+        view = memoryview(buffer).cast("B")
+        data = self.read_at(self._position, len(view))
+        if data.startswith(_HEAP_SIGNATURE) and not self._heap_ends(self._position, data):
+            data = b""
+        view[: len(data)] = data
+        if len(data) < len(view):
+            view[len(data) :] = bytes(len(view) - len(data))
+        self._position += len(view)
+        return len(view)
+
+    def _heap_ends(self, place: int, head: bytes) -> bool:
+        """Walk a global heap's objects before HDF5 does: it loops for ever on a size that wraps.
+
+        Source: HDF5 file format specification 3.0, III.E (with 8-byte lengths).
+        """
+        (size,) = struct.unpack_from("<Q", head.ljust(16, b"\0"), 8)
+        at = 16
+        while at + 16 <= size:
+            entry = head[at : at + 16]
+            if len(entry) < 16:
+                entry = self.read_at(place + at, 16)
+            index, length = struct.unpack("<H6xQ", entry.ljust(16, b"\0"))
+            # Object 0 is what is free, and its size has the header in it.
+            at += length if index == 0 else 16 + -(-length // 8) * 8
+            if (index == 0 and length < 16) or at > size or place + at > self._reader.size:
+                return False
+        return True
+
+
+class Hdf5File:
+    """An open HDF5 file and the only ways into it.
+
+    Args:
+        reader: The file's bytes; closed with this.
+        name: What to call it in messages.
+
+    Raises:
+        CorruptRecordError: Not an HDF5 file, or a truncated one.
+        MissingExtraError: h5py is not installed.
+        OSError: The reader failed.
+    """
+
+    def __init__(self, reader: RangeReader, *, name: str) -> None:
+        self.name = name
+        self.size = reader.size
+        self._reader = reader
+        self._file = RangeFile(reader)
+        try:
+            self.h5py = _import_h5py()
+            with self.guard("its superblock"):
+                self.root: Any = _open(self.h5py, self._file, name)
+        except BaseException:
+            reader.close()
+            raise
+
+    @property
+    def base(self) -> int:
+        """What the addresses inside the file count from: the end of a user block."""
+        return int(self.root.userblock_size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes of the file.
+
+        Raises:
+            CorruptRecordError: They reach beyond its end.
+            OSError: The reader failed.
+        """
+        inside = offset >= 0 and 0 <= length <= self.size - offset
+        data = self._file.read_at(offset, length) if inside else b""
+        self._raise_failure()
+        if len(data) != length:
+            raise CorruptRecordError(
+                place=f"{self.name}: bytes {offset:,} to {offset + length:,}",
+                found=f"a file of {self.size:,} bytes",
+                wanted="bytes inside it",
+            )
+        return data
+
+    def close(self) -> None:
+        """Close HDF5's handle and the reader behind it."""
+        try:
+            self.root.close()
+        except _H5PY_ERRORS:
+            pass  # nothing was written; a damaged file may refuse even to be closed
+        finally:
+            self._reader.close()
+
+    @contextmanager
+    def guard(self, place: str) -> Generator[None]:
+        """Turn whatever h5py raises inside into an error of ours.
+
+        Raises:
+            CorruptRecordError: HDF5 cannot make sense of the bytes.
+            OSError: The disk or the network failed.
+        """
+        self._raise_failure()
+        try:
+            yield
+        except FinedataError:
+            self._raise_failure()
+            raise
+        except _H5PY_ERRORS as error:
+            self._raise_failure()
+            raise CorruptRecordError(
+                place=f"{self.name}: {place}",
+                found=f"bytes that HDF5 cannot read ({_in_words(error)})",
+                wanted="an undamaged HDF5 file",
+            ) from error
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        """A reader that failed once has left zeros in HDF5's memory: nothing is good after it."""
+        if self._file.failure is not None:
+            raise self._file.failure
+
+    def find(self, path: str) -> Any | None:
+        """The group or dataset at a path; `None` where there is none in this very file."""
+        with self.guard(path):
+            return self._find(self.root, path, _MOST_LINKS_IN_A_ROW)
+
+    def _find(self, start: Any, path: str, links_left: int) -> Any | None:
+        node = self.root if path.startswith("/") else start
+        for part in path.split("/"):
+            if part in ("", "."):
+                continue
+            if not isinstance(node, self.h5py.Group):
+                return None
+            node = self._step(node, part, links_left)
+            if node is None:
+                return None
+        return node
+
+    def _step(self, group: Any, part: str, links_left: int) -> Any | None:
+        kind, target = self._link(group, part)
+        if kind == "hard":
+            return group[part]
+        if kind == "soft" and links_left:
+            return self._find(group, target, links_left - 1)
+        return None
+
+    def _link(self, group: Any, part: str) -> tuple[str, str]:
+        """What a name of a group is: `hard`, `soft` with its target, `other` or `missing`."""
+        links, key = group.id.links, part.encode()
+        if not links.exists(key):
+            return "missing", ""
+        kind = links.get_info(key).type
+        if kind == self.h5py.h5l.TYPE_HARD:
+            return "hard", ""
+        if kind == self.h5py.h5l.TYPE_SOFT:
+            return "soft", links.get_val(key).decode()
+        return "other", repr(links.get_val(key))
+
+    def walk(self) -> Iterator[tuple[str, Any]]:
+        """Every group and dataset by path, sorted; a link to elsewhere gives its text instead.
+
+        Raises:
+            CorruptRecordError: Damaged, nested too deeply, or endless.
+        """
+        found: list[tuple[str, Any]] = [("", self.root)]
+        with self.guard("its groups"):
+            self._walk(self.root, "", [self._address(self.root)], found)
+        return iter(sorted(found, key=lambda entry: entry[0]))
+
+    def _walk(
+        self, group: Any, prefix: str, above: list[Any], found: list[tuple[str, Any]]
+    ) -> None:
+        if len(above) > _DEEPEST or len(found) > _MOST_OBJECTS:
+            msg = "more groups than a recording has"
+            raise ValueError(msg)
+        for part in list(group):
+            path = prefix + part
+            path.encode()  # a name that is not UTF-8 is damage
+            kind, target = self._link(group, part)
+            node = self._step(group, part, _MOST_LINKS_IN_A_ROW)
+            if kind != "hard":
+                found.append((path, node if self._is_dataset(node) else f"{kind} link {target}"))
+                continue
+            found.append((path, node))
+            if isinstance(node, self.h5py.Group) and self._address(node) not in above:
+                self._walk(node, f"{path}/", [*above, self._address(node)], found)
+
+    def _address(self, node: Any) -> Any:
+        return self.h5py.h5o.get_info(node.id).addr
+
+    def _is_dataset(self, node: Any) -> bool:
+        return isinstance(node, self.h5py.Dataset)
+
+    def dataset(self, path: str) -> Any | None:
+        """The dataset at a path, its own data only.
+
+        Raises:
+            FeatureError: Its data is kept in other files.
+            CorruptRecordError: Damaged, or larger than the file can hold.
+        """
+        node = self.find(path)
+        if node is None or not self._is_dataset(node):
+            return None
+        with self.guard(path):
+            self.check(path, node)
+        return node
+
+    def check(self, path: str, dataset: Any) -> None:
+        """Refuse data in other files, and a size that the stored bytes cannot have."""
+        creation = dataset.id.get_create_plist()
+        if creation.get_layout() == self.h5py.h5d.VIRTUAL or creation.get_external_count():
+            raise FeatureError(
+                place=f"{self.name}: feature {path}",
+                found="data kept in other files (refused)",
+                wanted="data in this file",
+            )
+        shape = dataset.shape
+        if shape is None:  # a null dataspace holds nothing
+            return
+        dtype = dataset.dtype
+        item = _VLEN_DESCRIPTOR_BYTES if dtype.kind == "O" else dtype.itemsize
+        claimed = math.prod(shape) * item
+        stored = min(dataset.id.get_storage_size(), self.size)
+        ratio = _BEST_COMPRESSION if creation.get_nfilters() else 1
+        if claimed > max(_ALWAYS_PLAUSIBLE_BYTES, stored * ratio):
+            raise CorruptRecordError(
+                place=f"{self.name}: feature {path}",
+                found=f"shape {shape} of {dtype}, but {stored:,} bytes stored",
+                wanted="a shape that its bytes can have",
+            )
+
+
+def _open(h5py: Any, file: RangeFile, name: str) -> Any:
+    """`h5py.File(file)`, with its list of settings closed whatever happens.
+
+    A list that lives on in a traceback is freed after Python has ended, and crashes it then.
+    """
+    settings = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    try:
+        settings.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+        settings.set_fileobj_driver(h5py.h5fd.fileobj_driver, file)
+        handle = h5py.h5f.open(name.encode(), h5py.h5f.ACC_RDONLY, fapl=settings)
+        return h5py.File(handle)
+    finally:
+        settings.close()
+
+
+def _in_words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] or type(error).__name__
+
+
+def _import_h5py() -> Any:
+    try:
+        import h5py  # pyright: ignore[reportMissingTypeStubs]  (it has none)
+    except ImportError as error:
+        raise MissingExtraError(
+            place="reading HDF5",
+            found="no h5py",
+            wanted="h5py",
+            next_command="pip install 'finedata[hdf5]'",
+        ) from error
+    return h5py

@@ -1,0 +1,107 @@
+"""One LeRobot dataset of a folder: its files, its info and its description, each read once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from finedata.errors import SourceError
+from finedata.readers.lerobot_files import fill_template
+from finedata.readers.lerobot_meta import DatasetInfo, DatasetMeta, read_info
+
+if TYPE_CHECKING:
+    from finedata.readers.files import SourceFolder
+    from finedata.readers.lerobot_files import DataFile, DatasetFiles, FileNumber
+
+__all__ = ["LerobotDataset"]
+
+_DATA_TEMPLATES = {
+    1: "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+    2: "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+}
+_CHUNK_SIZE = 1000
+
+
+class LerobotDataset:
+    """A dataset below the opened folder.
+
+    Attributes:
+        folder: The opened folder, which names are relative to.
+        files: The dataset's files.
+        problem: What is wrong with its info.json; its episodes cannot be read then.
+    """
+
+    def __init__(self, folder: SourceFolder, files: DatasetFiles) -> None:
+        self.folder = folder
+        self.files = files
+        self.problem: SourceError | None = None
+        try:
+            self.info = read_info(folder, files)
+        except SourceError as error:
+            self.info = DatasetInfo({}, {})
+            self.problem = error
+        self.data_files = files.data_files(self.info.template("data_path"))
+
+    @cached_property
+    def meta(self) -> DatasetMeta:
+        """Its tables."""
+        return DatasetMeta(self.folder, self.files)
+
+    @cached_property
+    def videos(self) -> dict[str, dict[FileNumber, str]]:
+        """Cameras that have a video file at all, and their files by number."""
+        found = self.files.videos(self.info.video_keys, self.info.template("video_path"))
+        return {key: files for key, files in found.items() if files}
+
+    @property
+    def name(self) -> str:
+        """The last name of its folder."""
+        if self.files.path:
+            return self.files.path.rsplit("/", 1)[-1]
+        address = self.folder.address
+        if "://" in address:
+            return address.rstrip("/").rsplit("/", 1)[-1]
+        return Path(address).resolve().name
+
+    def is_one_per_file(self, file: DataFile) -> bool:
+        """Whether a data file is one episode (v2.x), by its own name."""
+        return len(file.number) == 1
+
+    @cached_property
+    def declared_in(self) -> dict[FileNumber, list[int]]:
+        """The episodes that the description puts into each file, in the order of their rows."""
+        found: dict[FileNumber, list[tuple[int, int]]] = {}
+        for index, row in self.meta.episodes.items():
+            number: FileNumber = (index,)
+            chunk, file = row.get("data/chunk_index"), row.get("data/file_index")
+            if isinstance(chunk, int) and isinstance(file, int):
+                number = (chunk, file)
+            start = row.get("dataset_from_index")
+            found.setdefault(number, []).append((start if isinstance(start, int) else 0, index))
+        return {number: [index for _, index in sorted(rows)] for number, rows in found.items()}
+
+    def missing(self) -> list[str]:
+        """Data files that the description declares and the folder lacks."""
+        there = {file.number for file in self.data_files}
+        discarded = self.info.values.get("discarded_episode_indices")
+        skipped = cast("list[Any]", discarded) if isinstance(discarded, list) else []
+        return [
+            f"{self.files.prefix}{self._declared_name(number)}"
+            for number in sorted(self.declared_in)
+            if number not in there and not (len(number) == 1 and number[0] in skipped)
+        ]
+
+    def _declared_name(self, number: FileNumber) -> str:
+        size = self.info.values.get("chunks_size")
+        chunk_size = size if isinstance(size, int) and size > 0 else _CHUNK_SIZE
+        values = (
+            {"episode_index": number[0], "episode_chunk": number[0] // chunk_size}
+            if len(number) == 1
+            else {"chunk_index": number[0], "file_index": number[1]}
+        )
+        usual = _DATA_TEMPLATES[len(number)]
+        name = fill_template(self.info.template("data_path"), values) or usual
+        if ".." in name or name.startswith("/"):
+            name = usual
+        return fill_template(name, values) or name

@@ -1,0 +1,373 @@
+"""One LeRobot episode: rows of a Parquet file and its description come in, features go out.
+
+Columns keep their names. What the dataset says elsewhere has names of its own: `task`,
+`tasks[COLUMN]`, `episode/tasks`, `episode/KEY`, `annotations/STEM#KEY` and `dataset/...`. A video
+is located by its file's index, never decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from finedata.errors import (
+    CorruptRecordError,
+    FeatureError,
+    MissingFeatureError,
+)
+from finedata.readers.lerobot_pictures import ArrowPictures
+from finedata.readers.lerobot_table import is_picture_type, is_text_type, to_numbers
+from finedata.readers.lerobot_video import EpisodeVideos
+from finedata.store.pictures import read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from finedata.readers.episode import CameraKind, PictureList, VideoClip
+    from finedata.readers.lerobot_dataset import LerobotDataset
+    from finedata.readers.lerobot_files import DataFile
+    from finedata.readers.lerobot_table import ParquetRows
+    from finedata.readers.lerobot_video import VideoIndexes
+
+__all__ = ["LerobotEpisode"]
+
+_TASKS_OF = re.compile(r"tasks\[(.+)\]")
+# Index columns of every dataset; `task_index` has the shorter name `task`.
+_OWN_INDEXES = ("index", "frame_index", "episode_index", "task_index")
+_DATASET_TEXTS = ("path", "name", "robot_type", "codebase_version", "episode")
+
+
+@dataclass(frozen=True)
+class LerobotEpisode:
+    """Rows [first, last) of a data file; see `RawEpisode`."""
+
+    dataset: LerobotDataset
+    table: ParquetRows
+    file: DataFile
+    episode_index: int
+    first: int
+    last: int
+    indexes: VideoIndexes
+    _shapes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+
+    def has(self, feature: str) -> bool:
+        """Whether the episode has the feature: a column, a camera or something derived."""
+        if self.table.has(feature) or feature in self.dataset.videos:
+            return True
+        return feature in self._derived_names() or self._index_column(feature) is not None
+
+    def feature_names(self) -> list[str]:
+        """Columns, then cameras that are videos, then what is derived."""
+        columns = list(dict.fromkeys(self.table.schema.names))
+        videos = [name for name in self.dataset.videos if name not in columns]
+        return columns + videos + [n for n in self._derived_names() if n not in columns]
+
+    def numbers(self, feature: str) -> np.ndarray:
+        """Decode a numeric feature; see `RawEpisode.numbers`."""
+        if not self.table.has(feature):
+            return self._derived_numbers(feature)
+        if is_picture_type(self._type(feature)):
+            raise FeatureError(place=f"feature {feature}", found="pictures", wanted="numbers")
+        values = to_numbers(
+            self.table.column(feature, first=self.first, last=self.last), feature=feature
+        )
+        declared = self.dataset.info.shape(feature)
+        if len(values) == 0 and declared is not None and values.ndim == 1 + len(declared):
+            # No row tells the width of a list.
+            values = values.reshape(0, *declared)
+        self._shapes[feature] = values.shape
+        return values
+
+    def texts(self, feature: str) -> list[str]:
+        """Decode a text feature; see `RawEpisode.texts`. A null is an empty text."""
+        if not self.table.has(feature):
+            return self._derived_texts(feature)
+        if not is_text_type(self._type(feature)):
+            raise FeatureError(
+                place=f"feature {feature}", found=f"{self._type(feature)}", wanted="text"
+            )
+        column = self.table.column(feature, first=self.first, last=self.last)
+        try:
+            return [text or "" for text in cast("list[str | None]", column.to_pylist())]
+        except UnicodeDecodeError as error:
+            raise FeatureError(
+                place=f"feature {feature}", found=f"bytes ({error})", wanted="UTF-8 text"
+            ) from error
+        except pa.ArrowException as error:
+            raise CorruptRecordError(
+                place=f"feature {feature}", found=f"{error}", wanted="text"
+            ) from error
+
+    def columns_of(self, feature: str) -> tuple[str, ...] | None:
+        """The declared names of a feature's columns, where there are as many as columns."""
+        names = self.dataset.info.column_names(feature)
+        if names is None or not self.table.has(feature):
+            return None
+        if feature not in self._shapes:
+            try:
+                self.numbers(feature)
+            except FeatureError:
+                return None
+        width = int(np.prod(self._shapes[feature][1:], dtype=np.int64))
+        return names if len(names) == width else None
+
+    def camera_kind(self, feature: str) -> CameraKind | None:
+        """Whether a feature is pictures in a column, or a video; the files decide, not a dtype."""
+        if self.table.has(feature) and is_picture_type(self._type(feature)):
+            return "pictures"
+        return "video" if feature in self.dataset.videos else None
+
+    def pictures(self, feature: str) -> PictureList:
+        """The encoded pictures of a camera; see `RawEpisode.pictures`."""
+        kind = self.camera_kind(feature)
+        if kind != "pictures":
+            if kind is None and not self.has(feature):
+                raise self._missing(feature)
+            raise FeatureError(
+                place=f"feature {feature}",
+                found="a video" if kind else "no pictures",
+                wanted="one encoded picture a step",
+            )
+        column_type = self._type(feature)
+        if not isinstance(column_type, pa.StructType):
+            return ArrowPictures(self._rows(feature), self.dataset.folder)
+        column = self._rows(feature, "bytes")
+        files: dict[int, tuple[str, int]] = {}
+        if column.null_count and column_type.get_field_index("path") >= 0:
+            files = self._picture_files(feature, column)
+        return ArrowPictures(column, self.dataset.folder, files)
+
+    def picture_shape(self, feature: str) -> tuple[int, int, int] | None:
+        """(height, width, channels): the video file's own, or what holds for the first picture."""
+        kind = self.camera_kind(feature)
+        if kind == "video":
+            try:
+                return self._videos().index(feature).shape
+            except FeatureError:
+                return self._declared_picture_shape(feature)
+        declared = self._declared_picture_shape(feature)
+        if kind is None or declared is None:
+            return None
+        header = self._first_header(feature)
+        return declared if header is None or header == declared[:2] else None
+
+    def video(self, feature: str) -> VideoClip:
+        """Where a camera's video is; see `RawEpisode.video`.
+
+        A video with fewer frames than the episode has rows is given with the frames it has.
+
+        Raises:
+            MissingFeatureError: No such camera, or no file for this episode.
+            LengthError: The episode begins where the file has no frame.
+            FeatureError: Not a video, or a file whose index cannot be read.
+        """
+        kind = self.camera_kind(feature)
+        if kind == "pictures" or (kind is None and self.has(feature)):
+            raise FeatureError(
+                place=f"feature {feature}", found=kind or "no camera", wanted="a video"
+            )
+        if kind is None:
+            raise self._missing(feature)
+        return self._videos().clip(feature, rows=self.last - self.first)
+
+    def digest(self, pictures: Mapping[str, tuple[str, np.ndarray]]) -> str:
+        """Hex sha256 of the record: columns, texts that it refers to, pictures, video indexes."""
+        digest = hashlib.sha256(f"lerobot {self.last - self.first}".encode())
+        for feature in sorted(set(self.table.schema.names) | set(self.dataset.videos)):
+            digest.update(f"\n{json.dumps(feature)} ".encode())
+            kind = self.camera_kind(feature)
+            if kind == "pictures":
+                digest.update(self._picture_digest(feature, pictures).encode())
+            elif kind == "video":
+                digest.update(self._videos().digest(feature).encode())
+            else:
+                self._digest_column(feature, digest)
+        row = self.dataset.meta.episodes.get(self.episode_index, {})
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        if self.has("task"):
+            digest.update(json.dumps(sorted(set(self.texts("task")))).encode())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing is held but the shard's own file."""
+
+    def _derived_names(self) -> list[str]:
+        meta, columns = self.dataset.meta, self.table.schema.names
+        names: list[str] = []
+        if meta.has_tasks and "task_index" in columns:
+            names.append("task")
+        if meta.has_tasks:
+            names += [
+                f"tasks[{name}]"
+                for name in columns
+                if name.endswith("_index") and name not in _OWN_INDEXES and self._is_index(name)
+            ]
+        names += [f"episode/{key}" for key in meta.episodes.get(self.episode_index, {})]
+        names += [f"annotations/{key}" for key in meta.vocabularies]
+        names += [f"dataset/{key}" for key in _DATASET_TEXTS]
+        return names if self.dataset.info.fps is None else [*names, "dataset/fps"]
+
+    def _derived_numbers(self, feature: str) -> np.ndarray:
+        fps = self.dataset.info.fps
+        if feature == "dataset/fps" and fps is not None:
+            return np.array(fps)
+        if self.has(feature):
+            raise FeatureError(place=f"feature {feature}", found="no numbers", wanted="numbers")
+        raise self._missing(feature)
+
+    def _derived_texts(self, feature: str) -> list[str]:
+        if not self.has(feature):
+            raise self._missing(feature)
+        meta = self.dataset.meta
+        column = self._index_column(feature)
+        if column is not None:
+            return self._task_texts(feature, column)
+        room, _, key = feature.partition("/")
+        if room == "dataset" and key != "fps":
+            return [self._dataset_text(key)]
+        if room == "episode":
+            return _as_texts(meta.episode(self.episode_index)[key])
+        if room == "annotations":
+            return meta.vocabulary(key)
+        raise FeatureError(place=f"feature {feature}", found="no text", wanted="text")
+
+    def _task_texts(self, feature: str, column: str) -> list[str]:
+        values = self.numbers(column)
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(values != values // 1):
+            raise FeatureError(
+                place=f"feature {feature}",
+                found=f"{values.dtype} of shape {values.shape}",
+                wanted="one whole number a step",
+            )
+        known = {index: self.dataset.meta.task(int(index)) for index in np.unique(values).tolist()}
+        return [known[index] for index in values.tolist()]
+
+    def _index_column(self, feature: str) -> str | None:
+        """The column whose numbers `task` or `tasks[COLUMN]` looks up."""
+        match = _TASKS_OF.fullmatch(feature)
+        column = "task_index" if feature == "task" else match.group(1) if match else None
+        if column is None or not self.dataset.meta.has_tasks or not self._is_index(column):
+            return None
+        return column
+
+    def _is_index(self, column: str) -> bool:
+        if not self.table.has(column):
+            return False
+        kind = self._type(column)
+        if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+    def _dataset_text(self, key: str) -> str:
+        texts = {
+            "path": self.dataset.files.path,
+            "name": self.dataset.name,
+            "episode": str(self.episode_index),
+        }
+        return texts[key] if key in texts else self.dataset.info.text(key)
+
+    def _type(self, feature: str) -> Any:
+        return self.table.schema.field(self.table.schema.names.index(feature)).type
+
+    def _videos(self) -> EpisodeVideos:
+        return EpisodeVideos(self.dataset, self.file, self.episode_index, self.indexes)
+
+    def _rows(self, feature: str, field: str | None = None) -> Any:
+        return self.table.column(feature, first=self.first, last=self.last, field=field)
+
+    def _missing(self, feature: str) -> MissingFeatureError:
+        return MissingFeatureError(
+            place=f"feature {feature}",
+            found=f"no such feature in {self.dataset.files.prefix}{self.file.name}",
+            wanted=f"one of {', '.join(self.feature_names())}",
+        )
+
+    def _picture_files(self, feature: str, column: Any) -> dict[int, tuple[str, int]]:
+        """The listed files of the rows that have a path instead of bytes."""
+        paths = cast("list[str | None]", self._rows(feature, "path").to_pylist())
+        empty = cast("list[bool]", column.is_null().to_pylist())
+        found: dict[int, tuple[str, int]] = {}
+        files = self.dataset.files
+        for row, (path, absent) in enumerate(zip(paths, empty, strict=True)):
+            if not absent or not path:
+                continue
+            name = files.picture(path, feature=feature, episode=self.episode_index)
+            if name is None:
+                raise FeatureError(
+                    place=f"feature {feature}, row {row}",
+                    found=f"no bytes, and the path {path!r}",
+                    wanted="bytes, or the path of a file inside the dataset",
+                )
+            found[row] = (f"{files.prefix}{name}", files.sizes[name])
+        return found
+
+    def _declared_picture_shape(self, feature: str) -> tuple[int, int, int] | None:
+        shape = self.dataset.info.shape(feature)
+        if shape is None or len(shape) != 3 or not all(shape):
+            return None
+        names = self.dataset.info.column_names(feature) or ()
+        channels_first = names[:1] in (("channel",), ("channels",), ("c",))
+        if channels_first or (not names and shape[0] in (1, 3, 4) and shape[2] > 4):
+            return shape[1], shape[2], shape[0]
+        return shape[0], shape[1], shape[2]
+
+    def _first_header(self, feature: str) -> tuple[int, int] | None:
+        """(height, width) of the first picture, where there is one that says so."""
+        one = LerobotEpisode(
+            self.dataset,
+            self.table,
+            self.file,
+            self.episode_index,
+            self.first,
+            min(self.first + 1, self.last),
+            self.indexes,
+        )
+        pictures = one.pictures(feature)
+        header = read_header(pictures[0]) if len(pictures) else None
+        return None if header is None else (header.height, header.width)
+
+    def _picture_digest(self, feature: str, pictures: Mapping[str, tuple[str, np.ndarray]]) -> str:
+        if feature in pictures:
+            known, lengths = pictures[feature]
+        else:
+            values = self.pictures(feature)
+            lengths = values.lengths
+            content = hashlib.sha256()
+            for index in range(len(values)):
+                content.update(values[index])
+            known = content.hexdigest()
+        return f"{known} {hashlib.sha256(lengths.astype('<i8').tobytes()).hexdigest()}"
+
+    def _digest_column(self, feature: str, digest: Any) -> None:
+        column = self._rows(feature)
+        try:
+            values = to_numbers(column, feature=feature)
+        except FeatureError:
+            # Text, ragged lists, nested objects: one line a row, keys in order.
+            try:
+                for value in column.to_pylist():
+                    digest.update(json.dumps(value, sort_keys=True, default=repr).encode() + b"\n")
+            except (UnicodeDecodeError, pa.ArrowException) as error:
+                raise CorruptRecordError(
+                    place=f"feature {feature}", found=f"{error}", wanted="values that decode"
+                ) from error
+            return
+        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{little.dtype.str} {little.shape} ".encode())
+        digest.update(little.tobytes())
+
+
+def _as_texts(value: Any) -> list[str]:
+    if isinstance(value, list) and all(
+        isinstance(entry, str) for entry in cast("list[Any]", value)
+    ):
+        return cast("list[str]", value)
+    return [value if isinstance(value, str) else json.dumps(value, default=str)]

@@ -1,0 +1,264 @@
+"""What every exporter needs of a dataset: selected episodes by part, and pictures in right colours.
+
+A dataset and episode ids come in; parts with their episodes, in the dataset's own order, and
+encoded pictures or decoded frames whose colours are right come out. A camera whose name ends in
+`_bgr` stores red and blue exchanged (DESIGN: pixels are never re-encoded on the default path); an
+export exchanges them and drops the ending, so that no reader downstream has to know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from finedata.errors import ConformError, CorruptRecordError, UsageError
+from finedata.store.lerobot.layout import TASKS_PATH, Feature, picture_column
+from finedata.store.pictures import decode_rgb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from finedata.store.dataset import Dataset, Episode
+
+__all__ = [
+    "BGR_ENDING",
+    "ExportPart",
+    "ExportSummary",
+    "camera_features",
+    "export_parts",
+    "exported_camera",
+    "is_swapped",
+    "right_frames",
+    "right_pictures",
+    "select_episodes",
+]
+
+BGR_ENDING = "_bgr"
+_PICTURES = picture_column("")
+_VIDEO = "video"
+
+
+class ExportSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export wrote.
+
+    Attributes:
+        format: Name of the format.
+        out: The folder, as it was given.
+        parts: Folders of the parts below it; `.` where there is one.
+        episodes: Episodes written.
+        frames: Frames written.
+        counts: Whatever a reader should know: `colours_exchanged`, `videos_encoded`,
+            `undecodable_pictures`, `episodes_without_fine_grained` and so on; zeros are left out.
+    """
+
+    format: str
+    out: str
+    parts: list[str]
+    episodes: int
+    frames: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPart:
+    """The selected episodes of one part.
+
+    Attributes:
+        name: The part's name in the dataset.
+        folder: Where it goes below the output, `.` where it is the only one.
+        embodiment: The robot.
+        fps: Frames a second.
+        features: Every stored column, as info.json declares it.
+        tasks: Instruction by task_index, as the dataset has them.
+        episodes: Rows of the episodes table (without statistics), by episode_index.
+        stats: The same episodes' statistics of cameras, one column each.
+    """
+
+    name: str
+    folder: str
+    embodiment: str
+    fps: float
+    features: Mapping[str, Feature]
+    tasks: Mapping[int, str]
+    episodes: list[dict[str, Any]]
+    stats: pl.DataFrame = field(repr=False)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the selected episodes."""
+        return sum(int(row["length"]) for row in self.episodes)
+
+
+def select_episodes(dataset: Dataset, *, where: str = "") -> list[str]:
+    """Episode ids in the dataset's order, those only for which a SQL condition holds.
+
+    Args:
+        dataset: The dataset.
+        where: A condition over the columns of `episodes`; it may name other tables in a
+            subquery: `episode_id in (select episode_id from representatives)`. Empty means all.
+
+    Raises:
+        UsageError: The condition is wrong, or no episode meets it.
+    """
+    if not where.strip():
+        return dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
+    found = dataset.sql(f"select episode_id from episodes where {where}")
+    chosen: set[str] = set(found["episode_id"].to_list())
+    everything: list[str] = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
+    ids = [episode_id for episode_id in everything if episode_id in chosen]
+    if not ids:
+        raise UsageError(
+            place="--where",
+            found=f"no episode for which {where} holds",
+            wanted="at least one",
+            next_command=f'finedata query {dataset.root} "select * from episodes limit 3"',
+        )
+    return ids
+
+
+def export_parts(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[ExportPart]:
+    """Sort episodes by part; each part is one dataset of the target format.
+
+    Args:
+        dataset: The dataset.
+        episode_ids: Which; the order is the dataset's own, whatever the order here.
+
+    Raises:
+        UsageError: An id is not of this dataset, or there are none.
+    """
+    chosen = dataset.episodes.filter(pl.col("episode_id").is_in(list(episode_ids))).collect()
+    unknown = set(episode_ids) - set(chosen["episode_id"].to_list())
+    if unknown or not episode_ids:
+        raise UsageError(
+            place="episodes to export",
+            found=f"{min(unknown)!r}" if unknown else "none",
+            wanted="episodes of this dataset",
+            next_command=f'finedata query {dataset.root} "select episode_id from episodes"',
+        )
+    picture_stats = [name for name in chosen.columns if name.startswith(f"stats/{_PICTURES}")]
+    plain = [name for name in chosen.columns if not name.startswith("stats/")]
+    present = [part for part in dataset.parts if chosen.filter(pl.col("part") == part.name).height]
+    parts: list[ExportPart] = []
+    for part in present:
+        rows = chosen.filter(pl.col("part") == part.name).sort("episode_index")
+        parts.append(
+            ExportPart(
+                name=part.name,
+                folder="." if len(present) == 1 else part.path,
+                embodiment=part.embodiment,
+                fps=part.fps,
+                features=dataset.features(part.name),
+                tasks=_tasks(dataset.root / part.path / TASKS_PATH),
+                episodes=rows.select(plain).to_dicts(),
+                stats=rows.select(picture_stats),
+            )
+        )
+    return parts
+
+
+def _tasks(path: Path) -> dict[int, str]:
+    table = pl.read_parquet(path)
+    # Ours and newer writers name the column `task`; older ones leave pandas' own name.
+    words = "task" if "task" in table.columns else "__index_level_0__"
+    return dict(zip(table["task_index"].to_list(), table[words].to_list(), strict=True))
+
+
+def camera_features(part: ExportPart) -> dict[str, Feature]:
+    """The part's cameras, by the name in the dataset.
+
+    Raises:
+        ConformError: Two cameras would have one name once their colours are right.
+    """
+    cameras = {
+        name.removeprefix(_PICTURES): feature
+        for name, feature in part.features.items()
+        if name.startswith(_PICTURES) and str(feature.dtype) in ("image", _VIDEO)
+    }
+    names = Counter(exported_camera(camera) for camera in cameras)
+    doubled = [name for name, count in names.items() if count > 1]
+    if doubled:
+        raise ConformError(
+            place=f"part {part.name}",
+            found=f"cameras {doubled[0]} and {doubled[0]}{BGR_ENDING}",
+            wanted="one of them, as both would be exported under one name",
+        )
+    return cameras
+
+
+def is_swapped(camera: str) -> bool:
+    """Whether a camera's stored pictures have red and blue exchanged."""
+    return camera.endswith(BGR_ENDING)
+
+
+def exported_camera(camera: str) -> str:
+    """The camera's name once its colours are right."""
+    return camera.removesuffix(BGR_ENDING)
+
+
+def right_pictures(episode: Episode, *, camera: str, counts: Counter[str]) -> list[bytes]:
+    """A camera's encoded pictures with right colours, byte for byte where they were right.
+
+    Args:
+        episode: The episode; the camera's pictures are in `episode.pictures`.
+        camera: Its name in the dataset.
+        counts: Counts `colours_exchanged` up.
+    """
+    pictures = episode.pictures[camera]
+    if not is_swapped(camera):
+        return pictures
+    counts["colours_exchanged"] += len(pictures)
+    return [_exchanged_picture(picture) for picture in pictures]
+
+
+def _exchanged_picture(picture: bytes) -> bytes:
+    from finedata.store.pixels import swap_red_blue
+
+    try:
+        return swap_red_blue(picture)
+    except CorruptRecordError:
+        # Nothing to exchange; whoever needs its pixels counts and replaces it.
+        return picture
+
+
+def right_frames(
+    episode: Episode, *, camera: str, shape: tuple[int, ...], counts: Counter[str]
+) -> Iterator[np.ndarray]:
+    """A camera's frames decoded, with right colours, one at a time.
+
+    Args:
+        episode: The episode.
+        camera: Its name in the dataset.
+        shape: (height, width, channels) of the feature: the size of the black frame that stands
+            for a picture which does not decode (it is counted as `undecodable_pictures`).
+        counts: Counted up.
+
+    Yields:
+        uint8 (height, width, 3), RGB.
+    """
+    span = episode.videos.get(camera)
+    if span is not None:
+        from finedata.store.video import iter_frames
+
+        first = round(span.from_s * episode.fps)
+        for frame in iter_frames(span.path, first_frame=first, frames=span.frames):
+            yield _exchanged(frame) if is_swapped(camera) else frame
+    else:
+        for picture in episode.pictures[camera]:
+            frame = decode_rgb(picture)
+            if frame is None:
+                counts["undecodable_pictures"] += 1
+                yield np.zeros((shape[0], shape[1], 3), np.uint8)
+            else:
+                yield _exchanged(frame) if is_swapped(camera) else frame
+    if is_swapped(camera):
+        counts["colours_exchanged"] += len(episode)
+
+
+def _exchanged(frame: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(frame[..., ::-1])

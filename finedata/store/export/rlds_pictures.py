@@ -1,0 +1,94 @@
+"""Cameras of an RLDS export: one codec for each, right colours, every picture readable.
+
+An episode comes in; its pictures in the camera's declared codec go out. TFDS declares one codec
+and one size a camera, and a record with a picture that does not decode stops its reader.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
+from PIL import Image
+
+from finedata.store.export.episodes import exported_camera, right_frames, right_pictures
+from finedata.store.pictures import decode_rgb, read_header
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping
+
+    from finedata.store.dataset import Episode
+    from finedata.store.lerobot.layout import Feature
+
+__all__ = ["RldsPictures"]
+
+_QUALITY = 95
+
+
+class RldsPictures:
+    """The cameras of a part while it is written.
+
+    Args:
+        cameras: Name in the dataset to feature.
+        counts: Counts `pictures_encoded`, `undecodable_pictures` and `colours_exchanged` up.
+    """
+
+    def __init__(self, cameras: Mapping[str, Feature], counts: Counter[str]) -> None:
+        self._cameras = cameras
+        self._counts = counts
+        self._codecs: dict[str, str] = {}
+
+    def declared(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """What features.json says: exported name to (height, width, channels) and codec."""
+        return {
+            exported_camera(camera): (
+                (feature.shape[0], feature.shape[1], 3),
+                self._codecs.get(camera, "jpeg"),
+            )
+            for camera, feature in self._cameras.items()
+        }
+
+    def encoded(self, episode: Episode, *, camera: str) -> list[bytes]:
+        """The pictures of an episode, byte for byte where they can be.
+
+        The codec of a camera is that of its first readable picture. A picture of another codec,
+        size or number of channels is encoded anew; one that does not decode becomes black.
+        """
+        shape = self._cameras[camera].shape
+        if camera in episode.videos:
+            self._codecs.setdefault(camera, "jpeg")
+            frames = right_frames(episode, camera=camera, shape=shape, counts=self._counts)
+            pictures = [self._encode(frame, self._codecs[camera]) for frame in frames]
+            self._counts["pictures_encoded"] += len(pictures)
+            return pictures
+        pictures = right_pictures(episode, camera=camera, counts=self._counts)
+        return [self._fitting(picture, camera, shape) for picture in pictures]
+
+    def _fitting(self, picture: bytes, camera: str, shape: tuple[int, ...]) -> bytes:
+        header = read_header(picture)
+        if header is not None:
+            codec = self._codecs.setdefault(camera, header.codec)
+            if header.codec == codec and header.shape == (shape[0], shape[1], 3):
+                return picture
+        codec = self._codecs.get(camera, "jpeg")
+        frame = decode_rgb(picture)
+        if frame is None:
+            self._counts["undecodable_pictures"] += 1
+            frame = np.zeros((shape[0], shape[1], 3), np.uint8)
+        elif frame.shape[:2] != shape[:2]:
+            sized = Image.fromarray(frame).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+            frame = np.asarray(sized)
+        self._counts["pictures_encoded"] += 1
+        return self._encode(frame, codec)
+
+    def _encode(self, frame: np.ndarray, codec: str) -> bytes:
+        if codec == "jpeg":
+            return simplejpeg.encode_jpeg(
+                np.ascontiguousarray(frame), quality=_QUALITY, colorsubsampling="444"
+            )
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "PNG")
+        return buffer.getvalue()

@@ -1,0 +1,151 @@
+"""An export from beginning to end: a dataset and a format come in, a finished folder goes out.
+
+Everything is written into a hidden folder beside the output, which takes its name at the end: a
+folder under the name that was asked for is complete.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from finedata.errors import OutputError, UsageError
+from finedata.store.atomic import output_errors, sync_folder
+from finedata.store.export.episodes import ExportSummary, export_parts, select_episodes
+from finedata.store.export.lerobot_v21 import export_lerobot_v21, export_lerobot_v21_pictures
+from finedata.store.export.rlds import export_rlds
+from finedata.store.export.starvla import export_starvla, export_starvla_pictures
+from finedata.store.export.unified80_files import export_unified80
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finedata.store.dataset import Dataset
+
+__all__ = ["FORMATS", "FORMATS_WITH_PICTURES", "Exporter", "estimate_export", "export_dataset"]
+
+
+class Exporter(Protocol):
+    """Writes the chosen episodes into `out`, an empty folder that is there."""
+
+    def __call__(self, dataset: Dataset, *, out: Path, episode_ids: Sequence[str]) -> ExportSummary:
+        """See the class."""
+        ...
+
+
+FORMATS: dict[str, Exporter] = {
+    "lerobot-v2.1": export_lerobot_v21,
+    "starvla": export_starvla,
+    "unified80": export_unified80,
+    "rlds": export_rlds,
+}
+"""Every format by its name on the command line. A new one is one more entry."""
+
+FORMATS_WITH_PICTURES: dict[str, Exporter] = {
+    "lerobot-v2.1": export_lerobot_v21_pictures,
+    "starvla": export_starvla_pictures,
+}
+"""The same for `--keep-pictures`: formats that can hold pictures instead of videos."""
+
+
+def export_dataset(
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    format: str,
+    where: str = "",
+    keep_pictures: bool = False,
+) -> ExportSummary:
+    """Export the selected episodes of a dataset.
+
+    Args:
+        dataset: The dataset.
+        out: The new folder; it must not exist, or be empty.
+        format: A key of `FORMATS`.
+        where: SQL condition over `episodes`; empty means all.
+        keep_pictures: Pictures byte for byte in the tables instead of videos, where the format
+            has both.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: No such format, the output is not empty, or nothing is selected.
+        OutputError: The output cannot be written; nothing is left under its name.
+
+    Example:
+        >>> export_dataset(finedata.open("bridge"), out="bridge_v21", format="lerobot-v2.1")
+        ... # doctest: +SKIP
+    """
+    target = Path(out)
+    exporter = _exporter(format, keep_pictures=keep_pictures)
+    _check_empty(target)
+    episode_ids = select_episodes(dataset, where=where)
+    partial = target.with_name(f".{target.name}.partial")
+    with output_errors(target):
+        # What an earlier export left behind when it was killed.
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            summary = exporter(dataset, out=partial, episode_ids=episode_ids)
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        sync_folder(target.parent)
+    return msgspec.structs.replace(summary, format=format, out=str(out))
+
+
+def estimate_export(
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    format: str,
+    where: str = "",
+    keep_pictures: bool = False,
+) -> ExportSummary:
+    """What `export_dataset` would write, without writing; the arguments are checked alike."""
+    _exporter(format, keep_pictures=keep_pictures)
+    _check_empty(Path(out))
+    parts = export_parts(dataset, episode_ids=select_episodes(dataset, where=where))
+    return ExportSummary(
+        format=format,
+        out=str(out),
+        parts=[part.folder for part in parts],
+        episodes=sum(len(part.episodes) for part in parts),
+        frames=sum(part.frames for part in parts),
+        counts={},
+    )
+
+
+def _exporter(name: str, *, keep_pictures: bool) -> Exporter:
+    if name not in FORMATS:
+        raise UsageError(place="--format", found=f"{name!r}", wanted=f"one of {', '.join(FORMATS)}")
+    if not keep_pictures:
+        return FORMATS[name]
+    if name not in FORMATS_WITH_PICTURES:
+        raise UsageError(
+            place="--keep-pictures",
+            found=f"format {name}",
+            wanted=f"one of {', '.join(FORMATS_WITH_PICTURES)}",
+        )
+    return FORMATS_WITH_PICTURES[name]
+
+
+def _check_empty(target: Path) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists():
+        raise UsageError(
+            place=str(target),
+            found="something there already",
+            wanted="a new folder, or an empty one",
+            next_command="choose another --out",
+        )
+    if target.name in ("", ".."):
+        raise OutputError(place=str(target), found="no name for a folder", wanted="a new folder")

@@ -1,0 +1,178 @@
+"""Cameras of an episode as one video file each, with their entry in info.json and statistics.
+
+An episode of the dataset comes in, stored as pictures or inside a video of many episodes; an mp4
+that holds just this episode, in right colours, goes out. The cheapest way that is right is taken:
+the same bytes, then the same encoded pictures at other times, and only then encoding anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finedata.errors import MissingExtraError, SourceError
+from finedata.store.export.episodes import is_swapped, right_frames
+from finedata.store.lerobot.layout import picture_column
+from finedata.store.lerobot.stats import FeatureStats, picture_stats, sample_frames
+from finedata.store.pictures import decode_rgb
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+    from finedata.store.dataset import Episode, VideoSpan
+    from finedata.store.lerobot.layout import Feature
+
+__all__ = ["camera_stats", "video_feature", "write_video"]
+
+_SAMPLED_FRAMES = 4
+_KEYS = ("min", "max", "mean", "std", "count")
+
+
+def write_video(
+    episode: Episode, *, camera: str, feature: Feature, target: Path, counts: Counter[str]
+) -> None:
+    """Write one camera of one episode as an mp4, frame k at k / fps.
+
+    Args:
+        episode: The episode.
+        camera: The camera's name in the dataset.
+        feature: Its feature, for the size of frames that do not decode.
+        target: The file to write.
+        counts: Counts `videos_linked`, `videos_cut` (stream copy) or `videos_encoded` up, and
+            what `right_frames` counts.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+        SourceError: A video of the dataset cannot be read.
+    """
+    from finedata.store.video import encode_pictures, place_video
+
+    span = episode.videos.get(camera)
+    if span is not None and not is_swapped(camera):
+        if _is_whole(span, episode.fps):
+            place_video(span.path, target)
+            counts["videos_linked"] += 1
+            return
+        if _cut(span, target, fps=episode.fps):
+            counts["videos_cut"] += 1
+            return
+    frames = right_frames(episode, camera=camera, shape=feature.shape, counts=counts)
+    size = (feature.shape[0], feature.shape[1])
+    encode_pictures(frames, target, fps=episode.fps, codec="h264", size=size)
+    counts["videos_encoded"] += 1
+
+
+def video_feature(path: Path, *, feature: Feature, fps: float) -> dict[str, Any]:
+    """A camera's entry in info.json, of what its first file really is.
+
+    Args:
+        path: A written video.
+        feature: The camera's feature in the dataset.
+        fps: Frames a second.
+    """
+    with _stream_of(path) as stream:
+        height, width = int(stream.codec_context.height), int(stream.codec_context.width)
+        codec = str(stream.codec_context.codec.canonical_name)
+        pixels = str(stream.codec_context.pix_fmt)
+    return {
+        "dtype": "video",
+        "shape": [height, width, 3],
+        "names": list(feature.names or ("height", "width", "channels")),
+        "info": {
+            "video.fps": int(fps) if float(fps).is_integer() else fps,
+            "video.height": height,
+            "video.width": width,
+            "video.channels": 3,
+            "video.codec": codec,
+            "video.pix_fmt": pixels,
+            "video.is_depth_map": False,
+            "has_audio": False,
+        },
+    }
+
+
+def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> FeatureStats | None:
+    """Statistics of a camera in right colours: flat lists of 3 numbers in [0, 1].
+
+    Args:
+        row: The episode's `stats/...` columns of cameras.
+        episode: The episode, of which four frames are decoded where the dataset has none.
+        camera: The camera's name in the dataset.
+
+    Returns:
+        The statistics, or `None` where no frame decodes.
+    """
+    stored = {key: row.get(f"stats/{picture_column(camera)}/{key}") for key in _KEYS}
+    if all(values is not None for values in stored.values()):
+        stats = {
+            key: np.asarray(values, np.float64).reshape(-1).tolist()
+            for key, values in stored.items()
+        }
+    else:
+        found = picture_stats(_sampled_frames(episode, camera))
+        if found is None:
+            return None
+        stats = {key: found[key] for key in _KEYS}
+    if is_swapped(camera):
+        stats = {key: values[::-1] for key, values in stats.items()}
+    return stats
+
+
+def _sampled_frames(episode: Episode, camera: str) -> list[np.ndarray]:
+    """A few frames as they are stored, so that stored and computed statistics are alike."""
+    numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
+    span = episode.videos.get(camera)
+    if span is not None:
+        from finedata.store.video import decode_frames
+
+        first = round(span.from_s * episode.fps)
+        return decode_frames(span.path, numbers=[first + number for number in numbers])
+    decoded = [decode_rgb(episode.pictures[camera][number]) for number in numbers]
+    return [frame for frame in decoded if frame is not None]
+
+
+def _is_whole(span: VideoSpan, fps: float) -> bool:
+    """Whether the file holds this episode and nothing else."""
+    if round(span.from_s * fps) != 0:
+        return False
+    with _stream_of(span.path) as stream:
+        return int(stream.frames) == span.frames
+
+
+def _cut(span: VideoSpan, target: Path, *, fps: float) -> bool:
+    """Cut an episode out of a shared file by stream copy, where that leaves just its frames.
+
+    Where others must stay because frames are decoded from them, an edit list hides them; but many
+    readers of one file an episode count frames and know no edit list. Such a cut is undone.
+    """
+    from finedata.store.video import remux_video
+
+    first = round(span.from_s * fps)
+    try:
+        remux_video(span.path, target, fps=fps, rows=np.arange(first, first + span.frames))
+    except SourceError:
+        return False  # no stream copy can show these frames; decoding may still do
+    with _stream_of(target) as stream:
+        exact = int(stream.frames) == span.frames
+    if not exact:
+        target.unlink()
+    return exact
+
+
+@contextmanager
+def _stream_of(path: Path) -> Generator[Any]:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError(
+            place="export of videos",
+            found="no PyAV",
+            wanted="PyAV, to write video files",
+            next_command="pip install 'finedata[video]', or use --keep-pictures",
+        ) from error
+    with av.open(str(path)) as container:
+        yield container.streams.video[0]
