@@ -190,7 +190,7 @@ class Assigner:
             if record.reason is not None:
                 placed.append(record)
                 continue
-            job, complete = self._place(record, plan, number, shard.split)
+            job, complete = self._place(record, plan, number)
             placed.append(job)
             files += complete
         self.finished = self.finished or self.selection.beyond(self._position)
@@ -233,7 +233,7 @@ class Assigner:
         return len(self.parts) - 1, record
 
     def _place(
-        self, record: RecordPlan, plan: ShardPlan, number: int, split: str
+        self, record: RecordPlan, plan: ShardPlan, number: int
     ) -> tuple[EpisodeJob, list[FileJob]]:
         part = self.parts[number]
         size = record.picture_bytes + record.frames * _FRAME_BYTES
@@ -254,7 +254,7 @@ class Assigner:
         part.file_bytes += size
         part.episodes += 1
         part.frames += record.frames
-        part.extend_split(split or "train")
+        part.extend_split(record.split or "train")
         self.written += 1
         self.frames += record.frames
         self.finished = self.selection.most is not None and self.written >= self.selection.most

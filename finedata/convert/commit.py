@@ -323,7 +323,7 @@ def _episode_row(
         "episode_index": job.episode_index,
         "source": file.converter.name,
         "source_revision": _revision(source, file),
-        "split": source.shards[job.shard].split or None,
+        "split": plan.split or None,
         "embodiment": layout.embodiment,
         "length": plan.frames,
         "fps": layout.fps,

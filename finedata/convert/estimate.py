@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.examine import examine
-from finedata.convert.forms import view_episode
+from finedata.convert.forms import fitted_variant, view_episode
 from finedata.convert.layout import resolved_cameras
 from finedata.convert.run import prepare
 from finedata.convert.slabs import EpisodePictures
@@ -126,7 +126,7 @@ def _convert_in_memory(
         )
     except SourceError:
         return 0
-    variant = converter.variants[facts.layout.variant]
+    variant = fitted_variant(raw, converter.variants[facts.layout.variant])
     cameras = resolved_cameras(raw, variant, options)
     view = view_episode(
         raw, variant, cameras, shard=opened.shards[shard], number=shard, found=found

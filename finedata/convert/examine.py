@@ -16,7 +16,7 @@ import numpy as np
 
 from finedata.convert.clips import plan_clips
 from finedata.convert.clock import read_clock
-from finedata.convert.forms import UnknownFormError, choose_variant, view_episode
+from finedata.convert.forms import UnknownFormError, choose_variant, fitted_variant, view_episode
 from finedata.convert.language import read_language
 from finedata.convert.layout import kept_features, part_layout, resolved_cameras
 from finedata.errors import CorruptRecordError, FeatureError, LengthError, MissingFeatureError
@@ -62,6 +62,7 @@ class EpisodeFacts:
         clock: Its rate.
         clips: Where its videos are.
         success: The source's verdict.
+        split: The source's own split.
         picture_bytes: Bytes of all chosen cameras' pictures.
         last_step_marks: How many steps are marked as the last one; -1 where nothing is marked.
         flags: What is odd, or is not converted.
@@ -75,6 +76,7 @@ class EpisodeFacts:
     clock: Clock
     clips: tuple[ClipPlan, ...]
     success: bool | None
+    split: str
     picture_bytes: int
     last_step_marks: int
     flags: frozenset[str]
@@ -115,7 +117,7 @@ def examine(
     """
     described = source.shards[shard]
     number = choose_variant(raw, converter.variants, shard=described, reader=reader)
-    variant = converter.variants[number]
+    variant = fitted_variant(raw, converter.variants[number])
     cameras = resolved_cameras(raw, variant, options)
     view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
     lengths, picture_bytes = _lengths(view, variant, cameras)
@@ -153,6 +155,7 @@ def examine(
         clock=clock,
         clips=clips,
         success=_success(view, variant.success),
+        split=described.split or view.fields.get("path/split", ""),
         picture_bytes=picture_bytes,
         last_step_marks=_last_step_marks(view, variant),
         flags=frozenset(flags),

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from finedata.errors import FeatureError, LengthError, SourceError
 from finedata.motion import nearest_by_ratio
@@ -28,9 +29,26 @@ if TYPE_CHECKING:
         Shard,
         VideoClip,
     )
-    from finedata.schema.converter import CameraSpec, EpisodeSpec, Pick, Variant, When
+    from finedata.schema.converter import (
+        ActionSpec,
+        CameraSpec,
+        EpisodeSpec,
+        Pick,
+        StateSpec,
+        Variant,
+        When,
+    )
 
-__all__ = ["EpisodeView", "UnknownFormError", "choose_variant", "path_fields", "view_episode"]
+__all__ = [
+    "EpisodeView",
+    "UnknownFormError",
+    "choose_variant",
+    "fitted_variant",
+    "path_fields",
+    "view_episode",
+]
+
+Side = TypeVar("Side", "StateSpec", "ActionSpec")
 
 _SHARD_NUMBER = re.compile(r"-(\d+)-of-\d+$")
 
@@ -72,7 +90,7 @@ class EpisodeView:
                     raise LengthError(
                         place=f"feature {feature}", found="zero samples", wanted="at least one"
                     )
-                known = known[nearest_by_ratio(len(known), self.aligned_to)]
+                known = known[_strided(len(known), self.aligned_to)]
             self._numbers[feature] = known
         return known
 
@@ -178,6 +196,17 @@ class EpisodeView:
         return found
 
 
+def _strided(length: int, frames: int) -> np.ndarray:
+    """Which samples of a stream belong to the camera's frames.
+
+    A simulation that steps n times a picture has n samples for each and some more at the end;
+    a stream that is shorter than the pictures gives the nearest one.
+    """
+    if length >= frames:
+        return np.arange(frames) * (length // frames)
+    return nearest_by_ratio(length, frames)
+
+
 def path_fields(spec: EpisodeSpec, shard: Shard, *, number: int, record: int) -> dict[str, str]:
     """What the file's name says of an episode; see `EpisodeSpec`."""
     stem = shard.file.rsplit("/", 1)[-1]
@@ -233,6 +262,31 @@ def choose_variant(
     )
 
 
+def fitted_variant(raw: RawEpisode, variant: Variant) -> Variant:
+    """The variant without the optional things that this episode lacks."""
+    arms = tuple(
+        replace(arm, state=_fitted(raw, arm.state), action=_fitted(raw, arm.action))
+        for arm in variant.arms
+    )
+    return variant if arms == variant.arms else replace(variant, arms=arms)
+
+
+def _fitted(raw: RawEpisode, side: Side) -> Side:
+    parts = {
+        "position": side.position,
+        "rotation": side.rotation,
+        "joints": side.joints,
+        "gripper": side.gripper,
+        "hand": side.hand,
+    }
+    absent = {
+        name: None
+        for name, part in parts.items()
+        if part is not None and part.optional and not raw.has(part.feature)
+    }
+    return replace(side, **absent) if absent else side
+
+
 def _holds(when: When, raw: RawEpisode, file: str) -> bool:
     if when.path is not None and not fnmatchcase(f"/{file}", when.path):
         return False
@@ -274,7 +328,7 @@ def view_episode(
     """
     fields = path_fields(variant.episode, shard, number=number, record=found.number)
     aligned = None
-    if variant.time.align == "to_cameras":
+    if variant.time.align == "stride_to_cameras":
         lengths = [
             len(raw.pictures(camera.feature))
             for camera in cameras

@@ -49,6 +49,7 @@ class RecordPlan(msgspec.Struct, frozen=True, kw_only=True):
     language: EpisodeLanguage = _SILENT
     clips: tuple[ClipPlan, ...] = ()
     success: bool | None = None
+    split: str = ""
     time_base: str = "declared"
     fps_measured: float | None = None
     dt_max_s: float | None = None
@@ -183,6 +184,7 @@ class _Planner:
                 language=facts.language,
                 clips=facts.clips,
                 success=facts.success,
+                split=facts.split,
                 time_base=facts.clock.base,
                 fps_measured=facts.clock.fps_measured,
                 dt_max_s=facts.clock.dt_max_s,

@@ -17,7 +17,7 @@ import msgspec
 from finedata.convert.checks import arm_receipt, motion_flags
 from finedata.convert.columns import episode_numbers
 from finedata.convert.context import decoded_converter, opened_source
-from finedata.convert.forms import view_episode
+from finedata.convert.forms import fitted_variant, view_episode
 from finedata.convert.layout import resolved_cameras, sorted_arms
 from finedata.convert.movies import clip_receipt, write_clips
 from finedata.convert.slabs import EpisodePictures
@@ -156,7 +156,7 @@ class OpenShards:
             raw = self._shard_of(source, job).episode(job.plan.found)
         try:
             converter = decoded_converter(self._context.sources[job.source]).converter
-            variant = converter.variants[job.plan.variant]
+            variant = fitted_variant(raw, converter.variants[job.plan.variant])
             cameras = resolved_cameras(raw, variant, self._context.options)
             view = view_episode(
                 raw,

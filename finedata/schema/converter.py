@@ -84,12 +84,14 @@ VectorName = Literal[
 class Pick(Strict, frozen=True, kw_only=True):
     """Columns of a feature: a range, or the names that the source gives them; else all.
 
-    `named` holds patterns with `*`; each takes every matching column in the source's order.
+    `named` holds patterns with `*`; each takes every matching column in the source's order. What is
+    `optional` is left out where the episode lacks the feature (which makes another part).
     """
 
     feature: str
     columns: Columns | None = None
     named: tuple[str, ...] = ()
+    optional: bool = False
 
 
 class PositionSpec(Pick, frozen=True, kw_only=True):
@@ -139,6 +141,7 @@ class GripperSpec(Strict, frozen=True, kw_only=True):
     closed: float = 0.0
     kind: Literal["absolute", "relative_hold", "absolute_by_range"] = "absolute"
     ranges: tuple[GripperRange, ...] = ()
+    optional: bool = False
 
 
 class StateSpec(Strict, frozen=True, kw_only=True):
@@ -231,8 +234,8 @@ class TimeSpec(Strict, frozen=True, kw_only=True):
     `fps`, or the number in `fps_feature`, is the part's rate; `measured` says that it was measured
     in the data because the publisher's own number is untrue or missing. `timestamps` is the
     source's own clock; with `rate = "from_timestamps"` each episode's rate is its median step,
-    rounded to whole frames a second. `align = "to_cameras"` takes of every stream the samples
-    nearest to the camera frames, by the ratio of lengths.
+    rounded to whole frames a second. `align = "stride_to_cameras"` takes of every longer stream
+    each n-th sample, n being how many whole times it is as long as the camera's frames.
     """
 
     fps: Annotated[float, msgspec.Meta(gt=0)] | None = None
@@ -241,7 +244,7 @@ class TimeSpec(Strict, frozen=True, kw_only=True):
     timestamps: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns"] = "s"
     rate: Literal["declared", "from_timestamps"] = "declared"
-    align: Literal["none", "to_cameras"] = "none"
+    align: Literal["none", "stride_to_cameras"] = "none"
     first_step: str | None = None
     last_step: str | None = None
 

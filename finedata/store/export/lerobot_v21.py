@@ -194,7 +194,7 @@ class _PartWriter:
         arrays: list[pa.Array[Any]] = []
         for entry in cast("list[pa.Field[Any]]", list(schema)):
             if entry.name in encoded:
-                arrays.append(pa.array(encoded[entry.name], type=entry.type))
+                arrays.append(cast("pa.Array[Any]", pa.array(encoded[entry.name], type=entry.type)))
             else:
                 arrays.append(arrow_column(columns[entry.name], entry))
         path = self.folder / data_file(number)
