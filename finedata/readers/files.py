@@ -187,7 +187,10 @@ class _LocalReader:
         return b"".join(parts)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        # Twice does no harm, as with Python's own files; the number may be another file's by then.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class _RemoteFolder:
