@@ -215,7 +215,7 @@ def path_fields(spec: EpisodeSpec, shard: Shard, *, number: int, record: int) ->
         "file/path": shard.file,
         "file/name": stem,
         "file/split": shard.split,
-        "file/number": match.group(1) if match else f"{number:05d}",
+        "file/number": str(int(match.group(1))) if match else str(number),
         "file/record": str(record),
     }
     for pattern in spec.path:

@@ -62,7 +62,7 @@ class CameraPictures:
     """What became of one camera's pictures in one episode.
 
     Attributes:
-        lengths: Bytes of each picture of the source that was kept, int64 (T,).
+        lengths: Bytes of each picture as written, int64 (T,).
         sha256: Hex digest of the pictures as written, joined.
         placeholder_count: How many are all black.
         undecodable_count: How many are no whole JPEG or PNG, or failed to decode.
@@ -145,6 +145,7 @@ class CameraScan:
     _raw: int = 0
     _row: int = 0
     _changed: bool = False
+    _empty: int = 0
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def take(self, pictures: PictureList) -> tuple[bytes, np.ndarray]:
@@ -154,7 +155,7 @@ class CameraScan:
             The bytes to write, joined, and the length of each.
         """
         values = _in_memory(pictures)
-        self._lengths.append(values.lengths)
+        self._empty += int((values.lengths == 0).sum())
         values, raw = self._without_raw(values)
         bad, other_size, codecs = _check_headers(values, self.shape)
         black = _find_black(values, self.shape[0], self.shape[1], bad)
@@ -168,6 +169,7 @@ class CameraScan:
         self._row += len(values)
         data, lengths = self._rewritten(values, bad)
         self._digest.update(data)
+        self._lengths.append(lengths)
         return data, lengths
 
     def result(self, *, verbatim: bool, data: bytes = b"") -> CameraPictures:
@@ -187,7 +189,7 @@ class CameraScan:
             other_size_count=self._other_size,
             raw_count=self._raw,
             codec=_codec(self._codecs),
-            verbatim=verbatim and not self._changed and bool((lengths > 0).all()),
+            verbatim=verbatim and not self._changed and not self._empty,
             stats=None if missing or not self.with_stats else picture_stats(self._samples),
             data=data,
         )

@@ -20,7 +20,7 @@ from finedata.papers import paper_room
 from finedata.schema.converter import Converter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from finedata.schema.converter import ActionSpec, ArmSpec, Pick, RotationSpec, Variant
 
@@ -43,6 +43,7 @@ _ROTATION_WIDTH = {
     "quaternion_or_euler": 4,
 }
 _OPTION = "option:"
+_ROTATION_TOLERANCE = 1e-6
 
 
 class ConverterFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,12 +231,32 @@ def _width_problems(
     columns = None if position is None else position.columns
     if columns is not None and columns[1] - columns[0] != 3:
         problems.append((f"{side}.position.columns", f"{columns}, which is not 3 columns"))
+    if rotation is not None and rotation.fixed_rotation is not None:
+        axes = rotation.fixed_rotation
+        if not _is_rotation(axes):
+            found = f"{axes}, which is not orthonormal with determinant +1"
+            problems.append((f"{side}.rotation.fixed_rotation", found))
     if rotation is not None and rotation.columns is not None:
         width = _ROTATION_WIDTH[rotation.encoding]
         if rotation.columns[1] - rotation.columns[0] != width:
             found = f"{rotation.columns}, which is not the {width} columns of `{rotation.encoding}`"
             problems.append((f"{side}.rotation.columns", found))
     return problems
+
+
+def _is_rotation(matrix: Sequence[Sequence[float]]) -> bool:
+    """Whether three rows are orthonormal and right-handed, to a millionth."""
+    a, b, c = matrix
+    cross = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+
+    def dot(u: Sequence[float], v: Sequence[float]) -> float:
+        return sum(x * y for x, y in zip(u, v, strict=True))
+
+    found = (dot(a, a), dot(b, b), dot(a, b), dot(cross, c))
+    wanted = (1.0, 1.0, 0.0, 1.0)
+    return all(abs(x - y) < _ROTATION_TOLERANCE for x, y in zip(found, wanted, strict=True)) and (
+        abs(dot(c, c) - 1.0) < _ROTATION_TOLERANCE
+    )
 
 
 def _right_handed(axes: tuple[str, str, str]) -> bool:

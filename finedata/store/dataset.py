@@ -336,7 +336,27 @@ def open_dataset(root: str | Path) -> Dataset:
 def _stacked(frames: list[pl.LazyFrame], table: str) -> pl.LazyFrame:
     if not frames:
         return _empty(table)
-    return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal")
+    if len(frames) == 1:
+        return frames[0]
+    return pl.concat(_of_one_width(frames), how="diagonal_relaxed")
+
+
+def _of_one_width(frames: list[pl.LazyFrame]) -> list[pl.LazyFrame]:
+    """Vectors whose width differs between parts become lists: a column has one type."""
+    schemas = [frame.collect_schema() for frame in frames]
+    kinds: dict[str, set[pl.DataType]] = {}
+    for schema in schemas:
+        for name, kind in schema.items():
+            kinds.setdefault(name, set()).add(kind)
+    listed: list[pl.LazyFrame] = []
+    for frame, schema in zip(frames, schemas, strict=True):
+        vectors = [
+            pl.col(name).arr.to_list()
+            for name, kind in schema.items()
+            if isinstance(kind, pl.Array) and len(kinds[name]) > 1
+        ]
+        listed.append(frame.with_columns(vectors) if vectors else frame)
+    return listed
 
 
 def _empty(table: str) -> pl.LazyFrame:
