@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from finedata.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from finedata.convert.context import ConvertOptions
     from finedata.convert.run import ConvertSummary, Progress
 
 __all__ = ["HELP", "convert"]
 
-HELP = """Convert a source corpus into a canonical dataset that LeRobot opens and Polars queries.
+HELP = """Convert source corpora into a canonical dataset that LeRobot opens and Polars queries.
 
-SOURCE is a name from `finedata sources`, or the path of a converter file. Pictures keep their
-bytes. A run that was stopped continues with the same command.
+SOURCE is a name from `finedata sources`, or the path of a converter file; several sources go into
+one dataset as NAME=PATH each. Pictures and videos keep their bytes. A run that was stopped
+continues with the same command. With --num-shards the work is split over machines that share a
+folder; `finedata merge` finishes it.
 
 Example: finedata convert bridge_v2 --input bridge_dataset/1.0.0 --out bridge
 """
@@ -26,16 +31,21 @@ Example: finedata convert bridge_v2 --input bridge_dataset/1.0.0 --out bridge
 
 def convert(
     *,
-    source: Annotated[str, typer.Argument(help="A source's name, or the path of a TOML file.")],
-    input_: Annotated[
-        str,
-        typer.Option(
-            "--input", metavar="PATH|URL", help="Where the source lies.", show_default=False
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="A name or a TOML file; or NAME=PATH for each of several."
         ),
     ],
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="The new dataset.", show_default=False)
     ],
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="PATH|URL", help="Where the source lies.", show_default=False
+        ),
+    ] = None,
     episodes: Annotated[
         str,
         typer.Option(help="Only these: positions in the source, ranges, ids: 0,5,10-19."),
@@ -44,6 +54,12 @@ def convert(
         int | None, typer.Option(min=1, help="Stop after this many written episodes.")
     ] = None,
     cameras: Annotated[str, typer.Option(help="Only these cameras: image_0,image_1.")] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CHOICE", help="Decide a doubt of the converter; may be given again."
+        ),
+    ] = None,
     image_stats: Annotated[
         bool,
         typer.Option(
@@ -51,6 +67,26 @@ def convert(
             help="Decode up to four pictures per camera and episode for LeRobot's statistics.",
         ),
     ] = True,
+    fix_colour: Annotated[
+        bool,
+        typer.Option(
+            "--fix-colour", help="Rewrite pictures whose red and blue are exchanged (lossy)."
+        ),
+    ] = False,
+    transcode: Annotated[
+        Literal["av1", "h264"] | None,
+        typer.Option(help="Encode all cameras anew as video with this codec (lossy)."),
+    ] = None,
+    resize: Annotated[
+        str,
+        typer.Option(metavar="HxW", help="Bring all cameras to this size, e.g. 224x224 (lossy)."),
+    ] = "",
+    shard_index: Annotated[
+        int | None, typer.Option(min=0, help="Which share of --num-shards this process does.")
+    ] = None,
+    num_shards: Annotated[
+        int | None, typer.Option(min=1, help="Split the work over so many processes.")
+    ] = None,
     num_workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; all cores (at most 8) by default.")
     ] = None,
@@ -71,18 +107,32 @@ def convert(
         episodes=_listed(episodes),
         max_episodes=max_episodes,
         image_stats=image_stats,
+        choices=_choices(option or []),
+        fix_colour=fix_colour,
+        transcode=transcode,
+        resize=_size(resize),
     )
+    named = _sources(sources, input_)
     workers = num_workers or min(8, available_cores())
+    if (shard_index is None) != (num_shards is None):
+        raise UsageError(
+            place="--shard-index",
+            found="one of --shard-index and --num-shards",
+            wanted="both, or none",
+            next_command="--shard-index 0 --num-shards 4",
+        )
     if dry_run:
-        _print_estimate(source, input_, out, options, workers, as_json=as_json)
+        _print_estimate(named, out, options, workers, as_json=as_json)
         return
-    from finedata.convert.run import convert as run
+    if shard_index is not None and num_shards is not None:
+        _convert_share(named, out, options, workers, shard_index, num_shards, as_json=as_json)
+        return
+    from finedata.convert.run import convert_many
 
     try:
         with _progress_bar() as on_progress:
-            summary = run(
-                source,
-                input=input_,
+            summary = convert_many(
+                named,
                 out=out,
                 options=options,
                 num_workers=workers,
@@ -95,6 +145,79 @@ def convert(
     lost = summary.failed or summary.missing_shards
     if not summary.episodes or (strict and lost):
         raise typer.Exit(1)
+
+
+def _convert_share(
+    named: list[tuple[str, str]],
+    out: str,
+    options: ConvertOptions,
+    workers: int,
+    shard_index: int,
+    num_shards: int,
+    *,
+    as_json: bool,
+) -> None:
+    from finedata.convert.sharded import convert_share
+
+    share = convert_share(
+        named,
+        out=out,
+        options=options,
+        shard_index=shard_index,
+        num_shards=num_shards,
+        num_workers=workers,
+    )
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(share).decode())
+        return
+    typer.echo(
+        f"share {shard_index} of {num_shards}: {share.files} of {share.all_files} data files in "
+        f"{out}; when all shares are done: finedata merge {out}"
+    )
+
+
+def _sources(sources: list[str], input_: str | None) -> list[tuple[str, str]]:
+    """(converter, address) of each source, in the form of `SOURCE --input` or `NAME=PATH ...`."""
+    pairs = [text.partition("=") for text in sources]
+    if input_ is None and all(sign for _, sign, _ in pairs):
+        return [(name, path) for name, _, path in pairs]
+    if input_ is not None and len(sources) == 1:
+        return [(sources[0], input_)]
+    raise UsageError(
+        place="SOURCE",
+        found=f"{' '.join(sources)}, {'with' if input_ else 'without'} --input",
+        wanted="one source with --input, or NAME=PATH for each of several",
+        next_command="finedata convert bridge_v2=DIR droid=DIR --out DIR",
+    )
+
+
+def _choices(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in texts]
+    for (name, sign, choice), text in zip(pairs, texts, strict=True):
+        if not (name and sign and choice):
+            raise UsageError(
+                place="--option",
+                found=f"{text!r}",
+                wanted="NAME=CHOICE",
+                next_command="finedata sources --json",
+            )
+    return tuple(sorted((name, choice) for name, _, choice in pairs))
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    height, sign, width = text.lower().partition("x")
+    if not (sign and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise UsageError(
+            place="--resize",
+            found=f"{text!r}",
+            wanted="HEIGHTxWIDTH in pixels",
+            next_command="--resize 224x224",
+        )
+    return int(height), int(width)
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -123,16 +246,18 @@ def _print_summary(summary: ConvertSummary, *, as_json: bool) -> None:
 
 
 def _print_estimate(
-    source: str, input_: str, out: str, options: object, workers: int, *, as_json: bool
+    named: list[tuple[str, str]],
+    out: str,
+    options: ConvertOptions,
+    workers: int,
+    *,
+    as_json: bool,
 ) -> None:
     import msgspec
 
-    from finedata.convert.context import ConvertOptions
     from finedata.convert.estimate import estimate
 
-    if not isinstance(options, ConvertOptions):  # pragma: no cover
-        return
-    found = estimate([(source, input_)], out=out, options=options, num_workers=workers)
+    found = estimate(named, out=out, options=options, num_workers=workers)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return

@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -57,10 +57,9 @@ if TYPE_CHECKING:
     from finedata.readers.episode import Source
     from finedata.schema.converter import Variant
     from finedata.schema.converter_file import ConverterFile
-    from finedata.store.ledger import Ledger
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["commit"]
+__all__ = ["Finished", "commit"]
 
 _RECEIPTS_PATH = "curation/receipts.parquet"
 # Statistics of a camera that was not there (every picture is black) or that is a video, which
@@ -99,7 +98,15 @@ class _PartTally:
             self.codecs.setdefault(picture_column(clip.plan.camera), codec)
 
 
-def commit(run: PreparedRun, ledger: Ledger) -> dict[str, int]:
+class Finished(Protocol):
+    """What was finished: a ledger, or all those of a sharded run."""
+
+    def payloads(self, kind: str) -> Iterator[bytes]:
+        """The payloads of a kind in the order of their numbers."""
+        ...
+
+
+def commit(run: PreparedRun, ledger: Finished) -> dict[str, int]:
     """Write every table of the dataset, and the marker.
 
     Returns:
@@ -153,7 +160,7 @@ def _placeholder_stats(feature: Feature) -> FeatureStats:
 class _RowWriter:
     """Streams receipts, episodes and annotations into their files."""
 
-    def __init__(self, run: PreparedRun, ledger: Ledger) -> None:
+    def __init__(self, run: PreparedRun, ledger: Finished) -> None:
         self._run = run
         self._ledger = ledger
         self._out = Path(run.context.out)

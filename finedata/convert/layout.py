@@ -107,13 +107,16 @@ def resolved_cameras(
     """
     found: list[CameraSpec] = []
     for camera in variant.cameras:
+        taken = {known.feature for known in found}
         if camera.name != "*":
-            if raw.has(camera.feature):
+            if raw.has(camera.feature) and camera.feature not in taken:
                 found.append(camera)
             continue
         head, _, tail = camera.feature.partition("*")
         for feature in raw.feature_names():
-            if not fnmatchcase(feature, camera.feature) or raw.camera_kind(feature) is None:
+            if feature in taken or not fnmatchcase(feature, camera.feature):
+                continue
+            if raw.camera_kind(feature) is None:
                 continue
             middle = feature[len(head) : len(feature) - len(tail)]
             name = _UNSAFE.sub("_", middle.lower()).strip("_") or "camera"

@@ -31,13 +31,12 @@ from finedata.convert.layout import check_camera_names
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.prepared import PreparedRun
 from finedata.convert.selection import parse_selection
-from finedata.convert.work import FileResult, file_kind, write_file
+from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
 from finedata.engine.local import LocalEngine
 from finedata.errors import SourceError, UsageError
 from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.ledger import Ledger
-from finedata.store.lerobot.layout import data_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +50,9 @@ __all__ = [
     "convert",
     "convert_many",
     "prepare",
+    "prepare_from_context",
     "prepare_from_dataset",
+    "summary_of",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -206,6 +207,17 @@ def prepare_from_dataset(info: DatasetFile, *, addresses: Sequence[str], out: st
     return _prepare(files, out=out, options=options)
 
 
+def prepare_from_context(context: RunContext, *, out: str) -> PreparedRun:
+    """What another process of the same run knew, from what it wrote down.
+
+    Raises:
+        UsageError: No such input.
+        SourceError: A source cannot be read at all.
+    """
+    files = [(decoded_converter(one), one.address) for one in context.sources]
+    return _prepare(files, out=out, options=context.options)
+
+
 def _prepare(
     files: Sequence[tuple[ConverterFile, str]], *, out: str, options: ConvertOptions
 ) -> PreparedRun:
@@ -314,21 +326,13 @@ class Conversion:
         known = self._ledger.get(file_kind(job.part), job.file_number)
         if known is not None:
             result = msgspec.msgpack.decode(known, type=FileResult)
-            if self._is_there(job, result):
+            if file_is_there(job, result):
                 self._count(result)
                 return
         # A bounded number of files in flight keeps memory and the look-ahead bounded.
         while self._engine.pending > 3 * self._engine.num_workers:
             self._take_finished()
         self._engine.submit((file_kind(job.part), job.file_number), write_file, job)
-
-    def _is_there(self, job: FileJob, result: FileResult) -> bool:
-        root = Path(self._run.context.out) / job.part_path
-        wanted = {data_path(job.file_number)[0]: result.size} | result.videos
-        return all(
-            (root / name).is_file() and (root / name).stat().st_size == size
-            for name, size in wanted.items()
-        )
 
     def _take_finished(self) -> None:
         ticket, result = self._engine.next_finished()

@@ -50,6 +50,7 @@ __all__ = [
     "EpisodeResult",
     "FileResult",
     "OpenShards",
+    "file_is_there",
     "file_kind",
     "known_digests",
     "part_schema",
@@ -85,6 +86,16 @@ class FileResult(msgspec.Struct, frozen=True, kw_only=True):
 def file_kind(part: int) -> str:
     """The ledger's kind of a part's finished data files."""
     return f"file {part}"
+
+
+def file_is_there(job: FileJob, result: FileResult) -> bool:
+    """Whether a data file and its videos lie on the disk as they were written."""
+    root = Path(job.context.out) / job.part_path
+    wanted = {data_path(job.file_number)[0]: result.size} | result.videos
+    return all(
+        (root / name).is_file() and (root / name).stat().st_size == size
+        for name, size in wanted.items()
+    )
 
 
 def write_file(job: FileJob) -> FileResult:

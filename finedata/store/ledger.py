@@ -45,19 +45,22 @@ class Ledger:
         folder: The output folder; made where it is missing.
         run_key: Hash of everything that changes the output's bytes.
         settings: The same in words: name to value, for the message when keys differ.
+        name: Which ledger of the folder: every process of a sharded run has its own.
 
     Raises:
         UsageError: The folder is not ours, or holds the work of other settings.
         OutputError: Another run is writing there, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, *, run_key: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *, run_key: str, settings: dict[str, str], name: str = "ledger"
+    ) -> None:
         self._folder = folder
         home = folder / LEDGER_FOLDER
         _check_ours(folder, home)
         with output_errors(home):
             home.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = os.open(home / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -69,7 +72,7 @@ class Ledger:
                 next_command="wait for it, or choose another --out",
             ) from error
         try:
-            self._connection = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
+            self._connection = sqlite3.connect(home / f"{name}.sqlite", isolation_level=None)
         except sqlite3.Error as error:
             os.close(self._lock)
             raise _broken(folder, error) from error
@@ -134,6 +137,14 @@ class Ledger:
         )
         for (payload,) in cursor:
             yield payload
+
+    def items(self, kind: str) -> Iterator[tuple[int, bytes]]:
+        """The numbers and payloads of a kind, in the order of their numbers."""
+        cursor = self._connection.execute(
+            "select number, payload from items where kind = ? order by number", (kind,)
+        )
+        for number, payload in cursor:  # noqa: UP028  (delegating would close the cursor late)
+            yield number, payload
 
     def close(self) -> None:
         """Close the ledger and release the folder."""

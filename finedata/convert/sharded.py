@@ -1,0 +1,282 @@
+"""One conversion by many processes that share nothing but a folder.
+
+Each process `i` of `n` is started by whatever scheduler there is, in any order or one after the
+other. It plans its share of the source's shards, then what nobody has planned yet (plans are small
+files in the output's `.finedata/plans/`), so that all processes know the whole plan and agree on
+every boundary. Then it writes each n-th data file. `merge_shards` commits when all are done. The
+result is byte for byte that of one process.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from heapq import merge
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import finedata
+from finedata.convert.commit import commit
+from finedata.convert.context import ConvertOptions, RunContext, run_key
+from finedata.convert.plan import ShardJob, ShardPlan, plan_shard
+from finedata.convert.run import ConvertSummary, prepare, prepare_from_context, summary_of
+from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
+from finedata.engine.local import LocalEngine
+from finedata.errors import UsageError
+from finedata.store.atomic import write_atomic
+from finedata.store.dataset_file import DATASET_FILE
+from finedata.store.ledger import LEDGER_FOLDER, Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from finedata.convert.assign import FileJob
+    from finedata.convert.prepared import PreparedRun
+
+__all__ = ["ShardSummary", "convert_share", "is_sharded", "merge_shards"]
+
+_PLANS = f"{LEDGER_FOLDER}/plans"
+_CONTEXT = f"{LEDGER_FOLDER}/sharded-run.msgpack"
+
+
+class _SharedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the processes of a sharded run must agree on."""
+
+    run_key: str
+    num_shards: int
+    context: RunContext
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """What one process of a sharded conversion did.
+
+    Attributes:
+        shard_index: Which one.
+        num_shards: Of how many.
+        files: Data files that it wrote, or had written.
+        all_files: Data files of the whole conversion.
+        out: The output folder.
+    """
+
+    shard_index: int
+    num_shards: int
+    files: int
+    all_files: int
+    out: str
+
+
+def is_sharded(out: Path) -> bool:
+    """Whether a folder holds a sharded conversion that is not merged yet."""
+    return (out / _CONTEXT).is_file() and not (out / DATASET_FILE).is_file()
+
+
+def convert_share(
+    sources: Sequence[tuple[str, str]],
+    *,
+    out: str | Path,
+    options: ConvertOptions | None = None,
+    shard_index: int,
+    num_shards: int,
+    num_workers: int = 1,
+) -> ShardSummary:
+    """Do one process' share of a conversion.
+
+    Args:
+        sources: (converter, address) of each source.
+        out: The output folder, the same for all processes.
+        options: Choices that change the output, the same for all processes.
+        shard_index: Which share, from 0.
+        num_shards: How many shares.
+        num_workers: Worker processes of this one.
+
+    Raises:
+        UsageError: No such share, or a folder where another conversion was begun.
+        SourceError: A source cannot be read.
+        OutputError: The output cannot be written; the same call continues later.
+    """
+    if not 0 <= shard_index < num_shards:
+        raise UsageError(
+            place="--shard-index",
+            found=f"{shard_index} of {num_shards}",
+            wanted=f"a number from 0 to {num_shards - 1}",
+        )
+    root = Path(out)
+    run = prepare(sources, out=str(out), options=options or ConvertOptions())
+    key, settings = run_key(run.context, finedata_version=finedata.__version__)
+    name = _ledger_name(shard_index, num_shards)
+    with Ledger(root, run_key=key, settings=settings, name=name) as ledger:
+        _agree(root, _SharedRun(run_key=key, num_shards=num_shards, context=run.context))
+        with LocalEngine(num_workers=num_workers) as engine:
+            _plan_all(run, root, engine, shard_index, num_shards)
+            jobs = list(_all_jobs(run, root))
+            mine = [job for job in jobs if job.sequence % num_shards == shard_index]
+            _write_all(mine, ledger, engine)
+    return ShardSummary(shard_index, num_shards, len(mine), len(jobs), str(out))
+
+
+def merge_shards(out: str | Path) -> ConvertSummary:
+    """Commit a sharded conversion when every share is written.
+
+    Raises:
+        UsageError: No sharded conversion there, or a share that is not finished.
+    """
+    root = Path(out)
+    if not (root / _CONTEXT).is_file():
+        raise UsageError(
+            place=str(root),
+            found="no sharded conversion",
+            wanted="a folder that finedata convert --num-shards was writing",
+        )
+    shared = msgspec.msgpack.decode((root / _CONTEXT).read_bytes(), type=_SharedRun)
+    run = prepare_from_context(shared.context, out=str(out))
+    key, settings = run_key(run.context, finedata_version=finedata.__version__)
+    with ExitStack() as stack:
+        ledgers = [
+            stack.enter_context(
+                Ledger(root, run_key=key, settings=settings, name=_ledger_name(i, shared.num_shards))
+            )
+            for i in range(shared.num_shards)
+        ]
+        finished = _AllLedgers(run, root, ledgers)
+        finished.check_complete()
+        commit(run, finished)
+    return summary_of(run, root)
+
+
+def _ledger_name(shard_index: int, num_shards: int) -> str:
+    return f"shard-{shard_index:05d}-of-{num_shards:05d}"
+
+
+def _agree(root: Path, mine: _SharedRun) -> None:
+    """Be the first to say what the run is, or agree with who was."""
+    path = root / _CONTEXT
+    if not path.is_file():
+        write_atomic(path, msgspec.msgpack.encode(mine))
+    theirs = msgspec.msgpack.decode(path.read_bytes(), type=_SharedRun)
+    if (theirs.run_key, theirs.num_shards) != (mine.run_key, mine.num_shards):
+        raise UsageError(
+            place=str(root),
+            found=f"a conversion in {theirs.num_shards} shares, or one of other settings",
+            wanted=f"the same settings and --num-shards {mine.num_shards}",
+            next_command=f"--num-shards {theirs.num_shards}, or another --out",
+        )
+
+
+def _plan_path(root: Path, unit: int) -> Path:
+    return root / _PLANS / f"{unit:08d}.msgpack"
+
+
+def _plan_all(
+    run: PreparedRun, root: Path, engine: LocalEngine, shard_index: int, num_shards: int
+) -> None:
+    """Plan this process' share, then whatever is still missing."""
+    selection = run.selection
+    units = list(enumerate(run.units))
+    own = [unit for unit in units if unit[0] % num_shards == shard_index]
+    others = [unit for unit in units if unit[0] % num_shards != shard_index]
+    # Everybody helps from another place, so that two rarely plan the same.
+    turned = others[len(others) * shard_index // num_shards :]
+    for number, (source, shard) in own + turned + others:
+        while engine.pending >= 2 * engine.num_workers:
+            _keep_plan(root, engine)
+        if _plan_path(root, number).is_file():
+            continue
+        job = ShardJob(
+            context=run.context,
+            source=source,
+            shard=shard,
+            most_good=selection.most if selection.all else None,
+        )
+        engine.submit(number, plan_shard, job)
+    while engine.pending:
+        _keep_plan(root, engine)
+
+
+def _keep_plan(root: Path, engine: LocalEngine) -> None:
+    number, plan = engine.next_finished()
+    write_atomic(_plan_path(root, int(str(number))), msgspec.msgpack.encode(plan))
+
+
+def _plans(run: PreparedRun, root: Path) -> Iterator[ShardPlan]:
+    decoder = msgspec.msgpack.Decoder(ShardPlan)
+    for number in range(len(run.units)):
+        yield decoder.decode(_plan_path(root, number).read_bytes())
+
+
+def _all_jobs(run: PreparedRun, root: Path) -> Iterator[FileJob]:
+    """Every data file of the whole conversion."""
+    assigner = run.assigner()
+    for plan in _plans(run, root):
+        if assigner.finished:
+            break
+        yield from assigner.add(plan)[1]
+    yield from assigner.rest()
+
+
+def _write_all(jobs: list[FileJob], ledger: Ledger, engine: LocalEngine) -> None:
+    for job in jobs:
+        known = ledger.get(file_kind(job.part), job.file_number)
+        if known is not None:
+            result = msgspec.msgpack.decode(known, type=FileResult)
+            if file_is_there(job, result):
+                continue
+        while engine.pending > 2 * engine.num_workers:
+            _keep_result(ledger, engine)
+        engine.submit(job.sequence, write_file, job)
+    while engine.pending:
+        _keep_result(ledger, engine)
+
+
+def _keep_result(ledger: Ledger, engine: LocalEngine) -> None:
+    _, result = engine.next_finished()
+    if isinstance(result, FileResult):
+        payload = msgspec.msgpack.encode(result)
+        ledger.put(file_kind(result.part), result.file_number, payload)
+
+
+class _AllLedgers:
+    """The ledgers of all processes, as if they were one; see `Finished`."""
+
+    def __init__(self, run: PreparedRun, root: Path, ledgers: list[Ledger]) -> None:
+        self._run = run
+        self._root = root
+        self._ledgers = ledgers
+
+    def payloads(self, kind: str) -> Iterator[bytes]:
+        """The payloads of a kind in the order of their numbers."""
+        if kind == "shard":
+            for number in range(len(self._run.units)):
+                yield _plan_path(self._root, number).read_bytes()
+            return
+        for _, payload in merge(*(ledger.items(kind) for ledger in self._ledgers)):
+            yield payload
+
+    def check_complete(self) -> None:
+        """Refuse a conversion of which a share is missing.
+
+        Raises:
+            UsageError: A data file was not written; says by which shares.
+        """
+        missing: set[int] = set()
+        count = len(self._ledgers)
+        if not all(_plan_path(self._root, n).is_file() for n in range(len(self._run.units))):
+            missing = set(range(count))
+        for job in [] if missing else _all_jobs(self._run, self._root):
+            index = job.sequence % count
+            payload = self._ledgers[index].get(file_kind(job.part), job.file_number)
+            if payload is None or not file_is_there(
+                job, msgspec.msgpack.decode(payload, type=FileResult)
+            ):
+                missing.add(index)
+        if missing:
+            shares = ", ".join(str(index) for index in sorted(missing))
+            raise UsageError(
+                place=str(self._root),
+                found=f"shares that are not finished: {shares} of {count}",
+                wanted="all of them",
+                next_command=f"finedata convert ... --shard-index {min(missing)} "
+                f"--num-shards {count}",
+            )
