@@ -1,39 +1,89 @@
-"""`finedata verify`: prove a conversion against its source."""
+"""`finedata verify`: prove a conversion against its source, or its conventions against evidence."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from finedata.convert.pose import ArmPose, PoseReport
+    from finedata.motion import PartEvidence, Reading
+
 __all__ = ["HELP", "verify"]
 
-HELP = """Re-read source and output and prove the round trip.
+HELP = """Re-read source and output and prove the round trip; or prove the poses with --pose.
 
 Every receipt's record is read again: its digest, its motion converted anew and compared number
 for number, every picture's bytes, the counts. Exits with 1 when anything differs.
 
+--pose asks instead whether the conventions are right: the poses of some episodes, read in every
+way that their numbers allow, are held against forward kinematics of the joints (where the robot's
+model is published) and against the actions. It needs no dataset: --source checks a converter
+before anything is converted. Exits with 1 when evidence contradicts the converter.
+
 Example: finedata verify bridge --input bridge_dataset/1.0.0
+
+Example: finedata verify --source droid --input droid/1.0.1 --pose
 """
 
 
 def verify(
     *,
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)],
+    root: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)
+    ] = None,
     input_: Annotated[
-        str, typer.Option("--input", metavar="PATH|URL", help="Its source.", show_default=False)
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="PATH|URL",
+            help="Its source; once for each of several.",
+            show_default=False,
+        ),
     ],
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every picture too (slow).")
     ] = False,
+    pose: Annotated[
+        bool, typer.Option("--pose", help="Hold the poses against evidence instead.")
+    ] = False,
+    pose_episodes: Annotated[
+        int, typer.Option(min=1, help="Episodes to compare for each arm of each form.")
+    ] = 20,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|TOML",
+            help="With --pose: the converter to check, where there is no dataset.",
+            show_default=False,
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CHOICE", help="With --source: a choice of its file.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """See HELP."""
+    if pose:
+        _verify_pose(root, input_, source, option or [], pose_episodes, as_json=as_json)
+        return
     import msgspec
 
     from finedata.convert.verify import verify as run
+    from finedata.errors import UsageError
 
+    if root is None or source is not None or option:
+        raise UsageError(
+            place="finedata verify",
+            found="no dataset" if root is None else "--source or --option without --pose",
+            wanted="a dataset, or --source with --pose",
+            next_command="finedata verify DIR --input SOURCE_DIR",
+        )
     report = run(root, input=input_, decode=decode)
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
@@ -46,3 +96,101 @@ def verify(
             typer.echo(f"  {problem.place}: found {problem.found}, wanted {problem.wanted}")
     if report.problems:
         raise typer.Exit(1)
+
+
+def _verify_pose(
+    root: Path | None,
+    addresses: list[str],
+    source: str | None,
+    options: list[str],
+    most: int,
+    *,
+    as_json: bool,
+) -> None:
+    import msgspec
+
+    from finedata.convert.pose import pose_report
+
+    report = pose_report(
+        root,
+        input=addresses,
+        source=source,
+        most_episodes=most,
+        choices=[_choice(text) for text in options],
+    )
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    else:
+        _print_report(report)
+    for message in report.messages:
+        typer.echo(f"not read: {message}", err=True)
+    if report.verdict == "contradicted":
+        raise typer.Exit(1)
+
+
+def _choice(text: str) -> tuple[str, str]:
+    from finedata.errors import UsageError
+
+    name, equals, choice = text.partition("=")
+    if not equals:
+        raise UsageError(
+            place=f"--option {text}",
+            found="no choice",
+            wanted="NAME=CHOICE",
+            next_command="finedata sources --json",
+        )
+    return name, choice
+
+
+def _print_report(report: PoseReport) -> None:
+    for arm in report.arms:
+        _print_arm(arm)
+    typer.echo(
+        f"{report.verdict}; {report.looked_at} episodes looked at, {report.failed} of them not read"
+    )
+
+
+def _print_arm(arm: ArmPose) -> None:
+    who = f"{arm.arm} arm" if arm.arm else "no arm"
+    typer.echo(f"{arm.source}, {arm.variant}, {arm.embodiment}, {who}: {arm.verdict}")
+    skipped = "".join(f", {count} skipped: {flag}" for flag, count in arm.skipped.items())
+    model = arm.model or "none published"
+    typer.echo(f"  {arm.episodes} episodes compared{skipped}; robot model: {model}")
+    decided = ""
+    if arm.decided_by_norm:
+        decided = " (quaternion_or_euler, decided by the norm of the numbers)"
+    typer.echo(f"  state: {arm.encoding}{decided}; action: {arm.action}")
+    if not arm.parts:
+        typer.echo(f"  undecided: {arm.reason}")
+    for part in arm.parts:
+        _print_part(part)
+    typer.echo("")
+
+
+def _print_part(part: PartEvidence) -> None:
+    typer.echo(f"  {part.part}: {part.verdict}: {part.reason}")
+    if not part.readings:
+        return
+    wide = max(len(reading.name) for reading in part.readings)
+    heads = ("deg", "after tool", "m", "after tool", "unexplained")
+    typer.echo(f"    {'reading':<{wide}}  declared  " + "  ".join(f"{head:>11}" for head in heads))
+    for reading in part.readings:
+        cells = "  ".join(f"{cell:>11}" for cell in _cells(reading))
+        typer.echo(f"    {reading.name:<{wide}}  {_declared(reading):<8}  {cells}")
+
+
+def _declared(reading: Reading) -> str:
+    if reading.declared:
+        return "yes"
+    return "same" if reading.same_as_declared else ""
+
+
+def _cells(reading: Reading) -> list[str]:
+    numbers = (
+        reading.residual_deg,
+        reading.residual_after_constant_tool_deg,
+        reading.residual_m,
+        reading.residual_after_constant_tool_m,
+        reading.unexplained,
+    )
+    return ["" if number is None else f"{number:.3g}" for number in numbers]

@@ -217,8 +217,8 @@ class Assigner:
         source = self.names[plan.source]
         if self.at_root and self.parts:
             message = (
-                f"{shard.file}, record {record.record}: found features, shapes or a rate other than "
-                "those of the episodes before it; one LeRobot dataset has only one set of them"
+                f"{shard.file}, record {record.record}: found features, shapes or a rate other "
+                "than those of the episodes before it; one LeRobot dataset has one set of them"
             )
             return -1, _failed(record, shard, source, reason="wrong_type", message=message)
         name = layout.embodiment if len(self.sources) == 1 else f"{source}-{layout.embodiment}"

@@ -214,9 +214,11 @@ def written_rotation(view: EpisodeView, spec: RotationSpec, frames: int) -> Writ
     """
     values = np.asarray(view.pick(spec)[:frames], np.float64)
     if spec.encoding != "quaternion_or_euler":
-        return Written(np.deg2rad(values) if spec.unit == "deg" else values, spec.encoding, False)
+        values = np.deg2rad(values) if spec.unit == "deg" else values
+        return Written(values, spec.encoding, decided_by_norm=False)
     encoding = decide_quaternion_or_euler(values)
-    return Written(values if encoding == "quaternion_xyzw" else values[:, :3], encoding, True)
+    values = values if encoding == "quaternion_xyzw" else values[:, :3]
+    return Written(values, encoding, decided_by_norm=True)
 
 
 def _arm_motion(view: EpisodeView, arm: ArmSpec, frames: int) -> ArmMotion:

@@ -19,7 +19,6 @@ import msgspec
 import pyarrow as pa
 
 import finedata
-from finedata.convert.assign import EpisodeJob
 from finedata.convert.context import library_versions
 from finedata.convert.plan import RecordPlan, ShardPlan
 from finedata.convert.work import EpisodeResult, FileResult, file_kind
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from finedata.convert.assign import Assigner, Part
+    from finedata.convert.assign import Assigner, EpisodeJob, Part
     from finedata.convert.prepared import PreparedRun
     from finedata.readers.episode import Source
     from finedata.schema.converter import Variant

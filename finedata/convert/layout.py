@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import numpy as np
 
 from finedata.errors import FeatureError, MissingFeatureError, UsageError
 from finedata.readers.episode import CameraKind  # noqa: TC001  (msgspec resolves it)
-from finedata.schema.converter import CameraSpec
 from finedata.store.lerobot.layout import Feature, picture_column, standard_features
 from finedata.store.pictures import read_header
 from finedata.store.pixels import guess_raw_shape
@@ -23,10 +21,12 @@ from finedata.store.pixels import guess_raw_shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from finedata.convert.context import ConvertOptions
     from finedata.convert.forms import EpisodeView
     from finedata.readers.episode import RawEpisode
-    from finedata.schema.converter import ArmSpec, Variant
+    from finedata.schema.converter import ArmSpec, CameraSpec, Variant
 
 __all__ = [
     "CameraLayout",
@@ -326,7 +326,7 @@ def kept_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
     return features
 
 
-def _kept_dtype(dtype: np.dtype[np.generic]) -> str:
+def _kept_dtype(dtype: np.dtype[np.generic]) -> Literal["bool", "int64", "float32", "float64"]:
     if dtype.kind == "b":
         return "bool"
     if dtype.kind in "iu":

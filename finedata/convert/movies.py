@@ -6,7 +6,6 @@ An episode's clip jobs come in; video files in the part's folder and their sizes
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -26,6 +25,7 @@ from finedata.store.video import (
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from finedata.convert.assign import ClipJob, EpisodeJob
     from finedata.convert.context import ConvertOptions

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 import finedata
-from finedata.convert.assign import FileJob
 from finedata.convert.commit import commit
 from finedata.convert.context import (
     ConvertOptions,
@@ -41,6 +40,7 @@ from finedata.store.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from finedata.convert.assign import FileJob
     from finedata.schema.converter_file import ConverterFile
     from finedata.store.dataset_file import DatasetFile
 

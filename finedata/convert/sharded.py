@@ -136,7 +136,9 @@ def merge_shards(out: str | Path) -> ConvertSummary:
     with ExitStack() as stack:
         ledgers = [
             stack.enter_context(
-                Ledger(root, run_key=key, settings=settings, name=_ledger_name(i, shared.num_shards))
+                Ledger(
+                    root, run_key=key, settings=settings, name=_ledger_name(i, shared.num_shards)
+                )
             )
             for i in range(shared.num_shards)
         ]
@@ -264,7 +266,8 @@ class _AllLedgers:
         count = len(self._ledgers)
         if not all(_plan_path(self._root, n).is_file() for n in range(len(self._run.units))):
             missing = set(range(count))
-        for job in [] if missing else _all_jobs(self._run, self._root):
+        jobs = iter(()) if missing else _all_jobs(self._run, self._root)
+        for job in jobs:
             index = job.sequence % count
             payload = self._ledgers[index].get(file_kind(job.part), job.file_number)
             if payload is None or not file_is_there(

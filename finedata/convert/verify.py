@@ -339,7 +339,9 @@ def _check_videos(
             index = read_mp4_index(reader)
         first = int(np.searchsorted(index.time_s, span.from_s - 1e-4))
         wanted = span.from_s + np.arange(len(episode)) / episode.fps
-        nearest = index.time_s[np.clip(np.searchsorted(index.time_s, wanted - 1e-4), 0, index.frames - 1)]
+        nearest = index.time_s[
+            np.clip(np.searchsorted(index.time_s, wanted - 1e-4), 0, index.frames - 1)
+        ]
         shown = bool((np.abs(nearest - wanted) < 1e-4).all())
         report.require(
             f"{place}: frames of {camera}", holds=shown, wanted="one at from + k / fps for each row"

@@ -216,22 +216,34 @@ class Source(Protocol):
     """
 
     @property
-    def folder(self) -> SourceFolder: ...
+    def folder(self) -> SourceFolder:
+        """Where it lies."""
+        ...
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """The source's own version."""
+        ...
 
     @property
-    def shards(self) -> Sequence[Shard]: ...
+    def shards(self) -> Sequence[Shard]:
+        """What holds records."""
+        ...
 
     @property
-    def missing_shards(self) -> Sequence[str]: ...
+    def missing_shards(self) -> Sequence[str]:
+        """What is declared and lacking."""
+        ...
 
     @property
-    def one_part(self) -> bool: ...
+    def one_part(self) -> bool:
+        """Whether one layout holds for all episodes."""
+        ...
 
     @property
-    def byte_ranges(self) -> bool: ...
+    def byte_ranges(self) -> bool:
+        """Whether places are bytes."""
+        ...
 
     def scan(self, shard: int) -> Iterator[tuple[Found, RawEpisode | None]]:
         """Every record of a shard in order, the broken ones too (then without an episode).

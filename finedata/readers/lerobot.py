@@ -89,15 +89,15 @@ class LerobotSource:
         """False: places are rows of a data file."""
         return False
 
-    @cached_property
+    @property
     def shards(self) -> tuple[Shard, ...]:
         """The data files that are there, by dataset and number."""
-        return tuple(_shard(dataset, file) for dataset, file in self._files)
+        return self._shards
 
-    @cached_property
+    @property
     def missing_shards(self) -> tuple[str, ...]:
         """Data files that a description declares and that are not there."""
-        return tuple(name for dataset in self.datasets for name in dataset.missing())
+        return self._missing
 
     def scan(self, shard: int) -> Iterator[tuple[Found, LerobotEpisode | None]]:
         """Every episode of a data file in the order of rows; see `Source.scan`."""
@@ -122,6 +122,14 @@ class LerobotSource:
         """
         dataset, file = self._files[shard]
         return LerobotShard(self.folder, dataset, file)
+
+    @cached_property
+    def _shards(self) -> tuple[Shard, ...]:
+        return tuple(_shard(dataset, file) for dataset, file in self._files)
+
+    @cached_property
+    def _missing(self) -> tuple[str, ...]:
+        return tuple(name for dataset in self.datasets for name in dataset.missing())
 
     @cached_property
     def _files(self) -> list[tuple[LerobotDataset, DataFile]]:

@@ -67,6 +67,7 @@ RotationEncoding = Literal[
     "quaternion_or_euler",
 ]
 Reader = Literal["rlds", "lerobot", "hdf5", "rh20t"]
+LeftOut = Literal["depth", "force", "tactile", "extrinsics", "audio", "velocity", "other"]
 VectorName = Literal[
     "observation.base_pose",
     "observation.base_velocity",
@@ -289,8 +290,8 @@ class When(Strict, frozen=True, kw_only=True):
     path: str | None = None
     features: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
-    width: dict[str, int] = {}
-    text: dict[str, tuple[str, ...]] = {}
+    width: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    text: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
 
 
 class Variant(Strict, frozen=True, kw_only=True):
@@ -317,10 +318,9 @@ class Variant(Strict, frozen=True, kw_only=True):
     intervention: FlagSpec | None = None
     success: SuccessSpec | None = None
     language: LanguageSpec = LanguageSpec()
-    not_converted: dict[
-        Literal["depth", "force", "tactile", "extrinsics", "audio", "velocity", "other"],
-        tuple[str, ...],
-    ] = {}
+    not_converted: dict[LeftOut, tuple[str, ...]] = msgspec.field(
+        default_factory=dict[LeftOut, tuple[str, ...]]
+    )
     quirks: tuple[Literal["truncate_to_shortest"], ...] = ()
 
 
@@ -362,7 +362,7 @@ class Converter(Strict, frozen=True, kw_only=True):
     citation: str
     revision: str
     variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
-    options: dict[str, OptionSpec] = {}
+    options: dict[str, OptionSpec] = msgspec.field(default_factory=dict[str, OptionSpec])
     doubts: tuple[str, ...] = ()
     gate: GatePreset | None = None
     cluster: ClusterPreset | None = None

@@ -94,9 +94,12 @@ def _chosen_options(
     tree: dict[str, Any], choices: Mapping[str, str], origin: str
 ) -> dict[str, str]:
     """Option name to the choice that holds."""
-    listed = cast("dict[str, Any]", tree.get("options", {}))
-    if not isinstance(listed, dict) or not all(isinstance(v, dict) for v in listed.values()):
-        return {}  # decoding will say what is wrong with them
+    found = tree.get("options", {})
+    if not isinstance(found, dict):
+        return {}  # decoding will say what is wrong with it
+    listed = cast("dict[str, Any]", found)
+    if not all(isinstance(entry, dict) for entry in listed.values()):
+        return {}
     known = {name: str(entry.get("default")) for name, entry in listed.items()}
     for name, choice in choices.items():
         allowed = listed.get(name, {}).get("choices", [])
@@ -334,10 +337,12 @@ def _or_option(node: Any) -> Any:
         return [_or_option(item) for item in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
-    tree = {key: _or_option(item) for key, item in cast("dict[str, Any]", node).items()}
-    values = tree.get("enum")
-    if isinstance(values, list) and all(isinstance(v, str) for v in cast("list[Any]", values)):
-        others = {key: item for key, item in tree.items() if key != "enum"}
-        pattern = {"type": "string", "pattern": f"^{_OPTION}"}
-        return others | {"anyOf": [{"enum": values}, pattern]}
-    return tree
+    tree: dict[str, Any] = {
+        key: _or_option(item) for key, item in cast("dict[str, Any]", node).items()
+    }
+    values = cast("list[Any]", tree.get("enum", []))
+    if not values or not all(isinstance(value, str) for value in values):
+        return tree
+    del tree["enum"]
+    pattern = {"type": "string", "pattern": f"^{_OPTION}"}
+    return tree | {"anyOf": [{"enum": values}, pattern]}

@@ -55,11 +55,23 @@ _LEAST_STEP_TICKS = 512
 _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     "h264": (
         "libx264",
-        {"preset": "medium", "crf": "20", "g": "2", "bf": "0", "x264-params": "threads=1:cpu-independent=1"},
+        {
+            "preset": "medium",
+            "crf": "20",
+            "g": "2",
+            "bf": "0",
+            "x264-params": "threads=1:cpu-independent=1",
+        },
     ),
     "av1": ("libsvtav1", {"preset": "8", "crf": "30", "g": "2", "svtav1-params": "lp=1"}),
 }
-_BLACK = {"preset": "veryfast", "crf": "30", "g": "250", "bf": "0", "x264-params": "threads=1:cpu-independent=1"}
+_BLACK = {
+    "preset": "veryfast",
+    "crf": "30",
+    "g": "250",
+    "bf": "0",
+    "x264-params": "threads=1:cpu-independent=1",
+}
 
 
 class _RangeReader(Protocol):

@@ -69,7 +69,14 @@ CASES = [
         "bridge_v2",
         "bridge_v2",
         "bridge",
-        breaks=(EULER_TO_VECTOR, LEFT_TO_RIGHT, ("[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]", "[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]")),
+        breaks=(
+            EULER_TO_VECTOR,
+            LEFT_TO_RIGHT,
+            (
+                "[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]",
+                "[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]",
+            ),
+        ),
     ),
     Case("bridge_oxe", "bridge_v2", "bridge", "write_oxe", breaks=(LEFT_TO_RIGHT,)),
     Case("bridge_oxe_without_id", "bridge_v2", "bridge", "write_oxe", {"episode_id": False}),
@@ -83,7 +90,11 @@ CASES = [
         "rt_1",
         "rt_1",
         "rt1",
-        breaks=(XYZW_TO_WXYZ, LEFT_TO_RIGHT, ("open = -1.0, closed = 1.0", "open = 1.0, closed = -1.0")),
+        breaks=(
+            XYZW_TO_WXYZ,
+            LEFT_TO_RIGHT,
+            ("open = -1.0, closed = 1.0", "open = 1.0, closed = -1.0"),
+        ),
     ),
     Case(
         "rt_1_rotvec",
@@ -129,7 +140,12 @@ CASES = [
     Case("robocoin_early", "robocoin", "robocoin", "write_early", breaks=(XYZW_TO_WXYZ,)),
     Case("rh20t", "rh20t", "rh20t", breaks=(WXYZ_TO_XYZW, ("open = 95.0", "open = 85.0"))),
     Case("rh20t_raw", "rh20t", "rh20t", knobs={"resized": False, "separate_joints": True}),
-    Case("rdt", "rdt", "rdt", breaks=(("13.9231", "11.8997"), ("columns = [7, 13]", "columns = [6, 12]"))),
+    Case(
+        "rdt",
+        "rdt",
+        "rdt",
+        breaks=(("13.9231", "11.8997"), ("columns = [7, 13]", "columns = [6, 12]")),
+    ),
 ]
 BREAKS = [
     pytest.param(case, edit, id=f"{case.name}: {edit[0][:28]} -> {edit[1][:28]}")
@@ -159,9 +175,7 @@ def test_a_source_converts_its_fixture(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("case", "edit"), BREAKS)
-def test_a_broken_convention_is_noticed(
-    case: Case, edit: tuple[str, str], tmp_path: Path
-) -> None:
+def test_a_broken_convention_is_noticed(case: Case, edit: tuple[str, str], tmp_path: Path) -> None:
     source = tmp_path / "source"
     truths = case.write(source)
     text = (paper_room("converters") / f"{case.converter}.toml").read_text()
