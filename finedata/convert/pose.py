@@ -36,12 +36,13 @@ from finedata.convert.forms import fitted_variant, view_episode
 from finedata.convert.layout import resolved_cameras, sorted_arms
 from finedata.convert.run import prepare, prepare_from_dataset
 from finedata.errors import SourceError, UsageError
+from finedata.motion.readings import turned_deg
 from finedata.store.dataset import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from finedata.convert.canonical import CanonicalMotion
+    from finedata.convert.canonical import ArmMotion, CanonicalMotion
     from finedata.convert.forms import EpisodeView
     from finedata.convert.prepared import PreparedRun
     from finedata.motion import PoseEvidence
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArmPose", "PoseReport", "pose_report"]
 
-# An arm that stands still tells nothing, and a stuck pose tells something wrong.
-_TELLS_NOTHING = ("state_frozen", "ee_pose_stuck")
+# A pose that turns by less stands still; one that turns is not stuck, though its unit be wrong.
+_STILL_DEG = 0.1
 # Episodes looked at for each one wanted: where most stand still, the search ends somewhere.
 _PATIENCE = 5
 _MESSAGES = 5
@@ -308,10 +309,9 @@ class _Search:
                 alike=written_alike(view, arm, frames=frames),
             )
             self._tallies[*key, moved.encoding, action] = tally
-        flags = motion_flags(replace(motion, arms=(moved,)))
-        still = [flag for flag in _TELLS_NOTHING if flag in flags]
-        if still:
-            tally.skipped[still[0]] += 1
+        still = _stands_still(motion, moved)
+        if still is not None:
+            tally.skipped[still] += 1
             return False
         evidence = arm_evidence(view, arm, moved, frames=frames)
         if evidence is None:
@@ -324,6 +324,16 @@ class _Search:
     def _count(self, key: tuple[object, ...]) -> None:
         self._group.add(key)
         self._compared[key] += 1
+
+
+def _stands_still(motion: CanonicalMotion, moved: ArmMotion) -> str | None:
+    """The flag of an arm that tells nothing, or whose stuck pose tells something wrong."""
+    flags = motion_flags(replace(motion, arms=(moved,)))
+    if "state_frozen" in flags:
+        return "state_frozen"
+    quaternion = moved.state.quaternion_xyzw
+    turned = 0.0 if quaternion is None else turned_deg(quaternion)
+    return "ee_pose_stuck" if "ee_pose_stuck" in flags and turned < _STILL_DEG else None
 
 
 def _alike(

@@ -152,8 +152,11 @@ class _Records:
         self._dataset = dataset
         self._report = report
         self._decode = decode
+        # LeRobot's own columns are not there where no episode was written.
+        names = ["episode_id", "part", "episode_index", "dataset_from_index", "task_index", "length"]
+        known = dataset.episodes.collect_schema().names()
         columns = dataset.episodes.select(
-            "episode_id", "part", "episode_index", "dataset_from_index", "task_index", "length"
+            pl.col(name) if name in known else pl.lit(None, pl.Int64).alias(name) for name in names
         )
         joined = dataset.receipts.drop("part").join(columns, on="episode_id", how="left")
         self._receipts = {

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-import finedata.convert.plan
+import finedata.convert.assign
 from finedata.convert.run import convert
 from finedata.store import atomic
 from finedata.store.ledger import Ledger
@@ -48,7 +48,7 @@ def main() -> None:
     Ledger.put = counted_put
     atomic._sync_file = counted_sync_file
     atomic.sync_folder = counted_sync_folder
-    finedata.convert.plan.DATA_FILE_MB = 0.1
+    finedata.convert.assign.DATA_FILE_MB = 0.1
     convert("bridge_v2", input=sys.argv[2], out=sys.argv[3], num_workers=int(sys.argv[4]))
     print(countdown.seen)
 

@@ -23,7 +23,7 @@ from finedata.demo.declaration import write_declaration
 from finedata.demo.record import encode_bridge_episode
 from finedata.demo.tfrecord import write_tfrecord
 from finedata.errors import OutputError, SourceError, SpecError, UsageError
-from finedata.schema.converter import find_converter
+from finedata.schema.converter_file import find_converter
 from finedata.store.dataset import open_dataset
 from finedata.store.pictures import black_jpeg
 
