@@ -179,6 +179,10 @@ def _lengths(
     aligned = view.aligned_to
     picture_bytes = 0
     for camera in cameras:
+        if not view.has(camera.feature):
+            continue  # declared, and not in this episode: it will be black
+        if not view.has(camera.feature):
+            continue
         if view.camera_kind(camera.feature) == "pictures":
             pictures = view.pictures(camera.feature)
             lengths[camera.feature] = len(pictures) if aligned is None else aligned

@@ -332,7 +332,7 @@ def view_episode(
         lengths = [
             len(raw.pictures(camera.feature))
             for camera in cameras
-            if raw.camera_kind(camera.feature) == "pictures"
+            if raw.has(camera.feature) and raw.camera_kind(camera.feature) == "pictures"
         ]
         aligned = min(lengths) if lengths else None
     return EpisodeView(raw, fields, aligned)

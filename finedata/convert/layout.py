@@ -103,13 +103,14 @@ def resolved_cameras(
 ) -> tuple[CameraSpec, ...]:
     """The cameras of an episode: patterns become the cameras they match; only those asked for.
 
-    A camera that the episode lacks is not in the result.
+    A camera that the episode lacks is in the result only where the source declares its size for all
+    episodes (RLDS does): its pictures will be black. Any other belongs to another part.
     """
     found: list[CameraSpec] = []
     for camera in variant.cameras:
         taken = {known.feature for known in found}
         if camera.name != "*":
-            if raw.has(camera.feature) and camera.feature not in taken:
+            if camera.feature not in taken and _has_camera(raw, camera.feature):
                 found.append(camera)
             continue
         head, _, tail = camera.feature.partition("*")
@@ -125,6 +126,13 @@ def resolved_cameras(
     if options.cameras:
         found = [camera for camera in found if camera.name in options.cameras]
     return tuple(found)
+
+
+def _has_camera(raw: RawEpisode | EpisodeView, feature: str) -> bool:
+    """Whether an episode holds a camera, or its source declares the camera for all of them."""
+    if raw.has(feature):
+        return True
+    return raw.camera_kind(feature) is not None and raw.picture_shape(feature) is not None
 
 
 def check_camera_names(variants: Sequence[Variant], options: ConvertOptions) -> None:

@@ -138,7 +138,7 @@ def _opened(folder: SourceFolder, file: str) -> Generator[Path | BinaryIO]:
 
 def _pixels(view: EpisodeView, camera: CameraLayout, frames: int) -> Iterator[np.ndarray]:
     """A camera's pictures as uint8 (height, width, 3), red first; black where one is broken."""
-    pictures = view.pictures(camera.feature)
+    pictures = view.pictures(camera.feature) if view.has(camera.feature) else [b""] * frames
     height, width = camera.source_shape[:2]
     for index in range(frames):
         data = pictures[index]

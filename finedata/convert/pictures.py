@@ -130,12 +130,14 @@ class CameraScan:
             first whole one.
         with_stats: Whether to decode a sample for statistics.
         rewriting: What may be done to the pixels.
+        absent: Whether the episode lacks the camera: then no picture can be damaged.
     """
 
     frames: int
     shape: tuple[int, ...]
     with_stats: bool
     rewriting: Rewriting = field(default_factory=Rewriting)
+    absent: bool = False
     _samples: list[np.ndarray] = field(default_factory=list[np.ndarray])
     _lengths: list[np.ndarray] = field(default_factory=list[np.ndarray])
     _codecs: set[str] = field(default_factory=set[str])
@@ -159,7 +161,9 @@ class CameraScan:
         values, raw = self._without_raw(values)
         bad, other_size, codecs = _check_headers(values, self.shape)
         black = _find_black(values, self.shape[0], self.shape[1], bad)
-        if self.with_stats:
+        if self.absent:
+            bad[:] = False
+        elif self.with_stats:
             bad |= self._sample(values, bad)
         self._black += int(black.sum())
         self._bad += int(bad.sum())
@@ -281,7 +285,9 @@ def examine_pictures(
         with_stats: Whether to decode a sample for statistics.
         rewriting: What may be done to the pixels.
     """
-    scan = CameraScan(frames, shape, with_stats, rewriting or Rewriting())
+    scan = CameraScan(
+        frames, shape, with_stats, rewriting or Rewriting(), absent=pictures is None
+    )
     values = _absent(frames) if pictures is None else pictures.slab(0, frames)
     data, _ = scan.take(values)
     whole = pictures is not None and frames == len(pictures)
@@ -329,7 +335,7 @@ def _check_headers(values: BytesSlices, shape: tuple[int, ...]) -> tuple[np.ndar
     for index in np.flatnonzero(~like_first):
         header = read_header(values[int(index)])
         if header is None:
-            bad[index] = values.lengths[index] > 0
+            bad[index] = True
         else:
             codecs.add(header.codec)
             other_size += header.shape != shape

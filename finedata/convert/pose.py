@@ -200,7 +200,7 @@ class _Search:
                 wanted="at least one episode that the converter reads",
                 next_command="finedata convert SOURCE --input DIR --out DIR --dry-run",
             )
-        order = sorted(self._tallies, key=lambda key: [str(part) for part in key])
+        order = sorted(self._tallies, key=lambda key: [str(part).rjust(8) for part in key])
         arms = tuple(self._tallies[key].judged() for key in order)
         verdicts: set[Verdict] = {arm.verdict for arm in arms}
         ranked: tuple[Verdict, ...] = ("contradicted", "confirmed", "undecided")

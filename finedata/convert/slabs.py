@@ -60,6 +60,7 @@ class EpisodePictures:
                 camera.source_shape,
                 options.image_stats,
                 Rewriting.of(camera, options),
+                absent=self._lists[camera.name] is None,
             )
             for camera in cameras
         }

@@ -175,10 +175,12 @@ class _Records:
                 plan = plan_shard(job)
                 for record in plan.records:
                     self._check_record(plan, record, shards)
+        there = {shard.file for source in self._run.sources for shard in source.shards}
         for (_, file, number), receipt in self._receipts.items():
             if (receipt["source"], file, number) not in self._seen:
+                found = "no such record" if file in there else "no such file in the source"
                 self._report.problems.append(
-                    Problem(f"{file}, record {number}", "no such record", "what the receipt says")
+                    Problem(f"{file}, record {number}", found, "what the receipt says")
                 )
 
     def _check_record(self, plan: ShardPlan, record: RecordPlan, shards: OpenShards) -> None:
