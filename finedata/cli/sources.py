@@ -1,13 +1,20 @@
-"""`finedata sources`: the converters there are, and a copy of one to edit."""
+"""`finedata sources`: the converters there are, a copy of one to edit, a draft of a new one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["app"]
+
+_HEADER = ("NAME", "SOURCE", "READER", "ROBOT", "FPS", "LICENCE")
+# Wider cells end in an ellipsis where a person reads; --json has everything.
+_WIDEST = 44
 
 app = typer.Typer(
     help="List the sources that finedata converts; copy a converter file to edit it.\n\n"
@@ -27,28 +34,38 @@ def sources(
         return
     import msgspec
 
-    from finedata.schema.converter_file import list_converters
+    from finedata.schema.converter_table import source_rows
 
-    rows = [
-        {
-            "name": found.converter.name,
-            "title": found.converter.title,
-            "reader": found.converter.reader,
-            "embodiment": found.converter.embodiment,
-            "fps": found.converter.time.fps,
-            "licence": found.converter.licence,
-            "home": found.converter.home,
-        }
-        for found in list_converters()
-    ]
+    rows = source_rows()
     if as_json:
         typer.echo(msgspec.json.encode(rows).decode())
         return
-    for row in rows:
-        typer.echo(
-            f"{row['name']:<14} {row['title']:<22} {row['reader']:<8} {row['embodiment']:<14} "
-            f"{row['fps']:>4g} Hz  {row['licence']:<12} {row['home']}"
+    cells = [
+        (
+            row.name,
+            row.title,
+            ",".join(row.readers),
+            ",".join(row.robots),
+            ",".join(row.fps),
+            row.licence,
         )
+        for row in rows
+    ]
+    for line in _aligned([_HEADER, *cells]):
+        typer.echo(line)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    short = [[_short(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in short) for column in range(len(short[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in short
+    ]
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= _WIDEST else f"{cell[: _WIDEST - 3]}..."
 
 
 @app.command("copy")
@@ -71,3 +88,30 @@ def copy(
         )
     write_atomic(target, found.text)
     typer.echo(f"{target}; use it with: finedata convert {target} --input DIR --out DIR", err=True)
+
+
+@app.command("draft")
+def draft(
+    address: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A LeRobot, RLDS or HDF5 source.", show_default=False),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="The converter's name; the folder's by default.")
+    ] = None,
+) -> None:
+    """Propose a converter file for a source that has none, from its names and numbers.
+
+    The text goes to stdout; every guess in it says why. It converts the source as it is, and is
+    meant to be read and corrected.
+
+    Example: finedata sources draft ./my_dataset > mine.toml
+    """
+    from finedata.convert.draft import draft_converter
+
+    typer.echo(draft_converter(address, name=name), nl=False)
+    typer.echo(
+        "a draft: read its comments and doubts, then finedata convert mine.toml --input DIR "
+        "--out DIR; finedata verify --pose checks it",
+        err=True,
+    )

@@ -50,6 +50,8 @@ class EpisodeNumbers:
     motion: CanonicalMotion | None
 
 
+# What float32 cannot hold becomes infinite and is flagged; nobody wants a warning beside.
+@np.errstate(over="ignore", invalid="ignore")
 def episode_numbers(
     view: EpisodeView, variant: Variant, layout: PartLayout, job: EpisodeJob
 ) -> EpisodeNumbers:

@@ -13,19 +13,18 @@ import numpy as np
 
 from finedata.convert.draft_numbers import ActionKind, action_kind
 from finedata.convert.draft_roles import (
+    Piece,
     is_action,
-    joint_pieces,
     pieces_of,
     pose_pieces,
     words_of,
 )
-from finedata.convert.draft_roles import Piece as _Piece
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from finedata.convert.draft_look import Look, Vector
-    from finedata.convert.draft_roles import Kind, Piece
+    from finedata.convert.draft_roles import Kind
 
 __all__ = ["ArmGuess", "Guess", "guess_arms"]
 
@@ -75,10 +74,9 @@ def guess_arms(look: Look) -> Guess:
         for piece in states + actions
     )
     arms = _arms(states, actions)
-    for space, guess in (("joint", _joint_guess(arms, look)), ("ee", _ee_guess(arms, look))):
-        if guess is not None:
-            assert_space = "joint" if space == "joint" else "ee"
-            return replace(guess, space=assert_space, candidates=candidates)
+    guess = _joint_guess(arms, look) or _ee_guess(arms, look)
+    if guess is not None:
+        return replace(guess, candidates=candidates)
     why = "no state of an arm was recognised by its name and its numbers"
     if arms:
         why = "neither joints nor poses of state and action were recognised together"
@@ -128,7 +126,7 @@ def _settle_plain(
 
 
 def _seven(vector: Vector) -> list[Piece]:
-    whole = _Piece(vector, tuple(range(7)), "joints", "", "")
+    whole = Piece(vector, tuple(range(7)), "joints", "", "")
     why = "the actions are steps of its first three columns, so these are a position"
     return [replace(piece, why=why) for piece in pose_pieces(whole)]
 

@@ -15,7 +15,7 @@ from finedata.convert.context import opened_source, recognised_reader
 from finedata.errors import FeatureError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from finedata.readers.episode import RawEpisode, Source
+    from finedata.readers.episode import CameraKind, RawEpisode, Source
 
 __all__ = ["Camera", "Look", "Vector", "look_at"]
 
@@ -133,8 +133,7 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
     for name in names:
         kind = raw.camera_kind(name)
         if kind is not None:
-            frames = len(raw.pictures(name)) if kind == "pictures" else raw.video(name).frames
-            cameras.append(Camera(name, frames))
+            cameras.append(Camera(name, _frames(raw, name, kind)))
             continue
         try:
             values = np.asarray(raw.numbers(name))
@@ -166,6 +165,14 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
     )
 
 
+def _frames(raw: RawEpisode, name: str, kind: CameraKind) -> int:
+    """Pictures of a camera; 0 where they cannot be counted."""
+    try:
+        return len(raw.pictures(name)) if kind == "pictures" else raw.video(name).frames
+    except FeatureError:
+        return 0
+
+
 def _text(raw: RawEpisode, name: str) -> dict[str, str]:
     try:
         return {name: next(iter(raw.texts(name)), "")}
@@ -185,9 +192,7 @@ def _joined(looks: list[Look]) -> Look:
             if other.feature == vector.feature and other.values.shape[1] == vector.values.shape[1]
         ]
         more = np.concatenate([vector.values, *like])
-        vectors.append(
-            Vector(vector.feature, vector.values, more, vector.names, vector.is_float)
-        )
+        vectors.append(Vector(vector.feature, vector.values, more, vector.names, vector.is_float))
     return Look(
         reader=first.reader,
         source=first.source,

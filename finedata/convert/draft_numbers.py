@@ -14,7 +14,14 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["ActionKind", "GripperScale", "action_kind", "gripper_scale", "has_unit_norm", "is_large"]
+__all__ = [
+    "ActionKind",
+    "GripperScale",
+    "action_kind",
+    "gripper_scale",
+    "has_unit_norm",
+    "is_large",
+]
 
 _NORM_TOLERANCE = 0.02
 # More than one turn and some: no joint of an arm does that in radians.
@@ -24,8 +31,13 @@ _BELIEVED = 0.5
 # A scale this close to one: the deltas add up to the measured path.
 _SLOPE_TOLERANCE = 0.25
 _CLOSING = frozenset({"close", "closed", "closedness", "closing"})
-# (smallest, largest, open) of the usual scales.
-_SCALES = ((-0.2, 1.25, 1.0), (-10.0, 125.0, 100.0), (-100.0, 1250.0, 1000.0))
+# Of the usual scales: the least and the most that their lowest and highest numbers may be, and
+# what is fully open.
+_SCALES = (
+    (-0.2, 0.0, 1.25, 1.0),
+    (-10.0, 50.0, 125.0, 100.0),
+    (-100.0, 300.0, 1250.0, 1000.0),
+)
 _WIDEST_M = 0.13
 
 
@@ -95,18 +107,21 @@ def gripper_scale(values: np.ndarray, words: Collection[str]) -> GripperScale:
             why = f"{seen}, mostly near 0: commands to open and to close"
             return GripperScale(opened, closed, "relative_hold", why, doubt)
         return GripperScale(opened, closed, "absolute", f"{seen}: a scale of -1 to 1", doubt)
-    if -0.02 <= low and 0.005 < high <= _WIDEST_M:
+    if low >= -0.02 and 0.005 < high <= _WIDEST_M:
         opened = float(f"{high:.3g}")
         why = f"{seen}: a width in metres; the widest that was seen is taken as open"
         doubt = "the gripper's numbers look like metres; give the width of the whole opening"
         return GripperScale(opened, 0.0, "absolute", why, doubt)
-    for smallest, largest, full in _SCALES:
-        if smallest <= low and high <= largest:
+    for smallest, least, most, full in _SCALES:
+        if smallest <= low and least <= high <= most:
             ends = (0.0, full) if closing else (full, 0.0)
             why = f"{seen}: a scale of 0 to {full:g}"
             why += ", and its name says that it closes" if closing else ""
             return GripperScale(*ends, "absolute", why, doubt)
     opened, closed = float(f"{high:.4g}"), float(f"{low:.4g}")
+    opened, closed = (closed, opened) if closing else (opened, closed)
+    if opened == closed:
+        opened = closed + 1.0
     why = f"{seen}: no usual scale; the ends that were seen are taken"
     return GripperScale(opened, closed, "absolute", why, doubt)
 

@@ -30,7 +30,7 @@ LEFT_OUT = {
     "velocity": frozenset(
         {"velocity", "velocities", "vel", "qvel", "speed", "acceleration", "acc"}
     ),
-    "force": frozenset({"force", "forces", "torque", "torques", "effort", "wrench", "current", "ft"}),
+    "force": frozenset({"force", "forces", "torque", "torques", "effort", "wrench", "ft"}),
     "tactile": frozenset({"tactile"}),
     "extrinsics": frozenset({"extrinsics", "extrinsic", "intrinsics"}),
     "other": frozenset(
@@ -41,16 +41,19 @@ LEFT_OUT = {
 }  # fmt: skip
 _GRIPPER = frozenset({"gripper", "grip", "grippers", "claw", "closedness"})
 _HAND = frozenset({"hand", "finger", "fingers", "thumb", "index", "pinky"})
-_TOOL = frozenset({"ee", "eef", "effector", "tcp", "cartesian", "endpoint", "pose", "poses", "tool"})
-_PLACE = _TOOL | {"pos", "position", "positions", "xyz", "translation", "trans"}
-_JOINT = frozenset(
-    {"joint", "joints", "qpos", "shoulder", "elbow", "wrist", "forearm", "waist", "arm"}
+_TOOL = frozenset(
+    {"ee", "eef", "effector", "tcp", "cartesian", "endpoint", "pose", "poses", "tool"}
 )
+_PLACE = _TOOL | {"pos", "position", "positions", "xyz", "translation", "trans"}
+_LIMB = frozenset({"joint", "joints", "qpos", "shoulder", "elbow", "wrist", "forearm", "waist"})
+_JOINT = _LIMB | {"arm"}
 _TURN = frozenset({"rot", "ori", "orientation", "rotation"})
 _ANGLES = frozenset({"roll", "pitch", "yaw", "rx", "ry", "rz", "euler", "rpy"})
 _QUATERNION = frozenset({"quat", "quaternion", "qx", "qy", "qz", "qw"})
 _VECTOR = frozenset({"rotvec", "rvec", "axisangle"})
-_GENERIC = frozenset({"state", "states", "action", "actions", "observation", "observations", "steps"})
+_GENERIC = frozenset(
+    {"state", "states", "action", "actions", "observation", "observations", "steps"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,9 @@ def pieces_of(vector: Vector) -> list[Piece]:
     """Every piece that a feature seems to hold."""
     words = set(words_of(vector.feature))
     useful = words & (_TOOL | {"state", "states"})
-    unwanted = set().union(*LEFT_OUT.values()) - ({"base", "head"} if useful else set[str]())
-    if words & unwanted or not (vector.is_float or vector.names):
+    unwanted = set[str]().union(*LEFT_OUT.values()) - ({"base", "head"} if useful else set[str]())
+    switch = bool(words & _GRIPPER) and vector.values.shape[1] == 1
+    if words & unwanted or not (vector.is_float or vector.names or switch):
         return []
     if vector.names is not None:
         return _by_column_names(vector, vector.names)
@@ -131,9 +135,10 @@ def _column_kind(words: Sequence[str]) -> str:
         return ""
     if found & _GRIPPER:
         return "gripper"
-    if found & _QUATERNION:
-        return "turn"
-    if found & _ANGLES:
+    # `wrist_roll` is a joint, `wrist_x` is not.
+    if found & _LIMB and last not in {"x", "y", "z", "w"} | _QUATERNION:
+        return "joints"
+    if found & (_QUATERNION | _ANGLES):
         return "turn"
     if found & (_TURN | _VECTOR) and last in {"x", "y", "z", "w"}:
         return "turn"
@@ -173,7 +178,9 @@ def _turn(piece: Piece, called: list[list[str]]) -> list[Piece]:
         why = f"{piece.why}: four numbers of norm 1"
         why += f", ordered {order} by name" if by_name else ""
         doubt = "" if by_name else _order_doubt(piece.vector)
-        return [replace(piece, kind="rotation", encoding=f"quaternion_{order}", why=why, doubt=doubt)]
+        return [
+            replace(piece, kind="rotation", encoding=f"quaternion_{order}", why=why, doubt=doubt)
+        ]
     if len(piece.columns) != 3:
         return []
     if words & _VECTOR:
@@ -249,9 +256,14 @@ def joint_pieces(whole: Piece) -> list[Piece]:
     """Joints of one arm, or of two with their grippers (14 or 16 columns, as ALOHA has them)."""
     width = len(whole.columns)
     if width not in (14, 16) or whole.side:
-        return [replace(whole, why="its name")]
+        last, rest = whole.vector.more[:, -1], whole.vector.more[:, :-1]
+        odd = width > 6 and last.min() >= -0.02 and last.max() <= 1.25 and bool((rest < -0.1).any())
+        doubt = f"{whole.vector.feature}: the last column may be a gripper" if odd else ""
+        return [replace(whole, why="its name", doubt=doubt)]
     half = width // 2
-    doubt = f"{whole.vector.feature}: taken as two arms, the left one first, each with its gripper last"
+    doubt = (
+        f"{whole.vector.feature}: taken as two arms, the left one first, each with its gripper last"
+    )
     found: list[Piece] = []
     sides: tuple[Side, Side] = ("left", "right")
     for side, first in zip(sides, (0, half), strict=True):

@@ -176,6 +176,10 @@ def _lengths(
             lengths |= {piece.feature: len(view.pick(piece)) for piece in vector.pieces}
     if variant.space == "undeclared":
         lengths |= {name: len(view.numbers(name)) for name in kept_features(view, variant)}
+    marks = variant.intervention.feature if variant.intervention is not None else None
+    for name in (variant.time.timestamps, marks):
+        if name is not None and view.has(name):
+            lengths[name] = len(view.table(name))
     aligned = view.aligned_to
     picture_bytes = 0
     for camera in cameras:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from finedata.errors import FeatureError, MissingFeatureError, UsageError
+from finedata.motion import ENCODING_WIDTH
 from finedata.readers.episode import CameraKind  # noqa: TC001  (msgspec resolves it)
 from finedata.store.lerobot.layout import Feature, picture_column, standard_features
 from finedata.store.pictures import read_header
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from finedata.convert.context import ConvertOptions
     from finedata.convert.forms import EpisodeView
     from finedata.readers.episode import RawEpisode
-    from finedata.schema.converter import ArmSpec, CameraSpec, Variant
+    from finedata.schema.converter import ArmSpec, CameraSpec, Pick, Variant
 
 __all__ = [
     "CameraLayout",
@@ -270,6 +271,7 @@ def _arm_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
     arms = sorted_arms(variant)
     for arm in arms:
         state, action = arm.state, arm.action
+        _check_widths(view, arm)
         joints = 0 if state.joints is None else view.pick(state.joints).shape[1]
         hand = 0 if state.hand is None else view.pick(state.hand).shape[1]
         packed += arm_names(arm, space=variant.space, joints=joints, hand=hand)
@@ -296,6 +298,32 @@ def _arm_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
         if commanded:
             features[f"action.{other}"] = feature
     return features
+
+
+def _check_widths(view: EpisodeView, arm: ArmSpec) -> None:
+    """Refuse columns that no pose can be made of, or an action of other joints than the state.
+
+    Raises:
+        FeatureError: A feature has more or fewer columns than it must have.
+    """
+    for side in (arm.state, arm.action):
+        widths: list[tuple[Pick | None, int | None]] = [(side.position, 3)]
+        if side.rotation is not None:
+            widths.append((side.rotation, ENCODING_WIDTH.get(side.rotation.encoding, 4)))
+        if side is arm.action and arm.action.reference != "next_state":
+            widths += [
+                (mine, view.pick(other).shape[1])
+                for mine, other in ((side.joints, arm.state.joints), (side.hand, arm.state.hand))
+                if other is not None
+            ]
+        for pick, wanted in widths:
+            width = wanted if pick is None else view.pick(pick).shape[1]
+            if pick is not None and wanted is not None and width != wanted:
+                raise FeatureError(
+                    place=f"feature {pick.feature} of the {arm.name} arm",
+                    found=f"{width} columns",
+                    wanted=f"{wanted}",
+                )
 
 
 def _vector_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finedata.errors import SourceError
 from finedata.readers.example import BytesSlices
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
@@ -255,7 +256,10 @@ class CameraScan:
         for index in range(len(values)):
             picture = values[index] or black
             if not bad[index] and values.lengths[index]:
-                picture = self._rewrite(picture)
+                try:
+                    picture = self._rewrite(picture)
+                except SourceError:
+                    self._bad += 1  # its header was whole; it stays as it is
             pictures.append(picture)
         return b"".join(pictures), np.array([len(one) for one in pictures], np.int64)
 

@@ -181,14 +181,18 @@ class Hdf5Episode:
             if isinstance(node, str):
                 _add(whole, "link", path, node)
                 continue
-            if isinstance(node, self._file.h5py.Dataset):
-                with self._file.guard(path):
-                    self._file.check(path, node)
-                self._hash_dataset(whole, path, node, pictures.get(path))
-            with self._file.guard(f"attributes of /{path}"):
-                names = sorted(node.attrs)
-            for name in names:
-                self._hash_attribute(whole, f"{path}@{name}")
+            # What is converted was read by the plan: damage here concerns what is left out.
+            try:
+                if isinstance(node, self._file.h5py.Dataset):
+                    with self._file.guard(path):
+                        self._file.check(path, node)
+                    self._hash_dataset(whole, path, node, pictures.get(path))
+                with self._file.guard(f"attributes of /{path}"):
+                    names = sorted(node.attrs)
+                for name in names:
+                    self._hash_attribute(whole, f"{path}@{name}")
+            except (CorruptRecordError, FeatureError):
+                _add(whole, "unreadable", path)
         return whole.hexdigest()
 
     def _hash_dataset(

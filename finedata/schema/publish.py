@@ -5,8 +5,8 @@ comes such a file, and out comes the very `pa.Schema` that the code uses. Regene
 
     python -m finedata.schema.publish [FOLDER]
 
-which writes into the checkout's `schemas/` unless a folder is named. A test compares the committed
-files with the regenerated text.
+which writes into the checkout's `schemas/`, and `converters/README.md` beside it, unless a folder
+is named. A test compares the committed files with the regenerated text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from finedata.errors import ConformError, OutputError
 from finedata.papers import paper_room
 from finedata.schema.columns import Column, Open, Table
 from finedata.schema.converter_file import converter_json_schema
+from finedata.schema.converter_table import converters_page
 from finedata.schema.enums import meanings_of
 from finedata.schema.tables import TABLES, build_schema
 
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["publish", "published_texts", "schema_from_json", "table_from_json", "table_to_json"]
+__all__ = [
+    "publish",
+    "publish_converters_page",
+    "published_texts",
+    "schema_from_json",
+    "table_from_json",
+    "table_to_json",
+]
 
 
 def published_texts() -> dict[str, str]:
@@ -62,6 +70,20 @@ def publish(folder: Path) -> list[Path]:
         path.write_text(text, encoding="utf-8", newline="\n")
         written.append(path)
     return written
+
+
+def publish_converters_page(folder: Path) -> Path:
+    """Write `README.md` of the converters/ room.
+
+    Args:
+        folder: The `converters/` folder.
+
+    Returns:
+        The file written.
+    """
+    path = folder / "README.md"
+    path.write_text(converters_page(), encoding="utf-8", newline="\n")
+    return path
 
 
 def table_to_json(table: Table) -> str:
@@ -176,6 +198,7 @@ def schema_from_json(
 
 def _main(arguments: Sequence[str]) -> None:
     room = Path(arguments[0]) if arguments else paper_room("schemas")
+    converters = paper_room("converters")
     if not isinstance(room, Path):
         raise OutputError(
             place=f"the schemas/ room at {room}",
@@ -184,6 +207,8 @@ def _main(arguments: Sequence[str]) -> None:
             next_command="python -m finedata.schema.publish FOLDER",
         )
     publish(room)
+    if not arguments and isinstance(converters, Path):
+        publish_converters_page(converters)
 
 
 if __name__ == "__main__":

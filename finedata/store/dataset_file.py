@@ -5,7 +5,7 @@ Its existence means that the dataset is complete.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -14,7 +14,15 @@ from finedata.errors import ConformError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DATASET_FILE", "DatasetFile", "PartEntry", "SourceEntry", "read_dataset_file"]
+__all__ = [
+    "DATASET_FILE",
+    "DatasetFile",
+    "DerivedFrom",
+    "OriginEntry",
+    "PartEntry",
+    "SourceEntry",
+    "read_dataset_file",
+]
 
 DATASET_FILE = "finedata.json"
 
@@ -45,8 +53,26 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     converter: str
 
 
-class DatasetFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What finedata.json says."""
+class OriginEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A dataset of which another was made, in the words of its own finedata.json."""
+
+    sources: list[str]
+    finedata_version: str
+    options: dict[str, Any]
+    counts: dict[str, int]
+    derived_from: DerivedFrom | None = None
+
+
+class DerivedFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """How a dataset was made of others; `where` is the SQL condition of a selection."""
+
+    how: Literal["selection", "merge"]
+    where: str
+    origins: list[OriginEntry]
+
+
+class DatasetFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What finedata.json says; `derived_from` is there where it was made of other datasets."""
 
     schema: str = msgspec.field(name="finedata.schema")
     version: int = msgspec.field(name="finedata.version")
@@ -56,6 +82,7 @@ class DatasetFile(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[PartEntry]
     options: dict[str, Any]
     counts: dict[str, int]
+    derived_from: DerivedFrom | None = None
 
 
 def read_dataset_file(root: Path) -> DatasetFile:

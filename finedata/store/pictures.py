@@ -28,6 +28,9 @@ __all__ = [
 
 Codec = Literal["jpeg", "png"]
 
+# No camera has more; a damaged size must not become memory.
+_MOST_PIXELS = 1 << 26
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 # Start-of-frame markers: C0..CF but C4 (Huffman tables), C8 (reserved), CC (arithmetic tables).
@@ -60,6 +63,11 @@ def read_header(data: bytes) -> PictureHeader | None:
         Its header, or `None` where this is no JPEG or PNG, or one that is cut off: a JPEG must
         end in its end-of-image marker, a PNG in its IEND chunk.
     """
+    header = _header(data)
+    return header if header and 0 < header.height * header.width <= _MOST_PIXELS else None
+
+
+def _header(data: bytes) -> PictureHeader | None:
     if data[:3] == b"\xff\xd8\xff":
         return _jpeg_header(data)
     if data[:8] == _PNG_SIGNATURE and data[-8:] == _PNG_END and len(data) >= 33:
@@ -90,10 +98,13 @@ def decode_rgb(data: bytes) -> np.ndarray | None:
     """Decode a JPEG or PNG to uint8 (height, width, 3), or `None` where it does not decode."""
     try:
         if data[:3] == b"\xff\xd8\xff":
+            height, width = simplejpeg.decode_jpeg_header(data)[:2]
+            if height * width > _MOST_PIXELS:
+                return None
             return simplejpeg.decode_jpeg(data, colorspace="RGB")
         with Image.open(io.BytesIO(data)) as picture:
             return np.asarray(picture.convert("RGB"))
-    except (ValueError, OSError, SyntaxError, EOFError, struct.error):
+    except (ValueError, OSError, SyntaxError, EOFError, struct.error, *_BOMBS):
         return None
 
 

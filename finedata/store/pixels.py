@@ -147,7 +147,15 @@ def _decoded(encoded: bytes) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(encoded), formats=["PNG"])
         picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise _undecodable(error) from error
     return picture
 

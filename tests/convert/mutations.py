@@ -14,12 +14,13 @@ import importlib
 import json
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,24 @@ import numpy as np
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
+from finedata.demo.declaration import shard_file_name, write_declaration
+from finedata.demo.record import encode_bridge_episode
+from finedata.demo.tfrecord import FRAME_OVERHEAD, frame_record
 from finedata.errors import FinedataError
 from finedata.store.dataset import open_dataset
+from finedata.store.pictures import black_jpeg
 
 __all__ = ["FAMILIES", "Broken", "Family", "mutate", "run_mutations"]
 
 Tree = dict[str, bytes]
 _SECONDS = 20
+_SHARED_SHARE = 0.3
+_OPTIONS = (
+    ConvertOptions(),
+    ConvertOptions(image_stats=False),
+    ConvertOptions(image_stats=False, fix_colour=True),
+    ConvertOptions(image_stats=False, resize=(16, 16), transcode="h264"),
+)
 _ODD_VALUES: tuple[Any, ...] = (
     None,
     True,
@@ -96,17 +108,20 @@ class Family:
     shared: tuple[str, ...] = ()
     batch: int = 12
     fewer: bool = False
-    skip: Callable[[str], bool] = field(default=lambda name: False)
 
 
 def mutate(rng: np.random.Generator, name: str, data: bytes) -> bytes:
     """Damage a file: bytes of any, values of JSON."""
     if name.endswith((".json", ".jsonl")) and rng.random() < 0.5:
         return _mutate_json(rng, name, data)
+    if ".tfrecord-" in name and rng.random() < 0.7:
+        return _mutate_records(rng, data)
+    if not data:
+        return rng.bytes(8)
     kind = rng.integers(8)
     out = bytearray(data)
-    at = int(rng.integers(len(out))) if out else 0
-    span = int(rng.integers(1, 1 + min(64, max(1, len(out)))))
+    at = int(rng.integers(len(out)))
+    span = int(rng.integers(1, 65))
     if kind <= 2:  # a few flipped bits
         for _ in range(int(rng.integers(1, 5))):
             out[int(rng.integers(len(out)))] ^= 1 << int(rng.integers(8))
@@ -152,6 +167,20 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(value)
 
 
+def _mutate_records(rng: np.random.Generator, data: bytes) -> bytes:
+    """Damage a payload and give it a right checksum."""
+    payloads = []
+    at = 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        payloads.append(data[at + 12 : at + 12 + length])
+        at += length + FRAME_OVERHEAD
+    which = int(rng.integers(len(payloads)))
+    for _ in range(int(rng.integers(1, 4))):
+        payloads[which] = mutate(rng, "payload", payloads[which])
+    return b"".join(map(frame_record, payloads))
+
+
 def run_mutations(name: str, *, count: int, seed: int) -> Counter[str]:
     """Damage units of a family `count` times and convert them, several at once.
 
@@ -166,34 +195,48 @@ def run_mutations(name: str, *, count: int, seed: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     done = 0
     while done < count:
-        size = min(family.batch, count - done)
-        state = rng.bit_generator.state
-        units = [family.units[int(rng.integers(len(family.units)))] for _ in range(size)]
-        damaged = [_damaged(family, rng, unit) for unit in units]
-        outcomes += _converted(family, units, damaged, hint=f"{name}, seed {seed}, after {done}")
-        assert rng.bit_generator.state != state
-        done += size
+        units, damaged = draw(family, rng, count=min(family.batch, count - done))
+        options = _OPTIONS[int(rng.integers(len(_OPTIONS)))]
+        outcomes += _converted(family, units, damaged, options, hint=f"{name} {done} of {seed}")
+        done += len(units)
     outcomes["mutations"] = done
     return outcomes
 
 
-def _damaged(family: Family, rng: np.random.Generator, unit: Unit) -> Tree:
-    names = [name for name in unit.tree if not family.skip(name)]
+def draw(
+    family: Family, rng: np.random.Generator, *, count: int
+) -> tuple[list[Unit], list[Tree]]:
+    """Units for one conversion and what is left of them; one alone where what they share goes."""
+    if family.shared and rng.random() < _SHARED_SHARE:
+        return [family.units[0]], [_damaged(rng, family.units[0], family.shared)]
+    units = [family.units[number % len(family.units)] for number in range(count)]
+    own = [[name for name in unit.tree if name not in family.shared] for unit in units]
+    return units, [_damaged(rng, *pair) for pair in zip(units, own, strict=True)]
+
+
+def _damaged(rng: np.random.Generator, unit: Unit, names: Sequence[str]) -> Tree:
     name = names[int(rng.integers(len(names)))]
     return unit.tree | {name: mutate(rng, name, unit.tree[name])}
 
 
-def _converted(family: Family, units: list[Unit], damaged: list[Tree], *, hint: str) -> Counter[str]:
+def _converted(
+    family: Family,
+    units: list[Unit],
+    damaged: list[Tree],
+    options: ConvertOptions,
+    *,
+    hint: str,
+) -> Counter[str]:
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         source, out = Path(folder) / "source", Path(folder) / "out"
         _write(family, damaged, source)
         try:
             with _time_limit():
-                outcomes = _outcomes(family, units, source, out)
+                outcomes = _outcomes(family, units, source, out, options)
         except (Exception, TimeLimitError) as error:
             if len(damaged) > 1:
                 for unit, tree in zip(units, damaged, strict=True):
-                    _converted(family, [unit], [tree], hint=hint)
+                    _converted(family, [unit], [tree], options, hint=hint)
             kept = Path(tempfile.gettempdir()) / f"broken-{family.name}"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(source, kept)
@@ -215,17 +258,19 @@ def _write(family: Family, trees: list[Tree], source: Path) -> None:
                 path.write_bytes(data)
 
 
-def _outcomes(family: Family, units: list[Unit], source: Path, out: Path) -> Counter[str]:
+def _outcomes(
+    family: Family, units: list[Unit], source: Path, out: Path, options: ConvertOptions
+) -> Counter[str]:
     """Convert, and hold what came out against itself.
 
     Raises:
         Broken: It does not agree with itself, or the run stopped after it had begun.
     """
-    options = ConvertOptions(image_stats=False)
     try:
         summary = convert(family.converter, input=source, out=out, options=options)
     except FinedataError as error:
-        if out.exists():
+        # One that is damaged must not keep the others out.
+        if out.exists() or len(units) > 1:
             raise
         return Counter({type(error).__name__: 1})
     dataset = open_dataset(out)
@@ -293,6 +338,33 @@ def _fixture(module: str, function: str = "write", /, **knobs: Any) -> Unit:
 
 def _below(name: str, number: int) -> str:
     return f"unit_{number}/{name}"
+
+
+@functools.cache
+def _rlds() -> Family:
+    """Twelve shards of two records; only the two JSON files are shared."""
+    shards: list[Tree] = []
+    for shard in range(12):
+        records = [
+            frame_record(
+                encode_bridge_episode(
+                    state=np.linspace(0.1, 0.2, 14, dtype=np.float32).reshape(2, 7),
+                    action=np.zeros((2, 7), np.float32),
+                    pictures={"image_0": [black_jpeg(8, 8)] * 2},
+                    instruction="go",
+                    file_path="/a/b/out.npy",
+                    source_episode_id=2 * shard + number,
+                )
+            )
+            for number in range(2)
+        ]
+        shards.append({shard_file_name("train", shard, 12): b"".join(records)})
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = [(2, len(data)) for tree in shards for data in tree.values()]
+        write_declaration(Path(folder), image_size=8, cameras=1, splits={"train": sizes})
+        described = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    units = tuple(Unit(described | shard, 2) for shard in shards)
+    return Family("rlds", "bridge_v2", units, lambda name, _: name, shared=tuple(described))
 
 
 @functools.cache
@@ -391,6 +463,7 @@ def _rh20t() -> Family:
 
 
 FAMILIES: dict[str, Callable[[], Family]] = {
+    "rlds": _rlds,
     "lerobot": _lerobot,
     "robocoin": _robocoin,
     "galaxea": _galaxea,

@@ -170,7 +170,8 @@ def test_the_quirk_truncate_to_shortest_counts_what_it_drops(tmp_path: Path) -> 
     odd = payload(state=np.full((STEPS - 2, 7), 0.1, np.float32))
     folder = write_records(tmp_path / "source", [odd, payload(number=1)])
     quirk = 'quirks = ["truncate_to_shortest"]'
-    text = find_converter("bridge_v2").text.replace("[episode]", f"{quirk}\n[episode]", 1)
+    form = 'name = "bridge_dataset"\n'
+    text = find_converter("bridge_v2").text.replace(form, f"{form}{quirk}\n", 1)
     (tmp_path / "mine.toml").write_text(text)
     out = tmp_path / "out"
     summary = convert(str(tmp_path / "mine.toml"), input=folder, out=out)
@@ -212,15 +213,23 @@ def test_unknown_source_lists_the_known_ones(tmp_path: Path) -> None:
 def test_a_typo_in_a_converter_file_is_named_with_its_path(tmp_path: Path) -> None:
     text = find_converter("bridge_v2").text.replace("composition =", "compositon =")
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(SpecError, match=r"compositon.*\$\.arms\[0\]\.action"):
+    with pytest.raises(SpecError, match=r"compositon.*\$\.variants\[0\]\.arms\[0\]\.action"):
         convert(str(tmp_path / "mine.toml"), input=tmp_path, out=tmp_path / "out")
 
 
-def test_a_converter_that_asks_for_what_is_not_there(source: Path, tmp_path: Path) -> None:
+def test_a_converter_that_asks_for_what_is_not_there(
+    source: Path, converted: Path, tmp_path: Path
+) -> None:
+    """Every record says so in its receipt: only episodes know what a source holds."""
     text = find_converter("bridge_v2").text.replace('"steps/action"', '"steps/actoin"')
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(SourceError, match=r"steps/actoin.*no such feature in features\.json"):
-        convert(str(tmp_path / "mine.toml"), input=source, out=tmp_path / "out")
+    summary = convert(str(tmp_path / "mine.toml"), input=source, out=tmp_path / "out")
+    assert (summary.episodes, summary.failed, summary.found) == (0, 22, 22)
+    for before, now in zip(receipts(converted), receipts(tmp_path / "out"), strict=True):
+        if before["status"] == "written":
+            assert now["reason"] == "missing_feature"
+            assert "steps/actoin: found no such feature in features.json" in now["message"]
+            assert "steps/action" in now["message"]
 
 
 def test_an_output_folder_that_is_not_ours(source: Path, tmp_path: Path) -> None:
@@ -243,13 +252,13 @@ class FullDisk:
         self._inner.__enter__()
         return self
 
-    def write_episode(self, columns: object) -> None:
+    def write_rows(self, columns: object) -> None:
         self._left -= 1
         if self._left == 0:
             raise OutputError(
                 place=str(self._inner._path), found="No space left on device", wanted="room"
             )
-        self._inner.write_episode(columns)
+        self._inner.write_rows(columns)
 
     def __exit__(self, *arguments: object) -> None:
         self._inner.__exit__(*arguments)

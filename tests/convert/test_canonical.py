@@ -7,16 +7,19 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from finedata.convert.canonical import canonical_motion
+from finedata.convert.forms import EpisodeView
 from finedata.demo.example import encode_example
 from finedata.motion import geodesic_angle_rad
 from finedata.readers.example import parse_example
 from finedata.readers.features import FeatureInfo
 from finedata.readers.rlds import RldsEpisode
-from finedata.schema.converter import Converter, decode_converter, find_converter
+from finedata.schema.converter import Variant
+from finedata.schema.converter_file import decode_converter, find_converter
 
 T = 30
 FIXED = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-TEXT = find_converter("bridge_v2").text
+# The first variant only.
+TEXT = find_converter("bridge_v2").text.partition("# The older subset")[0]
 ACTION = 'reference = "delta"\nrefers_to = "previous_target"\ncomposition = "base_left"'
 
 
@@ -34,20 +37,29 @@ TARGET = Rotation.concatenate([STATE[:1], (Rotation.from_rotvec(smooth(3, 0.02))
 GRIPPER = np.linspace(1.0, 0.0, T)
 
 
-def converter(action: str) -> Converter:
+def form(text: str) -> Variant:
+    (variant,) = decode_converter(text, origin="test").converter.variants
+    return variant
+
+
+def converter(action: str) -> Variant:
     text = TEXT.replace(ACTION, action)
     assert action == ACTION or text != TEXT
-    return decode_converter(text, origin="test").converter
+    return form(text)
 
 
-def episode(action_m: np.ndarray, action: Rotation) -> RldsEpisode:
+def view(payload: bytes, infos: dict[str, FeatureInfo]) -> EpisodeView:
+    return EpisodeView(RldsEpisode(payload, parse_example(payload), infos), {})
+
+
+def episode(action_m: np.ndarray, action: Rotation) -> EpisodeView:
     """An episode in Bridge's features, rotations in the source's frame (before FIXED)."""
     state = np.column_stack([STATE_M, STATE.as_euler("xyz"), GRIPPER])
     commands = np.column_stack([action_m, action.as_euler("xyz"), GRIPPER])
     names = ("steps/observation/state", "steps/action")
     infos = {name: FeatureInfo(name, "tensor", "float32", (7,), 1) for name in names}
     payload = encode_example(dict(zip(names, (state, commands), strict=True)))
-    return RldsEpisode(parse_example(payload), infos)
+    return view(payload, infos)
 
 
 def previous(rotation: Rotation) -> Rotation:
@@ -92,10 +104,8 @@ def test_targets_are_found_back(name: str) -> None:
         fixed = TEXT[TEXT.index(", fixed_rotation = ") : TEXT.index("]] }") + 2]
         columns = 'columns = [3, 6], encoding = "euler_xyz_extrinsic", unit = "rad"'
         text = TEXT.replace(ACTION, action)
-        head, tail = text.split("[arms.action]")
-        spec = decode_converter(
-            head + "[arms.action]" + tail.replace(columns, columns + fixed), origin="test"
-        ).converter
+        head, tail = text.split("[variants.arms.action]")
+        spec = form(head + "[variants.arms.action]" + tail.replace(columns, columns + fixed))
     motion = canonical_motion(episode(action_m, rotation), spec, frames=T)
     (arm,) = motion.arms
     np.testing.assert_allclose(arm.state.position_m, STATE_M, atol=1e-6)
@@ -108,9 +118,9 @@ def test_targets_are_found_back(name: str) -> None:
 
 def test_next_state_repeats_the_last_and_says_so() -> None:
     text = TEXT.replace(ACTION, 'reference = "next_state"')
-    head, tail = text.split("[arms.action]")
+    head, tail = text.split("[variants.arms.action]")
     kept = [line for line in tail.splitlines() if not line.startswith(("position =", "rotation ="))]
-    spec = decode_converter(head + "[arms.action]" + "\n".join(kept), origin="test").converter
+    spec = form(head + "[variants.arms.action]" + "\n".join(kept))
     motion = canonical_motion(episode(STATE_M, STATE), spec, frames=T)
     (arm,) = motion.arms
     np.testing.assert_array_equal(arm.action.position_m[:-1], arm.state.position_m[1:])
@@ -141,8 +151,7 @@ def test_the_action_starts_on_the_states_side_near_half_a_turn() -> None:
     rows = [np.concatenate([np.zeros(3), angles, [1.0]])[None] for angles in (state, step)]
     infos = {name: FeatureInfo(name, "tensor", "float32", (7,), 1) for name in names}
     payload = encode_example(dict(zip(names, rows, strict=True)))
-    raw = RldsEpisode(parse_example(payload), infos)
-    (arm,) = canonical_motion(raw, converter(ACTION), frames=1).arms
+    (arm,) = canonical_motion(view(payload, infos), converter(ACTION), frames=1).arms
     assert arm.state.quaternion_xyzw[0, 3] > 0
     assert arm.action.quaternion_xyzw[0, 3] < 0
     assert arm.action.quaternion_xyzw[0] @ arm.state.quaternion_xyzw[0] > 0.99

@@ -10,8 +10,9 @@ from conftest import Corpus
 from finedata.convert.context import ConvertOptions
 from finedata.convert.estimate import estimate
 from finedata.convert.run import convert
+from finedata.convert.selection import parse_selection
 from finedata.convert.verify import verify
-from finedata.errors import SourceError
+from finedata.errors import SourceError, UsageError
 from finedata.store.dataset import open_dataset
 
 
@@ -68,8 +69,7 @@ def test_without_image_stats(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_estimate_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
     found = estimate(
-        "bridge_v2",
-        input=corpus.folder,
+        [("bridge_v2", str(corpus.folder))],
         out=tmp_path / "out",
         options=ConvertOptions(),
         num_workers=2,
@@ -94,6 +94,21 @@ def test_estimate_knows_the_selection(
     corpus: Corpus, tmp_path: Path, options: ConvertOptions, episodes: int
 ) -> None:
     found = estimate(
-        "bridge_v2", input=corpus.folder, out=tmp_path / "o", options=options, num_workers=1
+        [("bridge_v2", str(corpus.folder))], out=tmp_path / "o", options=options, num_workers=1
     )
     assert found.episodes == episodes
+
+
+@pytest.mark.parametrize("text", ["a", "1-", "-1", "1-b", "bridge_v2-123", "1,2"])
+def test_what_is_no_selection(text: str) -> None:
+    with pytest.raises(UsageError, match="--episodes"):
+        parse_selection(ConvertOptions(episodes=(text,)))
+
+
+def test_what_is_one() -> None:
+    chosen = parse_selection(
+        ConvertOptions(episodes=("7", "10-19", "x-" + "0" * 16), max_episodes=3)
+    )
+    assert chosen.ranges == ((7, 7), (10, 19))
+    assert chosen.ids == {"x-" + "0" * 16}
+    assert chosen.most == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,22 @@ import pytest
 from conftest import Corpus
 
 from finedata.convert.verify import verify
-from finedata.demo.tfrecord import frame_record
+from finedata.demo.tfrecord import frame_record, write_tfrecord
 from finedata.errors import UsageError
+from finedata.readers.files import open_folder
+from finedata.readers.tfrecord import scan_records
+
+
+def payloads_of(file: Path) -> list[bytes]:
+    reader = open_folder(file.parent).open(file.name)
+    with closing(reader):
+        return [record.payload for record in scan_records(reader) if record.payload]
+
+
+def with_another_picture(payload: bytes) -> bytes:
+    """The record with one bit changed in the middle of its first camera's pixels."""
+    where = payload.index(b"\xff\xda") + 100
+    return payload[:where] + bytes([payload[where] ^ 1]) + payload[where + 1 :]
 
 
 @pytest.fixture
@@ -92,14 +107,25 @@ def test_a_lost_receipt_is_seen(corpus: Corpus, copy: Path) -> None:
 def test_a_changed_source_is_seen(corpus: Corpus, copy: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(corpus.folder, tmp_path / "source"))
     (file,) = source.glob("*val*")
+    first, *others = payloads_of(file)
     data = bytearray(file.read_bytes())
     data[200] ^= 1
     file.write_bytes(bytes(data))
+    # Its checksum tells: a record that was written would fail now.
+    (problem,) = verify(copy, input=source).problems
+    assert problem.place == f"{file.name}, record 0: why it failed"
+    assert (problem.found, problem.wanted) == ("None", "checksum_mismatch")
+    # Framed anew the record is whole, and is not the one that was converted.
+    write_tfrecord(file, [with_another_picture(first), *others])
     problems = verify(copy, input=source).problems
-    assert any("sha256 of the record" in problem.place for problem in problems)
+    assert {problem.place.partition(": ")[2].partition(" image_")[0] for problem in problems} == {
+        "sha256 of the record",
+        "sha256 of",
+    }
+    assert all(f"{file.name}, record 0: " in problem.place for problem in problems)
     file.unlink()
     problems = verify(copy, input=source).problems
-    assert any(problem.found == "no such file in the source" for problem in problems)
+    assert [problem.found for problem in problems] == ["no such file in the source"] * 2
 
 
 def test_a_record_without_a_receipt_is_seen(corpus: Corpus, copy: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def sample_frames(length: int, *, most: int) -> list[int]:
     return [int((2 * i + 1) * length / (2 * count)) for i in range(count)]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def numeric_stats(features: Mapping[str, np.ndarray]) -> dict[str, FeatureStats]:
     """Statistics of an episode's numeric features, all in one pass.
 
@@ -135,6 +136,7 @@ class StatsMerger:
         default_factory=dict[str, dict[str, np.ndarray]]
     )
 
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, stats: dict[str, FeatureStats]) -> None:
         """Take in one episode: feature name to its statistics."""
         for name, feature in stats.items():

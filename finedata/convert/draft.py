@@ -1,0 +1,117 @@
+"""A first converter file for a source nobody described.
+
+The address of a source comes in, the text of a converter file goes out. It decodes and converts
+the very source it was drafted from; what it says of arms, units and signs are guesses, each with
+the reason beside it. Where arms cannot be told, or the guess does not hold, conventions stay
+undeclared: a LeRobot dataset then keeps every feature as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from finedata.convert.canonical import canonical_motion
+from finedata.convert.context import ConvertOptions
+from finedata.convert.draft_guess import guess_arms
+from finedata.convert.draft_look import look_at
+from finedata.convert.draft_text import draft_text, safe_name
+from finedata.convert.examine import examine
+from finedata.convert.forms import choose_variant, fitted_variant, view_episode
+from finedata.convert.layout import resolved_cameras
+from finedata.errors import FinedataError, SourceError
+from finedata.schema.converter_file import decode_converter
+
+if TYPE_CHECKING:
+    from finedata.convert.draft_look import Look
+    from finedata.schema.converter import Converter
+
+__all__ = ["draft_converter"]
+
+_ORIGIN = "the draft"
+
+
+def draft_converter(address: str, *, name: str | None = None) -> str:
+    """Propose a converter file.
+
+    Args:
+        address: A LeRobot dataset (or a folder of some), a folder of HDF5 recordings, or an RLDS
+            dataset: what `finedata convert --input` takes.
+        name: The converter's name; the folder's, where none is given.
+
+    Returns:
+        TOML text that `finedata.schema.converter_file.decode_converter` accepts.
+
+    Raises:
+        UsageError: There is no such folder, or it needs no draft.
+        SourceError: No episode in it can be read, or none has a step.
+
+    Example:
+        >>> text = draft_converter("so100_pick")  # doctest: +SKIP
+    """
+    look = look_at(address)
+    folder = look.source.folder.address.rstrip("/").rsplit("/", 1)[-1]
+    name = safe_name(name or folder, instead="drafted")
+    guess = guess_arms(look)
+    text = draft_text(look, guess, name=name)
+    problem = _problem(look, text)
+    if problem is not None and guess.arms:
+        why = f"a guess of arms did not convert ({problem})".replace("\n", " ")
+        guess = replace(guess, arms=(), space="undeclared", reference="next_state", why=why)
+        text = draft_text(look, guess, name=name)
+        problem = _problem(look, text)
+    if problem is not None:
+        raise SourceError(
+            place=address,
+            found=f"nothing that can be converted as it is ({problem})",
+            wanted="state, action or cameras with one row a step",
+            next_command="finedata sources copy bridge_v2 ./mine.toml  # and write your own",
+        )
+    return text
+
+
+def _problem(look: Look, text: str) -> str | None:
+    """Why a draft does not convert the first episodes of its source; `None` where it does."""
+    try:
+        converter = decode_converter(text, origin=_ORIGIN).converter
+        _try(look, converter)
+    except FinedataError as error:
+        return f"{error.place}: {error.found}"
+    return None
+
+
+def _try(look: Look, converter: Converter) -> None:
+    """Examine the first readable episode and derive its motion, as a conversion would.
+
+    Raises:
+        FinedataError: It fails.
+    """
+    options = ConvertOptions()
+    source = look.source
+    for number, shard in enumerate(source.shards):
+        for found, raw in source.scan(number):
+            if raw is None:
+                continue
+            facts = examine(
+                raw,
+                converter,
+                options,
+                source=source,
+                source_number=0,
+                reader=look.reader,
+                shard=number,
+                found=found,
+            )
+            chosen = choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
+            variant = fitted_variant(raw, converter.variants[chosen])
+            if variant.space != "undeclared":
+                cameras = resolved_cameras(raw, variant, options)
+                view = view_episode(raw, variant, cameras, shard=shard, number=number, found=found)
+                motion = canonical_motion(view, variant, frames=facts.frames)
+                if motion.state().shape != motion.action().shape:
+                    raise SourceError(
+                        place="the arms",
+                        found="a state and an action of different widths",
+                        wanted="the same names on both sides",
+                    )
+            return

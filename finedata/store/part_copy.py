@@ -1,0 +1,455 @@
+"""Episodes of finished parts copied into a new part, with numbers that are contiguous again.
+
+Slices of parts come in, the files of one LeRobot v3.0 dataset go out. A whole part is linked,
+file by file. Of others, rows are copied row group by row group (pictures byte for byte) and only
+`episode_index`, `index` and `task_index` change; a video file that any chosen episode is in is
+linked whole, so that every `from_timestamp` stays right. Numbers depend on the order of the
+slices and of the rows alone, so the same call gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from finedata.errors import ConformError
+from finedata.store.atomic import atomic_path, output_errors, write_atomic
+from finedata.store.dataset_file import PartEntry
+from finedata.store.lerobot.layout import (
+    CHUNK_FILES,
+    DATA_FILE_MB,
+    EPISODES_PER_META_FILE,
+    INFO_PATH,
+    TASKS_PATH,
+    data_path,
+    episodes_path,
+    picture_column,
+    read_features,
+    video_path,
+)
+from finedata.store.lerobot.stats import FeatureStats, StatsMerger
+from finedata.store.lerobot.write import DataFileWriter, write_stats, write_tasks
+from finedata.store.video import place_video
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+__all__ = ["PartSlice", "copy_part", "link_part"]
+
+_ROWS_AT_ONCE = 1_000
+_PICTURES = picture_column("")
+
+
+@dataclass(frozen=True)
+class PartSlice:
+    """Episodes of a part of a finished dataset, in the order that they have there.
+
+    Attributes:
+        root: Folder of the part.
+        episode_ids: Which; `None` for all.
+        split: Only those of this split (`train` where none is named); `None` for all.
+    """
+
+    root: Path
+    episode_ids: Collection[str] | None = None
+    split: str | None = None
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The chosen rows of meta/episodes, at most a thousand at a time."""
+        wanted = None if self.episode_ids is None else pa.array(self.episode_ids, pa.string())
+        for path in sorted(self.root.glob("meta/episodes/*/*.parquet")):
+            with pq.ParquetFile(path) as file:
+                for batch in cast("Any", file).iter_batches(batch_size=_ROWS_AT_ONCE):
+                    rows: Any = pa.Table.from_batches([batch])
+                    if wanted is not None:
+                        rows = rows.filter(_compute("is_in", rows["episode_id"], value_set=wanted))
+                    if self.split is not None:
+                        splits = _compute("fill_null", rows["split"], "train")
+                        rows = rows.filter(_compute("equal", splits, self.split))
+                    if rows.num_rows:
+                        yield rows
+
+
+def link_part(source: Path, target: Path, *, name: str, entry: PartEntry, path: str) -> PartEntry:
+    """Link every file of a part under another name; only meta/episodes is written anew.
+
+    Args:
+        source: Folder of the part.
+        target: Folder of the new one.
+        name: Name of the new part, as `episodes.part` will say it.
+        entry: What the old marker says of it.
+        path: Folder of the new part, relative to its dataset.
+
+    Raises:
+        OutputError: The disk is full, or the file cannot be written.
+    """
+    patterns = ["meta/*", "data/*/*.parquet", "videos/*/*/*.mp4"]
+    for pattern in [*patterns, *(["meta/episodes/*/*"] if name == entry.name else [])]:
+        for file in sorted(source.glob(pattern)):
+            if file.is_file() and not file.name.startswith("."):
+                place_video(file, target / file.relative_to(source))
+    if name != entry.name:
+        with _EpisodeRows(target) as rows:
+            for table in PartSlice(source).tables():
+                rows.write(_replaced(table, {"part": pa.repeat(name, table.num_rows)}))
+    return msgspec.structs.replace(entry, name=name, path=path)
+
+
+def copy_part(slices: Sequence[PartSlice], target: Path, *, name: str, path: str) -> PartEntry:
+    """Write one part of the episodes of some others; their features and rates must be equal.
+
+    Args:
+        slices: Where the episodes are, in the order that they shall have.
+        target: Folder of the new part.
+        name: Its name.
+        path: Its folder, relative to its dataset.
+
+    Raises:
+        ConformError: A file of a part is not as its tables say.
+        OutputError: The disk is full, or the file cannot be written.
+    """
+    info = msgspec.json.decode((slices[0].root / INFO_PATH).read_bytes())
+    copier = _Copier(target, name)
+    with copier:
+        for number, part in enumerate(slices):
+            copier.add(number, part)
+    copier.write_meta(slices[0], info)
+    return PartEntry(
+        name=name,
+        path=path,
+        embodiment=info["robot_type"],
+        fps=float(info["fps"]),
+        episodes=copier.episodes,
+        frames=copier.frames,
+    )
+
+
+@dataclass
+class _Copier:
+    """A part that is being written."""
+
+    target: Path
+    name: str
+    episodes: int = 0
+    frames: int = 0
+    tasks: dict[str, int] = field(default_factory=dict[str, int])
+    merger: StatsMerger = field(default_factory=StatsMerger)
+    splits: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+    videos: dict[tuple[str, Path], int] = field(default_factory=dict[tuple[str, "Path"], int])
+
+    def __enter__(self) -> _Copier:
+        self._stack = ExitStack().__enter__()
+        self._rows = self._stack.enter_context(_EpisodeRows(self.target))
+        self._data = self._stack.enter_context(_DataFiles(self.target))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*cast("Any", error))
+
+    def add(self, number: int, part: PartSlice) -> None:
+        """Copy a slice."""
+        del number
+        tasks = _task_texts(part.root)
+        with _DataReader(part.root) as reader:
+            for table in part.tables():
+                changed = self._copy_rows(part, tasks, reader, table)
+                self._rows.write(_replaced(table, changed))
+
+    def _copy_rows(
+        self, part: PartSlice, tasks: dict[int, str], reader: _DataReader, table: pa.Table
+    ) -> dict[str, Any]:
+        """Copy a stretch of episodes; give the columns of meta/episodes that are other now."""
+        changed: dict[str, list[Any]] = {}
+
+        def put(**columns: Any) -> None:
+            for column, value in columns.items():
+                changed.setdefault(column, []).append(value)
+
+        names = [column for column in table.column_names if not column.startswith("stats/")]
+        for row in cast("Any", table.select(names)).to_pylist():
+            length = int(row["length"])
+            task_index = self.tasks.setdefault(row["task"], len(self.tasks))
+            data_file = self._copy_frames(tasks, reader, row)
+            meta_file = self.episodes // EPISODES_PER_META_FILE
+            put(
+                **{
+                    "part": self.name,
+                    "episode_index": self.episodes,
+                    "task_index": task_index,
+                    "data/chunk_index": data_file // CHUNK_FILES,
+                    "data/file_index": data_file % CHUNK_FILES,
+                    "dataset_from_index": self.frames,
+                    "dataset_to_index": self.frames + length,
+                    "meta/episodes/chunk_index": meta_file // CHUNK_FILES,
+                    "meta/episodes/file_index": meta_file % CHUNK_FILES,
+                }
+            )
+            put(**self._link_videos(part, row))
+            self.episodes += 1
+            self.frames += length
+            self._count_split(row["split"] or "train")
+        for stats in _row_stats(table):
+            self.merger.add(stats)
+        return changed
+
+    def _copy_frames(self, tasks: dict[int, str], reader: _DataReader, row: dict[str, Any]) -> int:
+        """Copy the rows of an episode; the number of the data file that they are in now."""
+        groups, size = reader.find(row)
+        file = self._data.file_for(reader.schema, size)
+        done = 0
+        for group in groups:
+            rows = reader.read(group, row["episode_index"])
+            count = rows.num_rows
+            columns: dict[str, Any] = {
+                column: _one_chunk(rows[column]) for column in rows.column_names
+            }
+            first = self.frames + done
+            columns["index"] = pa.array(np.arange(first, first + count), pa.int64())
+            columns["episode_index"] = pa.array(np.full(count, self.episodes), pa.int64())
+            columns["task_index"] = self._new_tasks(columns["task_index"], tasks, reader)
+            file.write_rows(columns)
+            done += count
+        if done != row["length"]:
+            raise ConformError(
+                place=f"{reader.path}, episode {row['episode_id']}",
+                found=f"{done} rows",
+                wanted=f"{row['length']}, as meta/episodes says",
+                next_command="finedata verify on the dataset",
+            )
+        return self._data.number
+
+    def _new_tasks(self, old: Any, tasks: dict[int, str], reader: _DataReader) -> Any:
+        found: np.ndarray = old.to_numpy()
+        new = np.empty_like(found)
+        for task_index in np.unique(found).tolist():
+            if task_index not in tasks:
+                raise ConformError(
+                    place=f"{reader.path}, column task_index",
+                    found=f"{task_index}",
+                    wanted=f"a task of {TASKS_PATH}",
+                )
+            text = tasks[task_index]
+            new[found == task_index] = self.tasks.setdefault(text, len(self.tasks))
+        return pa.array(new, pa.int64())
+
+    def _link_videos(self, part: PartSlice, row: dict[str, Any]) -> dict[str, int]:
+        """Link the video files of an episode where they are new; their numbers."""
+        numbers: dict[str, int] = {}
+        prefix, suffix = f"videos/{_PICTURES}", "/file_index"
+        for column, file_index in row.items():
+            if not (column.startswith(prefix) and column.endswith(suffix)):
+                continue
+            camera = column.removeprefix(prefix).removesuffix(suffix)
+            chunk_column = f"{prefix}{camera}/chunk_index"
+            source = part.root / video_path(camera, row[chunk_column] * CHUNK_FILES + file_index)[0]
+            number = self.videos.get((camera, source))
+            if number is None:
+                number = sum(known == camera for known, _ in self.videos)
+                self.videos[camera, source] = number
+                place_video(source, self.target / video_path(camera, number)[0])
+            numbers[chunk_column], numbers[column] = divmod(number, CHUNK_FILES)
+        return numbers
+
+    def _count_split(self, split: str) -> None:
+        if self.splits and self.splits[-1][0] == split:
+            self.splits[-1] = (split, self.splits[-1][1], self.episodes)
+        else:
+            self.splits.append((split, self.episodes - 1, self.episodes))
+
+    def write_meta(self, first: PartSlice, info: dict[str, Any]) -> None:
+        """Write tasks, statistics and info.json."""
+        splits = self.splits
+        if len({split for split, _, _ in splits}) < len(splits):
+            # LeRobot knows one stretch a split; episodes.split still says which is which.
+            splits = [("train", 0, self.episodes)]
+        info |= {
+            "total_episodes": self.episodes,
+            "total_frames": self.frames,
+            "total_tasks": len(self.tasks),
+            "splits": {split: f"{start}:{stop}" for split, start, stop in splits},
+        }
+        stats = self.merger.result()
+        write_tasks(self.target, list(self.tasks))
+        write_stats(self.target, read_features(first.root), stats)
+        text = msgspec.json.format(msgspec.json.encode(info), indent=2)
+        write_atomic(self.target / INFO_PATH, text + b"\n")
+
+
+class _EpisodeRows:
+    """The files of meta/episodes that are being written, each of a fixed number of rows."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._count = 0
+        self._stack = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+
+    def __enter__(self) -> _EpisodeRows:
+        return self
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows; all have the schema of the first."""
+        self._schema = self._schema or rows.schema
+        rows = rows.select(self._schema.names).cast(self._schema)
+        while rows.num_rows:
+            number, inside = divmod(self._count, EPISODES_PER_META_FILE)
+            if inside == 0:
+                self.__exit__(None, None, None)
+                path = self._root / episodes_path(number)[0]
+                partial = self._stack.enter_context(atomic_path(path))
+                writer = pq.ParquetWriter(partial, self._schema, compression="zstd")
+                self._writer = self._stack.enter_context(writer)
+            taken = min(rows.num_rows, EPISODES_PER_META_FILE - inside)
+            with output_errors(self._root):
+                cast("Any", self._writer).write_table(rows.slice(0, taken))
+            rows = rows.slice(taken)
+            self._count += taken
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*cast("Any", error))
+        self._stack = ExitStack()
+
+
+class _DataFiles:
+    """The data files of a part that are being written, each of at most `DATA_FILE_MB`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file: DataFileWriter | None = None
+        self._bytes = 0
+        self.number = -1
+
+    def __enter__(self) -> _DataFiles:
+        return self
+
+    def file_for(self, schema: pa.Schema, size: int) -> DataFileWriter:
+        """The file that an episode of about so many bytes goes to; a new one where it is full."""
+        if self._file is None or self._bytes + size > DATA_FILE_MB * 1024 * 1024:
+            self.__exit__(None, None, None)
+            self.number += 1
+            path = self._root / data_path(self.number)[0]
+            self._file = DataFileWriter(path, schema).__enter__()
+            self._bytes = 0
+        self._bytes += size
+        return self._file
+
+    def __exit__(self, *error: object) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.__exit__(*cast("Any", error))
+
+
+class _DataReader:
+    """The data files of a part that are read; the one that was asked for last stays open."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file: pq.ParquetFile | None = None
+        self._ranges: list[tuple[int, int]] = []
+        self.path = root
+        self.schema: pa.Schema = pa.schema([])
+
+    def __enter__(self) -> _DataReader:
+        return self
+
+    def find(self, row: dict[str, Any]) -> tuple[list[int], int]:
+        """Row groups of an episode in their order, and about how many bytes it has."""
+        number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
+        path = self._root / data_path(number)[0]
+        if path != self.path or self._file is None:
+            self.__exit__()
+            self.path = path
+            self._file = pq.ParquetFile(path)
+            self.schema = self._file.schema_arrow
+            self._ranges = _episode_ranges(self._file)
+        index = row["episode_index"]
+        groups = [i for i, (low, high) in enumerate(self._ranges) if low <= index <= high]
+        bytes_, rows = 0, 0
+        for group in groups:
+            metadata: Any = self._file.metadata.row_group(group)
+            columns = [metadata.column(i) for i in range(metadata.num_columns)]
+            bytes_ += sum(int(column.total_compressed_size) for column in columns)
+            rows += int(metadata.num_rows)
+        return groups, bytes_ * int(row["length"]) // max(rows, 1)
+
+    def read(self, group: int, episode_index: int) -> pa.Table:
+        """The rows of a group that are of an episode."""
+        table: Any = cast("Any", self._file).read_row_group(group)
+        low, high = self._ranges[group]
+        if low == high:
+            return table
+        return table.filter(_compute("equal", table["episode_index"], episode_index))
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+def _episode_ranges(file: pq.ParquetFile) -> list[tuple[int, int]]:
+    """First and last `episode_index` of every row group."""
+    leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
+    leaf = leaves.index("episode_index")
+    ranges: list[tuple[int, int]] = []
+    for group in range(file.num_row_groups):
+        statistics: Any = file.metadata.row_group(group).column(leaf).statistics
+        if statistics is not None and statistics.has_min_max:
+            ranges.append((int(statistics.min), int(statistics.max)))
+        else:
+            table: Any = cast("Any", file).read_row_group(group, columns=["episode_index"])
+            values: np.ndarray = table["episode_index"].to_numpy()
+            ranges.append((int(values.min()), int(values.max())) if len(values) else (0, -1))
+    return ranges
+
+
+def _task_texts(root: Path) -> dict[int, str]:
+    """Task text by task_index, from meta/tasks.parquet of ours or of a newer writer."""
+    table: Any = pq.read_table(root / TASKS_PATH)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+    words = "task" if "task" in table.column_names else "__index_level_0__"
+    return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
+
+
+def _row_stats(table: pa.Table) -> list[dict[str, FeatureStats]]:
+    """The `stats/<feature>/<name>` columns as the statistics of each row."""
+    rows: list[dict[str, FeatureStats]] = [{} for _ in range(table.num_rows)]
+    for column in table.column_names:
+        if not column.startswith("stats/"):
+            continue
+        feature, _, key = column.removeprefix("stats/").rpartition("/")
+        for row, values in zip(rows, cast("Any", table[column]).to_pylist(), strict=True):
+            if values is not None:
+                flat = np.asarray(values, np.float64).reshape(-1).tolist()
+                row.setdefault(feature, {})[key] = flat
+    return rows
+
+
+def _replaced(table: pa.Table, columns: dict[str, Any]) -> pa.Table:
+    """The table with some columns' values exchanged; its schema stays as it is."""
+    schema: Any = table.schema
+    arrays: list[Any] = [
+        pa.array(columns[name], schema.field(name).type)
+        if isinstance(columns.get(name), list)
+        else columns.get(name, table[name])
+        for name in table.column_names
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _one_chunk(column: Any) -> Any:
+    """A column as one array, without a copy where it is one already."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _compute(name: str, *arguments: Any, **options: Any) -> Any:
+    # The stubs know few of the kernels, and none that takes a plain value.
+    return getattr(cast("Any", pc), name)(*arguments, **options)
