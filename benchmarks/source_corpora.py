@@ -151,7 +151,9 @@ class _Rlds:
     rename: Callable[[dict[str, Any], int], None] = lambda _record, _number: None
 
 
-def _write_rlds(form: _Rlds, folder: Path, size: float) -> tuple[int, int]:
+def _write_rlds(
+    form: _Rlds, folder: Path, size: float, *, shards: int | None = None
+) -> tuple[int, int]:
     records: list[dict[str, Any]] = []
     described: dict[str, Any] = {}
 
@@ -163,21 +165,14 @@ def _write_rlds(form: _Rlds, folder: Path, size: float) -> tuple[int, int]:
         return _folder
 
     written = 0
-    with _real_pictures(form.size, form.mean_bytes), patch.object(rlds_writer, "write_rlds"):
-        rlds_writer.write_rlds = collect
+    pictures = _real_pictures(form.size, form.mean_bytes)
+    with pictures, patch.object(rlds_writer, "write_rlds", collect):
         while written < size:
             seed = len(records)
-            form.write(
-                folder,
-                episodes=1,
-                seed=seed,
-                length=form.length,
-                size=form.size,
-                **dict(form.knobs),
-            )
+            form.write(folder, episodes=1, seed=seed, length=form.length, size=form.size)
             written += _record_bytes(records[-1])
     # The splits of the fixture are for a handful of records; these are the publishers' sizes.
-    described["shards"] = {"train": max(2, round(written / SHARD_BYTES))}
+    described["shards"] = {"train": shards or max(2, round(written / SHARD_BYTES))}
     rlds_writer.write_rlds(folder, episodes=records, **described)
     return len(records), form.length * len(records)
 
@@ -193,7 +188,7 @@ def _record_bytes(record: dict[str, Any]) -> int:
 def _real_pictures(size: Size, mean_bytes: int) -> Iterator[None]:
     """The RLDS writers' pictures come from the pool; nobody needs their digests."""
     pool = picture_pool(size, mean_bytes=mean_bytes)
-    black = cache(partial(rlds_writer.encoded, np.zeros((*size, 3), np.uint8)).__call__)
+    black = rlds_writer.encoded(np.zeros((*size, 3), np.uint8))
     tiny_depth = rlds_writer.encoded(np.full(size, 900, np.uint16), form="PNG")
 
     def pictures(rng: np.random.Generator, count: int, *_: Any, **__: Any) -> list[bytes]:
@@ -202,7 +197,7 @@ def _real_pictures(size: Size, mean_bytes: int) -> Iterator[None]:
     with ExitStack() as stack:
         for name, made in (
             ("pictures", pictures),
-            ("black_pictures", lambda count, _size: [black()] * count),
+            ("black_pictures", lambda count, _size: [black] * count),
             ("digests", lambda _frames: ()),
         ):
             stack.enter_context(patch.object(rlds_writer, name, made))
@@ -402,10 +397,10 @@ CORPORA: dict[str, Corpus] = {
 }
 
 
-def write_long_rlds(folder: Path) -> tuple[int, int]:
-    """One DROID episode of 3,000 frames and three cameras of 50 kB pictures, 450 MB."""
+def write_long_rlds(folder: Path, *, episodes: int = 1) -> tuple[int, int]:
+    """DROID episodes of 3,000 frames and three cameras of 50 kB pictures, 450 MB each, one file."""
     form = _Rlds(droid.write, 3000, FULL, 50_000, _rename_path)
-    return _write_rlds(form, folder, 1)
+    return _write_rlds(form, folder, episodes * 400e6, shards=1)
 
 
 def write_long_hdf5(folder: Path, *, padded: bool) -> tuple[int, int]:

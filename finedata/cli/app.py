@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finedata.cli import convert, demo, export, info, query, sources, verify
+from finedata.cli import (
+    convert,
+    demo,
+    episodes,
+    export,
+    info,
+    merge,
+    query,
+    sources,
+    verify,
+)
 from finedata.errors import FinedataError
 
 if TYPE_CHECKING:
@@ -27,7 +37,9 @@ app.command("convert", help=convert.HELP)(convert.convert)
 app.command("query", help=query.HELP)(query.query)
 app.command("info", help=info.HELP)(info.info)
 app.command("verify", help=verify.HELP)(verify.verify)
+app.command("merge", help=merge.HELP)(merge.merge)
 app.command("export", help=export.HELP)(export.export)
+app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.command("demo", help=demo.HELP)(demo.demo)
 

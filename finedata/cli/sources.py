@@ -112,6 +112,6 @@ def draft(
     typer.echo(draft_converter(address, name=name), nl=False)
     typer.echo(
         "a draft: read its comments and doubts, then finedata convert mine.toml --input DIR "
-        "--out DIR; finedata verify --pose checks it",
+        "--out DIR; finedata verify --source mine.toml --input DIR --pose checks it",
         err=True,
     )

@@ -14,12 +14,14 @@ import numpy as np
 from finedata.motion import action_state_residual, estimate_lag, geodesic_angle_rad
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from finedata.convert.canonical import ArmMotion, CanonicalMotion, Pose
     from finedata.schema.converter import ArmSpec
 
-__all__ = ["arm_receipt", "motion_flags"]
+__all__ = ["arm_receipt", "column_flags", "motion_flags"]
 
 # A quaternion this far from unit norm was not one (float32 noise is below 1e-6).
 _NORM_TOLERANCE = 1e-2
@@ -55,6 +57,7 @@ class _Motion:
     extent_gripper: float
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def arm_receipt(motion: ArmMotion, spec: ArmSpec) -> dict[str, Any]:
     """The `arms` entry of a receipt.
 
@@ -113,6 +116,13 @@ def _consistency(state: Pose, action: Pose, *, integrated: bool) -> dict[str, An
     }
 
 
+def column_flags(columns: Mapping[str, NDArray[Any]]) -> set[str]:
+    """Flags of an episode whose conventions are undeclared: what its columns' names tell."""
+    bad = [name for name, values in columns.items() if not np.isfinite(values).all()]
+    return {"nonfinite_action" if "action" in name else "nonfinite_state" for name in bad}
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def motion_flags(motion: CanonicalMotion) -> set[str]:
     """Flags of an episode's motion, over all arms."""
     flags: set[str] = set()
@@ -124,12 +134,12 @@ def motion_flags(motion: CanonicalMotion) -> set[str]:
 def _arm_flags(arm: ArmMotion) -> set[str]:
     state, action = _measure(arm.state), _measure(arm.action)
     gripper = np.zeros(1) if arm.state.gripper_open is None else arm.state.gripper_open
-    norms = (arm.quaternion_norm_min or 1.0, arm.quaternion_norm_max or 1.0)
+    norms = [n for n in (arm.quaternion_norm_min, arm.quaternion_norm_max) if n is not None]
     outside = (gripper < -_GRIPPER_SLACK) | (gripper > 1.0 + _GRIPPER_SLACK)
     raised = {
         "nonfinite_state": _nonfinite(arm.state),
         "nonfinite_action": _nonfinite(arm.action),
-        "quaternion_norm_off": max(abs(norm - 1.0) for norm in norms) > _NORM_TOLERANCE,
+        "quaternion_norm_off": any(abs(norm - 1.0) > _NORM_TOLERANCE for norm in norms),
         "position_jump": state.step_m > _JUMP_M,
         "rotation_jump": state.step_rad > _JUMP_RAD,
         "joint_jump": state.step_joint_rad > _JUMP_JOINT_RAD,
@@ -207,7 +217,12 @@ def _nonfinite(pose: Pose) -> bool:
         else pose.gripper_open,
         pose.hand,
     )
-    return any(part is not None and not np.isfinite(part).all() for part in values)
+    return any(part is not None and not _is_storable(part) for part in values)
+
+
+def _is_storable(values: NDArray[np.float64]) -> bool:
+    """Whether all are numbers that float32 holds."""
+    return bool((np.abs(values) <= np.finfo(np.float32).max).all())
 
 
 def _same_pose(a: Pose, i: int, b: Pose, j: int) -> bool:

@@ -25,6 +25,8 @@ _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _UNIX_S = 6.3e8
 # A measured rate this far from the declared one is worth a flag.
 _RATE_TOLERANCE = 0.2
+# No camera or controller of a robot runs outside of this; no video could say it either.
+_SLOWEST_FPS, _FASTEST_FPS = 0.01, 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def read_clock(view: EpisodeView, spec: TimeSpec, *, frames: int) -> Clock:
     declared = spec.fps
     if declared is None and spec.fps_feature is not None:
         declared = float(np.asarray(view.numbers(spec.fps_feature), np.float64).reshape(-1)[0])
-    stamps = _stamps(view, spec, frames)
+    stamps, start = _stamps(view, spec, frames)
     if stamps is None or len(stamps) < 2:
         return Clock(fps=_positive(declared), base=base)
     measured, dt_max = measured_fps(stamps)
@@ -79,32 +81,34 @@ def read_clock(view: EpisodeView, spec: TimeSpec, *, frames: int) -> Clock:
         base=base,
         fps_measured=measured if np.isfinite(measured) else None,
         dt_max_s=dt_max,
-        start_unix_s=float(stamps[0]) if stamps[0] > _UNIX_S else None,
+        start_unix_s=start if start > _UNIX_S else None,
         flags=frozenset(flags),
     )
 
 
 def source_time_s(view: EpisodeView, spec: TimeSpec, *, frames: int) -> np.ndarray | None:
     """The source's own clock, (T,) float64 seconds from the first frame; `None` without one."""
-    stamps = _stamps(view, spec, frames)
-    return None if stamps is None else stamps - stamps[0]
+    return _stamps(view, spec, frames)[0]
 
 
-def _stamps(view: EpisodeView, spec: TimeSpec, frames: int) -> np.ndarray | None:
+def _stamps(view: EpisodeView, spec: TimeSpec, frames: int) -> tuple[np.ndarray | None, float]:
+    """Seconds from the first frame, and when that one was; `None` and 0 without a clock."""
     if spec.timestamps is None or not view.has(spec.timestamps):
-        return None
+        return None, 0.0
     values = view.table(spec.timestamps)[:frames, 0]
+    if values.dtype.kind == "u":
+        values = values.astype(np.int64)  # a step back must not wrap around
     # Whole numbers of nanoseconds do not fit a float64: the first is taken off before.
     first = values[0]
     unit = _UNITS[spec.timestamp_unit]
-    return np.asarray(values - first, np.float64) * unit + float(first) * unit
+    return np.asarray(values - first, np.float64) * unit, float(first) * unit
 
 
 def _positive(fps: float | None) -> float:
-    if fps is None or not np.isfinite(fps) or fps <= 0:
+    if fps is None or not _SLOWEST_FPS <= fps <= _FASTEST_FPS:
         raise FeatureError(
             place="the episode's rate",
             found=f"{fps}",
-            wanted="a positive number of frames a second",
+            wanted=f"{_SLOWEST_FPS} to {_FASTEST_FPS:g} frames a second",
         )
     return fps

@@ -8,6 +8,7 @@ undeclared: a LeRobot dataset then keeps every feature as it is.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,10 @@ def draft_converter(address: str, *, name: str | None = None) -> str:
         >>> text = draft_converter("so100_pick")  # doctest: +SKIP
     """
     look = look_at(address)
-    folder = look.source.folder.address.rstrip("/").rsplit("/", 1)[-1]
-    name = safe_name(name or folder, instead="drafted")
+    parts = [part for part in look.source.folder.address.split("/") if part]
+    # An RLDS dataset lies in a folder of its version, below the one of its name.
+    named = [part for part in parts if not re.fullmatch(r"[0-9.]+", part)]
+    name = safe_name(name or "".join(named[-1:]), instead="drafted")
     guess = guess_arms(look)
     text = draft_text(look, guess, name=name)
     problem = _problem(look, text)
@@ -107,11 +110,5 @@ def _try(look: Look, converter: Converter) -> None:
             if variant.space != "undeclared":
                 cameras = resolved_cameras(raw, variant, options)
                 view = view_episode(raw, variant, cameras, shard=shard, number=number, found=found)
-                motion = canonical_motion(view, variant, frames=facts.frames)
-                if motion.state().shape != motion.action().shape:
-                    raise SourceError(
-                        place="the arms",
-                        found="a state and an action of different widths",
-                        wanted="the same names on both sides",
-                    )
+                canonical_motion(view, variant, frames=facts.frames)
             return

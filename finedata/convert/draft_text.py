@@ -269,7 +269,7 @@ def _candidates(look: Look, guess: Guess) -> list[str]:
     if not unused:
         return []
     lines = [comment("Seen and not used:")]
-    lines += [comment(f"  {v.feature}: {v.values.shape[1]} columns") for v in unused]
+    lines += [comment(f"  {v.feature}, width {v.values.shape[1]}") for v in unused]
     if not guess.arms:
         lines += [comment(f"  candidate: {candidate}") for candidate in guess.candidates]
     return lines

@@ -89,8 +89,10 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> bytes:
         """Equal for episodes that may share a LeRobot dataset."""
+        # One column is read from one feature: another that gives it the same name is another part.
+        cameras = [(one.feature, one.channel_order, one.raw_order) for one in self.cameras]
         return msgspec.msgpack.encode(
-            (self.source, self.variant, self.embodiment, self.fps, self.features)
+            (self.source, self.variant, self.embodiment, self.fps, self.features, cameras)
         )
 
 
@@ -307,9 +309,11 @@ def _check_widths(view: EpisodeView, arm: ArmSpec) -> None:
         FeatureError: A feature has more or fewer columns than it must have.
     """
     for side in (arm.state, arm.action):
-        widths: list[tuple[Pick | None, int | None]] = [(side.position, 3)]
+        widths: list[tuple[Pick | None, int]] = [(side.position, 3)]
         if side.rotation is not None:
-            widths.append((side.rotation, ENCODING_WIDTH.get(side.rotation.encoding, 4)))
+            encoding = side.rotation.encoding
+            width = 4 if encoding == "quaternion_or_euler" else ENCODING_WIDTH[encoding]
+            widths.append((side.rotation, width))
         if side is arm.action and arm.action.reference != "next_state":
             widths += [
                 (mine, view.pick(other).shape[1])
@@ -317,11 +321,11 @@ def _check_widths(view: EpisodeView, arm: ArmSpec) -> None:
                 if other is not None
             ]
         for pick, wanted in widths:
-            width = wanted if pick is None else view.pick(pick).shape[1]
-            if pick is not None and wanted is not None and width != wanted:
+            found = wanted if pick is None else view.pick(pick).shape[1]
+            if pick is not None and found != wanted:
                 raise FeatureError(
                     place=f"feature {pick.feature} of the {arm.name} arm",
-                    found=f"{width} columns",
+                    found=f"{found} columns",
                     wanted=f"{wanted}",
                 )
 

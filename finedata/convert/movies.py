@@ -16,6 +16,7 @@ from finedata.readers.files import file_object, local_path
 from finedata.store.lerobot.layout import video_path
 from finedata.store.pictures import decode_rgb
 from finedata.store.video import (
+    black_video,
     copy_video,
     encode_pictures,
     place_video,
@@ -43,11 +44,12 @@ def write_clips(
     root: Path,
     folder: SourceFolder,
     options: ConvertOptions,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], list[str]]:
     """Write the video files that this episode is to write.
 
     Returns:
-        Path relative to the part to size, of each.
+        Path relative to the part to size, of each; and the cameras whose video's packets could
+        not be read, for which a black one was written.
 
     Raises:
         SourceError: The source changed since it was planned.
@@ -55,6 +57,7 @@ def write_clips(
     """
     cameras = {camera.name: camera for camera in layout.cameras}
     written: dict[str, int] = {}
+    lost: list[str] = []
     for clip in job.clips:
         if not clip.write:
             continue
@@ -75,9 +78,17 @@ def write_clips(
                 size=options.resize,
             )
         else:
-            _rewrite(view, layout, job, clip, folder, target, options)
+            try:
+                _rewrite(view, layout, job, clip, folder, target, options)
+            except SourceError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise  # a disk that fails for now
+                # The plan saw the index only, and what is planned must be written.
+                shape, frames = camera.shape, job.plan.frames
+                black_video(target, shape=shape, fps=layout.fps, frames=frames)
+                lost.append(clip.plan.camera)
         written[name] = target.stat().st_size
-    return written
+    return written, lost
 
 
 def _check_size(clip: ClipJob, folder: SourceFolder) -> None:

@@ -289,9 +289,7 @@ def examine_pictures(
         with_stats: Whether to decode a sample for statistics.
         rewriting: What may be done to the pixels.
     """
-    scan = CameraScan(
-        frames, shape, with_stats, rewriting or Rewriting(), absent=pictures is None
-    )
+    scan = CameraScan(frames, shape, with_stats, rewriting or Rewriting(), absent=pictures is None)
     values = _absent(frames) if pictures is None else pictures.slab(0, frames)
     data, _ = scan.take(values)
     whole = pictures is not None and frames == len(pictures)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from finedata.convert.checks import arm_receipt, motion_flags
+from finedata.convert.checks import arm_receipt, column_flags, motion_flags
 from finedata.convert.columns import episode_numbers
 from finedata.convert.context import decoded_converter, opened_source
 from finedata.convert.forms import fitted_variant, view_episode
@@ -113,12 +113,14 @@ def write_file(job: FileJob) -> FileResult:
     with closing(OpenShards(job.context)) as shards, DataFileWriter(path, schema) as file:
         for episode in job.episodes:
             with shards.view(episode) as (view, variant):
-                results.append(_convert_episode(view, variant, episode, job, file, schema))
+                result = _convert_episode(view, variant, episode, job, file, schema)
                 source = opened_source(*shards.address(episode.source))
                 with _source_errors(episode.plan.locator):
-                    videos |= write_clips(
+                    written, lost = write_clips(
                         view, job.layout, episode, root, source.folder, job.context.options
                     )
+                videos |= written
+                results.append(_without_videos(result, lost))
     return FileResult(
         part=job.part,
         file_number=job.file_number,
@@ -127,6 +129,20 @@ def write_file(job: FileJob) -> FileResult:
         videos=videos,
         episodes=results,
     )
+
+
+def _without_videos(result: EpisodeResult, lost: Sequence[str]) -> EpisodeResult:
+    """The result of an episode some of whose videos could not be read: black ones stand there."""
+    if not lost:
+        return result
+    flags = {*result.flags, "undecodable_picture", "placeholder_pictures"}
+    images = [
+        image | {"placeholder_count": image["count"], "codec": "h264"}
+        if image["camera"] in lost
+        else image
+        for image in result.images
+    ]
+    return msgspec.structs.replace(result, flags=sorted(flags), images=images)
 
 
 def part_schema(job: FileJob) -> pa.Schema:
@@ -270,7 +286,7 @@ def _result(
     motion = numbers.motion
     arms = sorted_arms(variant) if motion is not None else []
     flags = set(episode.plan.flags) | _plan_flags(episode) | _picture_flags(pictures)
-    flags |= set() if motion is None else motion_flags(motion)
+    flags |= column_flags(numbers.columns) if motion is None else motion_flags(motion)
     flags |= _camera_flags(job.layout, options)
     images = [_image_receipt(camera, pictures[camera.name], options) for camera in cameras]
     images += [clip_receipt(clip, episode.plan.frames, options) for clip in episode.clips]

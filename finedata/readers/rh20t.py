@@ -424,7 +424,8 @@ class Rh20tEpisode:
             return _aligned(self.time_ms, sample_ms, values)
         if feature.startswith("metadata/") and self.has(feature):
             value = self._metadata[feature.removeprefix("metadata/")]
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            known = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not known or not -(1 << 63) <= value < 1 << 63:
                 self._wrong(feature, found=f"{value!r:.80}", wanted="a number")
             return np.asarray(value, np.int64 if isinstance(value, int) else np.float64)
         return self._absent(feature, wanted="numbers")

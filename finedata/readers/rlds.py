@@ -11,7 +11,7 @@ import hashlib
 import re
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import numpy as np
@@ -307,15 +307,32 @@ def _version_folder(folder: SourceFolder) -> tuple[SourceFolder, list[SourceFile
     )
 
 
+class _DeclaredSplit(msgspec.Struct, frozen=True):
+    """A split; a count beyond any shard is damage, which would become as many receipts."""
+
+    name: str
+    filepathTemplate: str | None = None
+    shardLengths: list[Annotated[int, msgspec.Meta(ge=0, le=100_000)]] = []
+
+
+class _Declared(msgspec.Struct, frozen=True):
+    """What is used of dataset_info.json."""
+
+    splits: list[_DeclaredSplit] = []
+    version: str = ""
+
+
 def _read_info(folder: SourceFolder, files: list[SourceFile]) -> dict[str, Any]:
     if not any(file.name == "dataset_info.json" for file in files):
         return {}
     try:
         info = msgspec.json.decode(folder.read_all("dataset_info.json"))
-    except msgspec.DecodeError as error:
+        # Read as plain values below; checked here.
+        msgspec.convert(info, _Declared, strict=False)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise SourceError(
             place=f"{folder.address}/dataset_info.json",
-            found=f"text that is not JSON ({error})",
+            found=f"{error}",
             wanted="a dataset_info.json as written by TFDS, or none at all",
         ) from error
     return cast("dict[str, Any]", info) if isinstance(info, dict) else {}

@@ -54,6 +54,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         ],
         "parts": [_part(dataset, part.path, msgspec.to_builtins(part)) for part in dataset.parts],
         "counts": dataset.info.counts,
+        "derived_from": msgspec.to_builtins(dataset.info.derived_from),
         "tasks": dataset.episodes.select(pl.col("task_id").n_unique()).collect().item(),
         "flags": dict(flags.iter_rows()),
         "failed_because": dict(reasons.iter_rows()),
@@ -85,6 +86,10 @@ def description_text(found: dict[str, Any]) -> str:
         f"frames    {counts['frames_written']} written, {counts['frames_dropped']} dropped",
         f"tasks     {found['tasks']}",
     ]
+    derived = found["derived_from"]
+    if derived is not None:
+        chosen = f" where {derived['where']}" if derived.get("where") else ""
+        lines.append(f"derived   {derived['how']} of {len(derived['origins'])} dataset(s){chosen}")
     for source in found["sources"]:
         lines += [
             f"source    {source['title']} ({source['name']} {source['revision']}), "

@@ -7,6 +7,7 @@ episode index, rows, and the files where its frames and pictures are.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -146,11 +147,12 @@ def places_of_frames(
     """
     name = _part_name(dataset, part)
     places = _places(dataset, dataset.episodes.filter(pl.col("part") == name))
+    places.sort(key=lambda place: place.first_index)
     found: dict[int, EpisodePlace] = {}
     for index in indices:
-        for place in places:
-            if place.first_index <= index <= place.last_index:
-                found[index] = place
+        before = bisect_right(places, index, key=lambda place: place.first_index)
+        if before and index <= places[before - 1].last_index:
+            found[index] = places[before - 1]
     _check_numbers(dataset, name, indices, found, what="index")
     return [found[index] for index in indices]
 

@@ -39,7 +39,9 @@ _PERMISSIVE = frozenset(
 _RESTRICTED = {
     "CC-BY-NC-4.0": "forbids commercial use of the whole",
     "CC-BY-NC-ND-4.0": "forbids to share what is made of it",
-    "CC-BY-NC-SA-4.0": "forbids commercial use, and wants what is made of it under the same licence",
+    "CC-BY-NC-SA-4.0": (
+        "forbids commercial use, and wants what is made of it under the same licence"
+    ),
     "CC-BY-ND-4.0": "forbids to share what is made of it",
     "CC-BY-SA-4.0": "wants what is made of it under the same licence",
 }
@@ -105,10 +107,9 @@ def check_licences(licences: Iterable[tuple[str, str]]) -> None:
 def _reason(first: tuple[str, str], second: tuple[str, str]) -> str:
     for source, licence in (first, second):
         name = licence.strip().casefold()
-        # One source under one unknown licence is one thing; two are two unknown things.
+        # Two sources under one unknown name are two unknown things.
         if name not in _PERMISSIVE_NAMES and name not in _RESTRICTED_NAMES:
-            same = first[0] == second[0] and first[1] == second[1]
-            return "" if same else f"nobody knows what {licence!r} of {source} allows"
+            return f"nobody knows what {licence!r} of {source} allows"
     names = [licence.strip().casefold() for _, licence in (first, second)]
     if names[0] == names[1]:
         return ""

@@ -34,6 +34,7 @@ from finedata.store.dataset_file import (
 from finedata.store.lerobot.layout import INFO_PATH
 from finedata.store.licence import check_licences
 from finedata.store.part_copy import PartSlice, copy_part, link_part
+from finedata.store.part_files import reading
 from finedata.store.subset import dataset_file_text, origin_entry
 from finedata.store.table_copy import (
     TableOrigin,
@@ -227,7 +228,8 @@ def _schema_text(root: Path, folder: str) -> str:
     file = min(root.glob(f"{folder}/*/*.parquet"), default=None)
     if file is None:
         return ""
-    schema: Any = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+    with reading(file):
+        schema: Any = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     return str(schema.remove_metadata())
 
 
@@ -351,12 +353,13 @@ def _new_folder(target: Path) -> Generator[Path]:
         # What an earlier merge left behind when it was killed.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        try:
-            yield partial
+    try:
+        yield partial
+        with output_errors(target):
             if target.exists():
                 target.rmdir()
             partial.rename(target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        sync_folder(target.parent)
+            sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

@@ -20,28 +20,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError
-from finedata.store.atomic import atomic_path, output_errors, write_atomic
+from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import (
     CHUNK_FILES,
-    DATA_FILE_MB,
     EPISODES_PER_META_FILE,
     INFO_PATH,
     TASKS_PATH,
-    data_path,
-    episodes_path,
     picture_column,
     read_features,
     video_path,
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
-from finedata.store.lerobot.write import DataFileWriter, write_stats, write_tasks
+from finedata.store.lerobot.write import write_stats, write_tasks
+from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, reading
 from finedata.store.video import place_video
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import Self
 
 __all__ = ["PartSlice", "copy_part", "link_part"]
 
@@ -67,7 +65,7 @@ class PartSlice:
         """The chosen rows of meta/episodes, at most a thousand at a time."""
         wanted = None if self.episode_ids is None else pa.array(self.episode_ids, pa.string())
         for path in sorted(self.root.glob("meta/episodes/*/*.parquet")):
-            with pq.ParquetFile(path) as file:
+            with reading(path), pq.ParquetFile(path) as file:
                 for batch in cast("Any", file).iter_batches(batch_size=_ROWS_AT_ONCE):
                     rows: Any = pa.Table.from_batches([batch])
                     if wanted is not None:
@@ -98,7 +96,7 @@ def link_part(source: Path, target: Path, *, name: str, entry: PartEntry, path: 
             if file.is_file() and not file.name.startswith("."):
                 place_video(file, target / file.relative_to(source))
     if name != entry.name:
-        with _EpisodeRows(target) as rows:
+        with EpisodeRows(target) as rows:
             for table in PartSlice(source).tables():
                 rows.write(_replaced(table, {"part": pa.repeat(name, table.num_rows)}))
     return msgspec.structs.replace(entry, name=name, path=path)
@@ -120,8 +118,8 @@ def copy_part(slices: Sequence[PartSlice], target: Path, *, name: str, path: str
     info = msgspec.json.decode((slices[0].root / INFO_PATH).read_bytes())
     copier = _Copier(target, name)
     with copier:
-        for number, part in enumerate(slices):
-            copier.add(number, part)
+        for part in slices:
+            copier.add(part)
     copier.write_meta(slices[0], info)
     return PartEntry(
         name=name,
@@ -144,28 +142,27 @@ class _Copier:
     tasks: dict[str, int] = field(default_factory=dict[str, int])
     merger: StatsMerger = field(default_factory=StatsMerger)
     splits: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
-    videos: dict[tuple[str, Path], int] = field(default_factory=dict[tuple[str, "Path"], int])
+    videos: dict[str, dict[Path, int]] = field(default_factory=dict[str, "dict[Path, int]"])
 
-    def __enter__(self) -> _Copier:
+    def __enter__(self) -> Self:
         self._stack = ExitStack().__enter__()
-        self._rows = self._stack.enter_context(_EpisodeRows(self.target))
-        self._data = self._stack.enter_context(_DataFiles(self.target))
+        self._rows = self._stack.enter_context(EpisodeRows(self.target))
+        self._data = self._stack.enter_context(DataFiles(self.target))
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*cast("Any", error))
 
-    def add(self, number: int, part: PartSlice) -> None:
+    def add(self, part: PartSlice) -> None:
         """Copy a slice."""
-        del number
         tasks = _task_texts(part.root)
-        with _DataReader(part.root) as reader:
+        with DataReader(part.root) as reader:
             for table in part.tables():
                 changed = self._copy_rows(part, tasks, reader, table)
                 self._rows.write(_replaced(table, changed))
 
     def _copy_rows(
-        self, part: PartSlice, tasks: dict[int, str], reader: _DataReader, table: pa.Table
+        self, part: PartSlice, tasks: dict[int, str], reader: DataReader, table: pa.Table
     ) -> dict[str, Any]:
         """Copy a stretch of episodes; give the columns of meta/episodes that are other now."""
         changed: dict[str, list[Any]] = {}
@@ -201,7 +198,7 @@ class _Copier:
             self.merger.add(stats)
         return changed
 
-    def _copy_frames(self, tasks: dict[int, str], reader: _DataReader, row: dict[str, Any]) -> int:
+    def _copy_frames(self, tasks: dict[int, str], reader: DataReader, row: dict[str, Any]) -> int:
         """Copy the rows of an episode; the number of the data file that they are in now."""
         groups, size = reader.find(row)
         file = self._data.file_for(reader.schema, size)
@@ -227,7 +224,7 @@ class _Copier:
             )
         return self._data.number
 
-    def _new_tasks(self, old: Any, tasks: dict[int, str], reader: _DataReader) -> Any:
+    def _new_tasks(self, old: Any, tasks: dict[int, str], reader: DataReader) -> Any:
         found: np.ndarray = old.to_numpy()
         new = np.empty_like(found)
         for task_index in np.unique(found).tolist():
@@ -251,10 +248,10 @@ class _Copier:
             camera = column.removeprefix(prefix).removesuffix(suffix)
             chunk_column = f"{prefix}{camera}/chunk_index"
             source = part.root / video_path(camera, row[chunk_column] * CHUNK_FILES + file_index)[0]
-            number = self.videos.get((camera, source))
+            known = self.videos.setdefault(camera, {})
+            number = known.get(source)
             if number is None:
-                number = sum(known == camera for known, _ in self.videos)
-                self.videos[camera, source] = number
+                number = known[source] = len(known)
                 place_video(source, self.target / video_path(camera, number)[0])
             numbers[chunk_column], numbers[column] = divmod(number, CHUNK_FILES)
         return numbers
@@ -284,137 +281,11 @@ class _Copier:
         write_atomic(self.target / INFO_PATH, text + b"\n")
 
 
-class _EpisodeRows:
-    """The files of meta/episodes that are being written, each of a fixed number of rows."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._count = 0
-        self._stack = ExitStack()
-        self._writer: pq.ParquetWriter | None = None
-        self._schema: pa.Schema | None = None
-
-    def __enter__(self) -> _EpisodeRows:
-        return self
-
-    def write(self, rows: pa.Table) -> None:
-        """Append rows; all have the schema of the first."""
-        self._schema = self._schema or rows.schema
-        rows = rows.select(self._schema.names).cast(self._schema)
-        while rows.num_rows:
-            number, inside = divmod(self._count, EPISODES_PER_META_FILE)
-            if inside == 0:
-                self.__exit__(None, None, None)
-                path = self._root / episodes_path(number)[0]
-                partial = self._stack.enter_context(atomic_path(path))
-                writer = pq.ParquetWriter(partial, self._schema, compression="zstd")
-                self._writer = self._stack.enter_context(writer)
-            taken = min(rows.num_rows, EPISODES_PER_META_FILE - inside)
-            with output_errors(self._root):
-                cast("Any", self._writer).write_table(rows.slice(0, taken))
-            rows = rows.slice(taken)
-            self._count += taken
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*cast("Any", error))
-        self._stack = ExitStack()
-
-
-class _DataFiles:
-    """The data files of a part that are being written, each of at most `DATA_FILE_MB`."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._file: DataFileWriter | None = None
-        self._bytes = 0
-        self.number = -1
-
-    def __enter__(self) -> _DataFiles:
-        return self
-
-    def file_for(self, schema: pa.Schema, size: int) -> DataFileWriter:
-        """The file that an episode of about so many bytes goes to; a new one where it is full."""
-        if self._file is None or self._bytes + size > DATA_FILE_MB * 1024 * 1024:
-            self.__exit__(None, None, None)
-            self.number += 1
-            path = self._root / data_path(self.number)[0]
-            self._file = DataFileWriter(path, schema).__enter__()
-            self._bytes = 0
-        self._bytes += size
-        return self._file
-
-    def __exit__(self, *error: object) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.__exit__(*cast("Any", error))
-
-
-class _DataReader:
-    """The data files of a part that are read; the one that was asked for last stays open."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._file: pq.ParquetFile | None = None
-        self._ranges: list[tuple[int, int]] = []
-        self.path = root
-        self.schema: pa.Schema = pa.schema([])
-
-    def __enter__(self) -> _DataReader:
-        return self
-
-    def find(self, row: dict[str, Any]) -> tuple[list[int], int]:
-        """Row groups of an episode in their order, and about how many bytes it has."""
-        number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
-        path = self._root / data_path(number)[0]
-        if path != self.path or self._file is None:
-            self.__exit__()
-            self.path = path
-            self._file = pq.ParquetFile(path)
-            self.schema = self._file.schema_arrow
-            self._ranges = _episode_ranges(self._file)
-        index = row["episode_index"]
-        groups = [i for i, (low, high) in enumerate(self._ranges) if low <= index <= high]
-        bytes_, rows = 0, 0
-        for group in groups:
-            metadata: Any = self._file.metadata.row_group(group)
-            columns = [metadata.column(i) for i in range(metadata.num_columns)]
-            bytes_ += sum(int(column.total_compressed_size) for column in columns)
-            rows += int(metadata.num_rows)
-        return groups, bytes_ * int(row["length"]) // max(rows, 1)
-
-    def read(self, group: int, episode_index: int) -> pa.Table:
-        """The rows of a group that are of an episode."""
-        table: Any = cast("Any", self._file).read_row_group(group)
-        low, high = self._ranges[group]
-        if low == high:
-            return table
-        return table.filter(_compute("equal", table["episode_index"], episode_index))
-
-    def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-
-
-def _episode_ranges(file: pq.ParquetFile) -> list[tuple[int, int]]:
-    """First and last `episode_index` of every row group."""
-    leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
-    leaf = leaves.index("episode_index")
-    ranges: list[tuple[int, int]] = []
-    for group in range(file.num_row_groups):
-        statistics: Any = file.metadata.row_group(group).column(leaf).statistics
-        if statistics is not None and statistics.has_min_max:
-            ranges.append((int(statistics.min), int(statistics.max)))
-        else:
-            table: Any = cast("Any", file).read_row_group(group, columns=["episode_index"])
-            values: np.ndarray = table["episode_index"].to_numpy()
-            ranges.append((int(values.min()), int(values.max())) if len(values) else (0, -1))
-    return ranges
-
-
 def _task_texts(root: Path) -> dict[int, str]:
     """Task text by task_index, from meta/tasks.parquet of ours or of a newer writer."""
-    table: Any = pq.read_table(root / TASKS_PATH)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+    path = root / TASKS_PATH
+    with reading(path):
+        table: Any = pq.read_table(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     words = "task" if "task" in table.column_names else "__index_level_0__"
     return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
 

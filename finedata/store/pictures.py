@@ -98,8 +98,8 @@ def decode_rgb(data: bytes) -> np.ndarray | None:
     """Decode a JPEG or PNG to uint8 (height, width, 3), or `None` where it does not decode."""
     try:
         if data[:3] == b"\xff\xd8\xff":
-            height, width = simplejpeg.decode_jpeg_header(data)[:2]
-            if height * width > _MOST_PIXELS:
+            height, width, *_ = simplejpeg.decode_jpeg_header(data)
+            if int(height) * int(width) > _MOST_PIXELS:
                 return None
             return simplejpeg.decode_jpeg(data, colorspace="RGB")
         with Image.open(io.BytesIO(data)) as picture:

@@ -19,6 +19,7 @@ from finedata.errors import ConformError
 from finedata.schema.conform import conform
 from finedata.schema.tables import arrow_schema
 from finedata.store.atomic import atomic_path, output_errors
+from finedata.store.part_files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -244,7 +245,7 @@ def _taken_ids(origin: TableOrigin, name: str) -> set[str]:
 
 
 def _scanned(path: Path) -> Iterator[Any]:
-    with pq.ParquetFile(path) as file:
+    with reading(path), pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         for batch in cast("Any", file).iter_batches(batch_size=_ROWS_AT_ONCE):
             yield pa.Table.from_batches([batch], schema=schema)

@@ -42,8 +42,8 @@ Tree = dict[str, bytes]
 _SECONDS = 20
 _SHARED_SHARE = 0.3
 _OPTIONS = (
+    *[ConvertOptions(image_stats=False)] * 5,
     ConvertOptions(),
-    ConvertOptions(image_stats=False),
     ConvertOptions(image_stats=False, fix_colour=True),
     ConvertOptions(image_stats=False, resize=(16, 16), transcode="h264"),
 )
@@ -106,7 +106,7 @@ class Family:
     units: tuple[Unit, ...]
     place: Callable[[str, int], str]
     shared: tuple[str, ...] = ()
-    batch: int = 12
+    batch: int = 24
     fewer: bool = False
 
 
@@ -203,9 +203,7 @@ def run_mutations(name: str, *, count: int, seed: int) -> Counter[str]:
     return outcomes
 
 
-def draw(
-    family: Family, rng: np.random.Generator, *, count: int
-) -> tuple[list[Unit], list[Tree]]:
+def draw(family: Family, rng: np.random.Generator, *, count: int) -> tuple[list[Unit], list[Tree]]:
     """Units for one conversion and what is left of them; one alone where what they share goes."""
     if family.shared and rng.random() < _SHARED_SHARE:
         return [family.units[0]], [_damaged(rng, family.units[0], family.shared)]
@@ -240,9 +238,7 @@ def _converted(
             kept = Path(tempfile.gettempdir()) / f"broken-{family.name}"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(source, kept)
-            changed = [
-                name for name in damaged[0] if damaged[0][name] != units[0].tree.get(name)
-            ]
+            changed = [name for name in damaged[0] if damaged[0][name] != units[0].tree.get(name)]
             msg = f"{hint}: {type(error).__name__}: {error} ({changed} in {kept})"
             raise Broken(msg) from error
         return outcomes
@@ -364,7 +360,9 @@ def _rlds() -> Family:
         write_declaration(Path(folder), image_size=8, cameras=1, splits={"train": sizes})
         described = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     units = tuple(Unit(described | shard, 2) for shard in shards)
-    return Family("rlds", "bridge_v2", units, lambda name, _: name, shared=tuple(described))
+    return Family(
+        "rlds", "bridge_v2", units, lambda name, _: name, shared=tuple(described), batch=12
+    )
 
 
 @functools.cache
@@ -439,8 +437,8 @@ def _robomind_v1() -> Family:
 @functools.cache
 def _robomind_v2() -> Family:
     units = tuple(
-        _fixture("robomind_v2", episodes=1, frames=3, size=(9, 13), robots=(robot,))
-        for robot in ("franka", "tienkung")
+        _fixture("robomind_v2", episodes=1, frames=3, size=(9, 13), robots=(robot,), depth=False)
+        for robot in ("agilex", "tienkung")
     )
     return Family(
         "robomind_v2",

@@ -132,6 +132,13 @@ def test_depth_is_no_camera_and_the_rate_is_a_doubt(tmp_path: Path) -> None:
     assert any(doubt.startswith("the rate") for doubt in doubts)
 
 
+def test_a_version_is_no_name(tmp_path: Path) -> None:
+    written("bridge", "write", tmp_path / "source")
+    for folder in ("source", "source/bridge_dataset", "source/bridge_dataset/1.0.0"):
+        text = draft_converter(str(tmp_path / folder))
+        assert decode_converter(text, origin="x").converter.name == "bridge_dataset"
+
+
 def test_every_guess_has_a_reason_above_it(tmp_path: Path) -> None:
     for module, function in (("droid", "write"), ("galaxea", "write"), ("bridge", "write_oxe")):
         written(module, function, tmp_path / f"{module}_{function}")
@@ -151,6 +158,71 @@ def test_what_nothing_tells_stays_undeclared(tmp_path: Path) -> None:
     assert "# Conventions stay undeclared: " in text
     summary = converted(text, tmp_path / "source", tmp_path)
     assert (summary.episodes, summary.failed) == (3, 0)
+
+
+def lerobot_of(folder: Path, state: dict[str, np.ndarray], action: dict[str, np.ndarray]) -> Path:
+    """A dataset of named columns."""
+    columns = {
+        "observation.state": np.stack(list(state.values()), axis=1).astype(np.float32),
+        "action": np.stack(list(action.values()), axis=1).astype(np.float32),
+        "task_index": np.zeros(len(next(iter(state.values()))), np.int64),
+    }
+    names = {"observation.state": list(state), "action": list(action)}
+    episodes = [WrittenEpisode(columns, ("t",))]
+    write_lerobot(folder, episodes, version="v2.1", tasks=["t"], cameras=(), names=names)
+    return folder
+
+
+def test_actions_that_follow_nothing_are_kept_as_they_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    path = smooth_joints(rng, 40, 3)
+    state = {f"joint_{i}": path[:, i] for i in range(3)}
+    noise = {f"joint_{i}": rng.normal(size=40) for i in range(3)}
+    folder = lerobot_of(tmp_path / "source", state, noise)
+    text = draft_converter(str(folder))
+    assert variant_of(text).space == "undeclared"
+    # What was seen is told to the person who edits.
+    assert "#   candidate: observation.state, columns [0, 1, 2]: joints" in text
+    assert variant_of(draft_converter(str(lerobot_of(tmp_path / "good", state, state)))).arms
+
+
+def test_a_guess_that_does_not_convert_is_dropped(tmp_path: Path) -> None:
+    path = smooth_joints(np.random.default_rng(5), 40, 3)
+    joints = {f"joint_{i}": path[:, i] for i in range(3)}
+    state = joints | {f"hand_{i}": path[:, i] for i in range(3)}
+    action = joints | {f"hand_{i}": path[:, i] for i in range(2)}
+    folder = lerobot_of(tmp_path / "source", state, action)
+    text = draft_converter(str(folder))
+    assert variant_of(text).space == "undeclared"
+    assert "# Conventions stay undeclared: a guess of arms did not convert (" in text
+    assert converted(text, folder, tmp_path).failed == 0
+
+
+def test_a_gripper_commanded_the_other_way_round_is_turned(tmp_path: Path) -> None:
+    path = smooth_joints(np.random.default_rng(5), 40, 3)
+    joints = {f"joint_{i}": path[:, i] for i in range(3)}
+    measured = np.linspace(0.05, 0.95, 40)
+    state = joints | {"gripper": measured}
+    for number, (commanded, ends) in enumerate([(measured, (1, 0)), (1 - measured, (0, 1))]):
+        action = joints | {"gripper": commanded}
+        folder = lerobot_of(tmp_path / f"source_{number}", state, action)
+        (arm,) = variant_of(draft_converter(str(folder))).arms
+        assert arm.state.gripper is not None
+        assert arm.action.gripper is not None
+        assert (arm.state.gripper.open, arm.state.gripper.closed) == (1, 0)
+        assert (arm.action.gripper.open, arm.action.gripper.closed) == ends
+
+
+def test_columns_that_lie_apart_are_named(tmp_path: Path) -> None:
+    path = smooth_joints(np.random.default_rng(5), 40, 4)
+    names = ("left_joint[0]", "right_joint[0]", "left_joint[1]", "right_joint[1]")
+    columns = {name: path[:, i] for i, name in enumerate(names)}
+    folder = lerobot_of(tmp_path / "source", columns, columns)
+    text = draft_converter(str(folder))
+    assert [arm.name for arm in variant_of(text).arms] == ["right", "left"]
+    assert converted(text, folder, tmp_path).failed == 0
+    (row,) = pl.read_parquet(tmp_path / "out/data/**/*.parquet").sort("index")[:1].to_dicts()
+    np.testing.assert_allclose(row["observation.state"], path[0, [1, 3, 0, 2]], atol=1e-6)
 
 
 def test_names_cannot_write_into_the_file(tmp_path: Path) -> None:

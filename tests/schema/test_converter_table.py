@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import tomllib
+import typing
 from pathlib import Path
+from typing import Any
 
-import pytest
+import msgspec
 
 from finedata.papers import paper_room
-from finedata.schema.converter_file import decode_converter, list_converters
+from finedata.schema.converter import Converter
+from finedata.schema.converter_file import (
+    converter_json_schema,
+    decode_converter,
+    list_converters,
+)
 from finedata.schema.converter_table import converters_page, source_rows
 from finedata.schema.publish import publish_converters_page
 
 ROOM = Path(str(paper_room("converters")))
+GUIDE = ROOM.parent / "docs/converters.md"
 SMALL = """
 name = "small"
 title = "Small | one"
@@ -127,7 +138,57 @@ def test_the_page_ends_in_one_newline() -> None:
     assert not converters_page().endswith("\n\n")
 
 
-@pytest.mark.parametrize("word", ["options", "doubts", "variants", "fps"])
-def test_the_guide_explains_every_key(word: str) -> None:
-    guide = (ROOM.parent / "docs/converters.md").read_text(encoding="utf-8")
-    assert f"`{word}`" in guide
+def struct_keys(kind: type, seen: set[type]) -> set[str]:
+    """Every key that a converter file may have, from the types that decode it."""
+    if kind in seen:
+        return set()
+    seen.add(kind)
+    keys: set[str] = set()
+    for name, hint in typing.get_type_hints(kind).items():
+        keys.add(name)
+        for inner in inner_types(hint):
+            keys |= struct_keys(inner, seen)
+    return keys
+
+
+def inner_types(hint: Any) -> list[type]:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return [hint]
+    return [inner for part in typing.get_args(hint) for inner in inner_types(part)]
+
+
+def test_the_guide_explains_every_key() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    keys = struct_keys(Converter, set())
+    assert len(keys) > 80
+    missing = [
+        key for key in sorted(keys) if not re.search(rf"`{key}\b|\b{key} =|, {key} `", guide)
+    ]
+    assert missing == []
+
+
+def test_the_guide_explains_every_word() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    schema = json.dumps(json.loads(converter_json_schema()))
+    words = {
+        word
+        for words in re.findall(r'"enum": \[([^\]]*)\]', schema)
+        for word in json.loads(f"[{words}]")
+    }
+    words -= {"+x", "-x", "+y", "-y", "+z", "-z", None}
+    assert len(words) > 50
+    missing = [
+        w
+        for w in sorted(words)
+        if w.removeprefix("observation.").removeprefix("action.") not in guide
+    ]
+    assert missing == []
+
+
+def test_the_examples_of_the_guide_are_good() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) > 10
+    whole, *parts = blocks
+    assert decode_converter(whole, origin="the guide").converter.name == "my_arm"
+    for part in parts:
+        tomllib.loads(part)

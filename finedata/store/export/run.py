@@ -19,6 +19,7 @@ from finedata.store.export.lerobot_v21 import export_lerobot_v21, export_lerobot
 from finedata.store.export.rlds import export_rlds
 from finedata.store.export.starvla import export_starvla, export_starvla_pictures
 from finedata.store.export.unified80_files import export_unified80
+from finedata.store.subset import write_subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ class Exporter(Protocol):
 
 
 FORMATS: dict[str, Exporter] = {
+    "finedata": write_subset,
     "lerobot-v2.1": export_lerobot_v21,
     "starvla": export_starvla,
     "unified80": export_unified80,
@@ -90,7 +92,7 @@ def export_dataset(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            summary = exporter(dataset, out=partial, episode_ids=episode_ids)
+            summary = _run(exporter, dataset, partial, episode_ids, where)
             if target.exists():
                 target.rmdir()
             partial.rename(target)
@@ -99,6 +101,15 @@ def export_dataset(
             raise
         sync_folder(target.parent)
     return msgspec.structs.replace(summary, format=format, out=str(out))
+
+
+def _run(
+    exporter: Exporter, dataset: Dataset, out: Path, episode_ids: Sequence[str], where: str
+) -> ExportSummary:
+    """A selection of our own also writes down what selected it."""
+    if exporter is write_subset:
+        return write_subset(dataset, out=out, episode_ids=episode_ids, where=where)
+    return exporter(dataset, out=out, episode_ids=episode_ids)
 
 
 def estimate_export(

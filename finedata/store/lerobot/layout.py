@@ -132,7 +132,7 @@ def info_json(
         "data_files_size_in_mb": DATA_FILE_MB,
         "video_files_size_in_mb": VIDEO_FILE_MB,
         "fps": int(fps) if float(fps).is_integer() else fps,
-        "splits": {name: f"{start}:{stop}" for name, start, stop in splits},
+        "splits": _ranges(splits, total_episodes),
         "data_path": _DATA_TEMPLATE,
         "video_path": _VIDEO_TEMPLATE if videos else None,
         "features": {
@@ -141,6 +141,14 @@ def info_json(
         },
     }
     return msgspec.json.format(msgspec.json.encode(info), indent=2).decode() + "\n"
+
+
+def _ranges(splits: Sequence[tuple[str, int, int]], episodes: int) -> dict[str, str]:
+    """LeRobot's splits: one range each. Where a split comes in pieces, all episodes are `train`."""
+    names = [name for name, _, _ in splits]
+    if len(set(names)) < len(names):
+        return {"train": f"0:{episodes}"}
+    return {name: f"{start}:{stop}" for name, start, stop in splits}
 
 
 def _feature_entry(feature: Feature, *, codec: str | None, fps: float) -> dict[str, Any]:
