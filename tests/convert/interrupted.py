@@ -1,6 +1,6 @@
 """A conversion that kills itself with SIGKILL at the n-th event, or counts events (n = 0).
 
-Run as a program: interrupted.py N INPUT OUT WORKERS. Events are what changes the disk for good:
+Run as a program: interrupted.py N INPUT OUT WORKERS [SOURCE]. Events are what changes the disk for good:
 before and after each entry in the ledger, before each sync of a file and after each rename.
 Small data files, so that there are many of them.
 """
@@ -49,7 +49,8 @@ def main() -> None:
     atomic._sync_file = counted_sync_file
     atomic.sync_folder = counted_sync_folder
     finedata.convert.assign.DATA_FILE_MB = 0.1
-    convert("bridge_v2", input=sys.argv[2], out=sys.argv[3], num_workers=int(sys.argv[4]))
+    source = sys.argv[5] if len(sys.argv) > 5 else "bridge_v2"
+    convert(source, input=sys.argv[2], out=sys.argv[3], num_workers=int(sys.argv[4]))
     print(countdown.seen)
 
 

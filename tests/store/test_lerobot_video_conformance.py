@@ -14,7 +14,6 @@ from sources import generic_lerobot, rh20t
 from finedata.convert.run import convert
 from finedata.store.dataset import Dataset, open_dataset
 
-
 PREFIX = "observation.images."
 
 
