@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.mp4_index import Mp4Index
 
-__all__ = ["ClipPlan", "clip_rows", "plan_clips"]
+__all__ = ["ClipPlan", "clip_rows", "forget_indexes", "plan_clips"]
 
 # The farthest a frame may lie from where LeRobot looks for it (its `tolerance_s`), with a margin.
 _TOLERANCE_S = 5e-5
@@ -148,6 +148,11 @@ def _index(address: str, file: str, size: int) -> Mp4Index:
         return read_mp4_index(reader)
     finally:
         reader.close()
+
+
+def forget_indexes() -> None:
+    """Forget what was read of files: between runs they may have changed."""
+    _index.cache_clear()
 
 
 def clip_rows(clip: VideoClip, frames: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 
 from finedata.errors import SourceError
 from finedata.readers.example import BytesSlices
+from finedata.readers.large_record import LargeSlices
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,
@@ -52,7 +53,7 @@ _BLACK_LEVEL = 4
 # Bytes of a JPEG's frame header: marker, length, precision, height, width, components.
 _FRAME_HEADER_BYTES = 10
 # About what a slab of all cameras together may take.
-_SLAB_BYTES = 64 << 20
+_SLAB_BYTES = 32 << 20
 _LEAST_ROWS = 16
 # No camera's uncompressed frame is smaller than this.
 _LEAST_RAW_BYTES = 1 << 10
@@ -309,6 +310,8 @@ def _in_memory(pictures: PictureList) -> BytesSlices:
     """Pictures as slices of one buffer, each read once."""
     if isinstance(pictures, BytesSlices):
         return pictures
+    if isinstance(pictures, LargeSlices):
+        return pictures.in_memory()
     return _joined([pictures[index] for index in range(len(pictures))])
 
 

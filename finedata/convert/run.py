@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 import finedata
+from finedata.convert.clips import forget_indexes
 from finedata.convert.commit import commit
 from finedata.convert.context import (
     ConvertOptions,
@@ -33,6 +34,7 @@ from finedata.convert.selection import parse_selection
 from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
 from finedata.engine.local import LocalEngine
 from finedata.errors import SourceError, UsageError
+from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.ledger import Ledger
@@ -225,6 +227,8 @@ def _prepare(
     # The caches are for the tasks of one run; between runs the files may have changed.
     opened_source.cache_clear()
     decoded_converter.cache_clear()
+    forget_indexes()
+    forget_sidecars()
     described: list[SourceContext] = []
     for file, address in files:
         variants = file.converter.variants

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from finedata.readers.example import BytesSlices
     from finedata.readers.files import SourceFolder
 
 __all__ = [
@@ -115,6 +116,10 @@ class PictureList(Protocol):
 
     def joined(self, *, instead_of_empty: bytes = b"") -> bytes:
         """All pictures one after the other; what to put where one has no bytes."""
+        ...
+
+    def in_memory(self) -> BytesSlices:
+        """All pictures as slices of one buffer, each byte read once; see `slab` for fewer."""
         ...
 
 

@@ -2,7 +2,8 @@
 
 The map of features is walked by hand and nothing is copied: pictures are the bulk of a robot
 record, and a walk over their tags gives their offsets an order of magnitude faster than parsing
-them into objects. Numbers and anything in an unusual (but legal) layout go through protobuf.
+them into objects. Numbers and anything in an unusual (but legal) layout go through protobuf. A
+record that is left in its file (`LargePayload`) is walked in the same way, and read where needed.
 
 Wire format: https://protobuf.dev/programming-guides/encoding; messages: tensorflow's
 `core/example/example.proto`, `feature.proto`.
@@ -12,13 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from finedata.errors import CorruptRecordError
+
+if TYPE_CHECKING:
+    from finedata.readers.large_record import LargePayload, LargeSlices
 
 __all__ = ["BytesSlices", "Feature", "parse_example"]
 
@@ -61,9 +65,22 @@ class BytesSlices:
 
     def joined(self, *, instead_of_empty: bytes = b"") -> bytes:
         """All values one after the other; what to put where a value has no bytes."""
+        if self._fill_buffer():
+            return self.buffer
         view = memoryview(self.buffer)
         spans = zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
         return b"".join([view[a : a + n] if n else instead_of_empty for a, n in spans])
+
+    def in_memory(self) -> BytesSlices:
+        """These values; see `PictureList.in_memory`."""
+        return self
+
+    def _fill_buffer(self) -> bool:
+        """Whether the buffer is these values, none of them empty, and nothing else."""
+        if not len(self) or int(self.offsets[0]) != 0 or not self.lengths.all():
+            return False
+        ends = self.offsets + self.lengths
+        return int(ends[-1]) == len(self.buffer) and bool((ends[:-1] == self.offsets[1:]).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +88,7 @@ class Feature:
     """One feature of an Example, not yet decoded."""
 
     kind: Kind
-    buffer: bytes
+    buffer: bytes | LargePayload
     start: int
     end: int
 
@@ -88,21 +105,22 @@ class Feature:
         body = self.buffer[self.start : self.end]
         return np.asarray(_parse("Int64List", body).value, np.int64)
 
-    def slices(self) -> BytesSlices:
+    def slices(self) -> BytesSlices | LargeSlices:
         """The bytes list as slices of the record.
 
         Raises:
             CorruptRecordError: It is not a bytes list after all.
         """
+        buffer = self.buffer
         try:
-            offsets, lengths = _walk_bytes_list(self.buffer, self.start, self.end)
-            buffer = self.buffer
+            offsets, lengths = _walk_bytes_list(buffer, self.start, self.end)
         except (_UnusualLayoutError, IndexError):
             message = _parse("BytesList", self.buffer[self.start : self.end])
             message.DiscardUnknownFields()
-            buffer = message.SerializeToString()
+            buffer = cast("bytes", message.SerializeToString())
             offsets, lengths = _walk_bytes_list(buffer, 0, len(buffer))
-        return BytesSlices(buffer, np.asarray(offsets, np.int64), np.asarray(lengths, np.int64))
+        spans = np.asarray(offsets, np.int64), np.asarray(lengths, np.int64)
+        return BytesSlices(buffer, *spans) if isinstance(buffer, bytes) else buffer.slices(*spans)
 
     def values(self) -> list[bytes]:
         """The bytes list as Python bytes; for short values such as text."""
@@ -110,7 +128,7 @@ class Feature:
         return [slices[i] for i in range(len(slices))]
 
 
-def parse_example(payload: bytes) -> dict[str, Feature]:
+def parse_example(payload: bytes | LargePayload) -> dict[str, Feature]:
     """Find the features of a serialised `tf.train.Example`.
 
     Args:
@@ -127,12 +145,12 @@ def parse_example(payload: bytes) -> dict[str, Feature]:
     except (_UnusualLayoutError, IndexError, UnicodeDecodeError):
         # Repeated map entries, split messages or unknown fields are legal; protobuf knows.
         # Its own serialisation of what it understood is in the usual layout.
-        message = _parse("Example", payload)
+        message = _parse("Example", payload[:])
         message.DiscardUnknownFields()
         return _walk_example(cast("bytes", message.SerializeToString()))
 
 
-def _walk_example(data: bytes) -> dict[str, Feature]:
+def _walk_example(data: bytes | LargePayload) -> dict[str, Feature]:
     features: dict[str, Feature] = {}
     if not data:
         return features
@@ -151,7 +169,7 @@ def _walk_example(data: bytes) -> dict[str, Feature]:
     return features
 
 
-def _walk_feature(data: bytes, position: int, end: int) -> Feature:
+def _walk_feature(data: bytes | LargePayload, position: int, end: int) -> Feature:
     if position == end:
         return Feature("empty", data, position, end)
     kind = _KINDS.get(data[position])
@@ -163,7 +181,7 @@ def _walk_feature(data: bytes, position: int, end: int) -> Feature:
     return Feature(kind, data, start, list_end)
 
 
-def _message(data: bytes, position: int, end: int, tag: int) -> tuple[int, int]:
+def _message(data: bytes | LargePayload, position: int, end: int, tag: int) -> tuple[int, int]:
     """Step into a length-delimited field: its first byte and one past its last."""
     if position >= end or data[position] != tag:
         raise _UnusualLayoutError
@@ -173,7 +191,7 @@ def _message(data: bytes, position: int, end: int, tag: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(data: bytes | LargePayload, position: int) -> tuple[int, int]:
     byte = data[position]
     value, shift = byte & 0x7F, 7
     position += 1
@@ -187,7 +205,9 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     return value, position
 
 
-def _walk_bytes_list(data: bytes, position: int, end: int) -> tuple[list[int], list[int]]:
+def _walk_bytes_list(
+    data: bytes | LargePayload, position: int, end: int
+) -> tuple[list[int], list[int]]:
     """Offsets and lengths of a bytes list's values; the varint is inlined: this loop is hot."""
     offsets: list[int] = []
     lengths: list[int] = []

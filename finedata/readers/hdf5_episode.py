@@ -206,8 +206,7 @@ class Hdf5Episode:
             if known is None:
                 joined = hashlib.sha256()
                 for block in images.blocks():
-                    for one in block:
-                        joined.update(one)
+                    joined.update(block.joined())
                 known = joined.hexdigest(), images.lengths
             _add(whole, known[0], str(np.asarray(known[1], np.int64).tolist()))
             return

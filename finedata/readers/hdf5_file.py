@@ -145,14 +145,11 @@ class Hdf5File:
             self.h5py = _import_h5py()
             with self.guard("its superblock"):
                 self.root: Any = _open(self.h5py, self._file, name)
+                # What the addresses inside the file count from: the end of a user block.
+                self.base = int(self.root.userblock_size)
         except BaseException:
             reader.close()
             raise
-
-    @property
-    def base(self) -> int:
-        """What the addresses inside the file count from: the end of a user block."""
-        return int(self.root.userblock_size)
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes of the file.

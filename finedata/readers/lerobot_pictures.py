@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from finedata.errors import FeatureError
+from finedata.readers.example import BytesSlices
 
 if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
@@ -72,9 +73,30 @@ class ArrowPictures:
         """All pictures one after the other; what to put where one has no bytes."""
         return b"".join(self[index] or instead_of_empty for index in range(len(self)))
 
+    def in_memory(self) -> BytesSlices:
+        """All pictures as slices of one buffer; see `PictureList.in_memory`."""
+        if self.files or self.column.null_count:
+            pictures = [self[index] for index in range(len(self))]
+            lengths = np.array([len(one) for one in pictures], np.int64)
+            data = b"".join(pictures)
+        else:
+            lengths = self.lengths
+            data = b"".join(_content(chunk) for chunk in self.column.chunks if len(chunk))
+        return BytesSlices(data, np.cumsum(lengths) - lengths, lengths)
+
 
 def _lengths(chunk: Any) -> np.ndarray:
+    return np.diff(_offsets(chunk)).astype(np.int64)
+
+
+def _offsets(chunk: Any) -> np.ndarray:
+    """Where each value of a chunk begins in its buffer, and where the last one ends."""
     large = cast("Any", pa).types.is_large_binary(chunk.type)
     offsets = np.frombuffer(chunk.buffers()[1], np.int64 if large else np.int32)
-    counts = np.diff(offsets[chunk.offset : chunk.offset + len(chunk) + 1])
-    return counts.astype(np.int64)
+    return offsets[chunk.offset : chunk.offset + len(chunk) + 1]
+
+
+def _content(chunk: Any) -> memoryview:
+    """The bytes of all values of a chunk that has no null, not copied."""
+    offsets, values = _offsets(chunk), chunk.buffers()[2]
+    return memoryview(b"" if values is None else values)[int(offsets[0]) : int(offsets[-1])]

@@ -2,7 +2,7 @@
 
 One `tf.train.Example` is one episode; per-step tensors are flattened over time. Reads
 `features.json`, `dataset_info.json` and the shards; needs neither TensorFlow nor TFDS. One
-episode is in memory at a time.
+episode is in memory at a time; of a large one only what is looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
@@ -26,6 +26,7 @@ from finedata.readers.features import (
     parse_features_json,
 )
 from finedata.readers.files import SourceFile, SourceFolder, open_folder
+from finedata.readers.large_record import LargePayload, LargeSlices, is_large
 from finedata.readers.tfrecord import scan_records
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.readers.files import RangeReader
+    from finedata.readers.tfrecord import Record
 
 __all__ = ["RldsEpisode", "RldsSource", "open_rlds", "recognises"]
 
@@ -77,32 +79,29 @@ class RldsSource:
         with closing(self.folder.open(described.file)) as reader:
             for record in scan_records(reader):
                 count += 1
-                found = Found(
-                    record.number, record.offset, record.length, record.reason, record.message
-                )
-                if record.payload is None:
-                    yield found, None
-                    continue
-                try:
-                    episode = self.episode(record.payload)
-                except CorruptRecordError as error:
-                    yield (
-                        Found(found.number, found.offset, found.length, "unparsable", str(error)),
-                        None,
-                    )
-                    continue
-                yield found, episode
+                yield self._viewed(record)
+                # The caller is done with it: free it before the next one is read.
+                del record
         for number in range(count, described.declared_records or 0):
             message = (
                 f"not in the file, although dataset_info.json says {described.declared_records}"
             )
             yield Found(number, described.size, 0, "truncated", message), None
 
+    def _viewed(self, record: Record) -> tuple[Found, RldsEpisode | None]:
+        found = Found(record.number, record.offset, record.length, record.reason, record.message)
+        if record.payload is None:
+            return found, None
+        try:
+            return found, self.episode(record.payload)
+        except CorruptRecordError as error:
+            return replace(found, reason="unparsable", message=str(error)), None
+
     def open_shard(self, shard: int) -> _OpenRldsShard:
         """Open a shard for its records; see `Source.open_shard`."""
         return _OpenRldsShard(self, self.folder.open(self.shards[shard].file), shard)
 
-    def episode(self, payload: bytes) -> RldsEpisode:
+    def episode(self, payload: bytes | LargePayload) -> RldsEpisode:
         """View a record's payload as an episode.
 
         Raises:
@@ -121,14 +120,10 @@ class _OpenRldsShard:
 
     def episode(self, found: Found) -> RldsEpisode:
         """Read the record that the scan found; see `OpenShard.episode`."""
-        payload = self._reader.read(found.offset, found.length)
-        if len(payload) != found.length:
-            raise SourceError(
-                place=f"record {found.number} of {self._place}",
-                found=f"{len(payload)} bytes",
-                wanted=f"{found.length}, as when it was planned",
-                next_command="restore the source file, then run the same command again",
-            )
+        reader = _PlannedBytes(self._reader, f"record {found.number} of {self._place}")
+        if not is_large(found.length):
+            return self._source.episode(reader.read(found.offset, found.length))
+        payload = LargePayload(reader, offset=found.offset, length=found.length)
         return self._source.episode(payload)
 
     def close(self) -> None:
@@ -136,11 +131,48 @@ class _OpenRldsShard:
         self._reader.close()
 
 
-@dataclass(frozen=True, slots=True)
+class _PlannedBytes:
+    """A shard's file where the plan read before: what fails now is the source's, and says so."""
+
+    def __init__(self, reader: RangeReader, place: str) -> None:
+        self._reader = reader
+        self._place = place
+        self.size = reader.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read exactly so many bytes.
+
+        Raises:
+            SourceError: They are no longer there, or cannot be read.
+        """
+        try:
+            data = self._reader.read(offset, length)
+        except OSError as error:
+            raise SourceError(
+                place=self._place,
+                found=f"{error.strerror or error}",
+                wanted="bytes that could be read when it was planned",
+                next_command="run the same command again: it continues where it stopped",
+            ) from error
+        if len(data) != length:
+            raise SourceError(
+                place=self._place,
+                found=f"{len(data)} bytes",
+                wanted=f"{length}, as when it was planned",
+                next_command="restore the source file, then run the same command again",
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+
+@dataclass(slots=True)
 class RldsEpisode:
     """One record, its features undecoded until asked for; see `RawEpisode`."""
 
-    payload: bytes
+    payload: bytes | LargePayload
     raw: dict[str, Feature]
     infos: dict[str, FeatureInfo]
 
@@ -180,7 +212,6 @@ class RldsEpisode:
         byte is covered once and hashed once.
         """
         digest = hashlib.sha256()
-        view = memoryview(self.payload)
         position = 0
         for name, feature in sorted(self.raw.items(), key=lambda item: item[1].start):
             info = self.infos.get(name)
@@ -190,16 +221,19 @@ class RldsEpisode:
                 joined, lengths = bytes.fromhex(pictures[name][0]), pictures[name][1]
             else:
                 slices = feature.slices()
-                joined, lengths = hashlib.sha256(slices.joined()).digest(), slices.lengths
-            digest.update(view[position : feature.start])
+                joined, lengths = _joined_sha256(slices), slices.lengths
+            for piece in _pieces(self.payload, position, feature.start):
+                digest.update(piece)
             digest.update(joined)
             digest.update(lengths.astype("<i8").tobytes())
             position = feature.end
-        digest.update(view[position:])
+        for piece in _pieces(self.payload, position, len(self.payload)):
+            digest.update(piece)
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Nothing is open behind a record."""
+        """Let go of the record: whoever still holds the episode holds no megabytes."""
+        self.payload, self.raw = b"", {}
 
     def numbers(self, feature: str) -> np.ndarray:
         """Decode a numeric feature; see `RawEpisode.numbers`."""
@@ -223,7 +257,7 @@ class RldsEpisode:
             ) from error
         return [known[value] for value in values]
 
-    def pictures(self, feature: str) -> BytesSlices:
+    def pictures(self, feature: str) -> BytesSlices | LargeSlices:
         """Slices of a camera's encoded pictures; see `RawEpisode.pictures`."""
         raw = self.raw.get(feature)
         if raw is None:
@@ -249,6 +283,24 @@ class RldsEpisode:
                 wanted=f"one of {', '.join(self.infos)}",
             )
         return info
+
+
+def _joined_sha256(slices: BytesSlices | LargeSlices) -> bytes:
+    """Digest of all values one after the other."""
+    if isinstance(slices, BytesSlices):
+        return hashlib.sha256(slices.joined()).digest()
+    digest = hashlib.sha256()
+    for index in range(len(slices)):
+        digest.update(slices[index])
+    return digest.digest()
+
+
+def _pieces(payload: bytes | LargePayload, first: int, last: int) -> Iterator[bytes | memoryview]:
+    """The bytes [first, last), of a large payload a few megabytes at a time."""
+    if isinstance(payload, LargePayload):
+        yield from payload.pieces(first, last)
+    else:
+        yield memoryview(payload)[first:last]
 
 
 def recognises(files: list[SourceFile]) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_SIDECAR_BYTES",
     "Sidecar",
+    "forget_sidecars",
     "inside_name",
     "is_pattern",
     "matching_names",
@@ -241,3 +242,10 @@ def _by_field(records: Iterable[msgspec.Raw], key_field: str) -> dict[str, msgsp
             continue
         index.setdefault(key, record)
     return index
+
+
+def forget_sidecars() -> None:
+    """Forget every file that was read: between runs they may have changed."""
+    _sidecars.clear()
+    _listings.clear()
+    _remote_sizes.clear()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import google_crc32c
 import numpy as np
 
+from finedata.readers.large_record import LargePayload, is_large, read_in_pieces
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -33,6 +35,10 @@ _crc32c = cast(
     "Callable[[bytes], int]",
     google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]  (untyped)
 )
+_extended_crc32c = cast(
+    "Callable[[int, bytes], int]",
+    google_crc32c.extend,  # pyright: ignore[reportUnknownMemberType]  (untyped)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,8 @@ class Record:
         number: Position in the file, from 0; a damaged stretch counts as one record.
         offset: First byte of the payload (of the stretch, where the framing is damaged).
         length: Bytes of the payload (of the stretch).
-        payload: The payload; `None` where `reason` is set.
+        payload: The payload; a large one is left in its file, which must stay open; `None` where
+            `reason` is set.
         reason: Why the record cannot be used.
         message: The same in words, with numbers.
     """
@@ -51,19 +58,22 @@ class Record:
     number: int
     offset: int
     length: int
-    payload: bytes | None
+    payload: bytes | LargePayload | None
     reason: FramingReason | None = None
     message: str = ""
 
 
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C of `data`, rotated and offset as TFRecord stores it."""
-    crc = _crc32c(data)
+    return _masked(_crc32c(data))
+
+
+def _masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def scan_records(reader: RangeReader) -> Iterator[Record]:
-    """Read the records of a file in order, one in memory at a time.
+    """Read the records of a file in order, one in memory at a time, a large one never.
 
     Both checksums of every record are checked.
     """
@@ -77,6 +87,8 @@ def scan_records(reader: RangeReader) -> Iterator[Record]:
             record = _checked_record(reader, number, offset + _HEADER_BYTES, length)
             offset += _HEADER_BYTES + length + _FOOTER_BYTES
         yield record
+        # The caller is done with it: free it before the next one is read.
+        del record
         number += 1
 
 
@@ -93,17 +105,30 @@ def _checked_record(reader: RangeReader, number: int, offset: int, length: int) 
         # Not read: a length may be anything, and memory is not.
         message = f"payload of {length} bytes, of which the file holds {min(there, length)}"
         return Record(number, offset, min(there, length), None, "truncated", message)
-    payload = reader.read(offset, length)
+    payload, read, found = _read_payload(reader, offset, length)
     footer = reader.read(offset + length, _FOOTER_BYTES)
-    if len(payload) + len(footer) < length + _FOOTER_BYTES:
-        message = f"payload of {length} bytes, of which {len(payload)} could be read"
-        return Record(number, offset, len(payload), None, "truncated", message)
+    if read + len(footer) < length + _FOOTER_BYTES:
+        message = f"payload of {length} bytes, of which {read} could be read"
+        return Record(number, offset, read, None, "truncated", message)
     (wanted,) = struct.unpack("<I", footer)
-    found = masked_crc32c(payload)
     if found != wanted:
         message = f"payload CRC-32C 0x{found:08x}, the file says 0x{wanted:08x}"
         return Record(number, offset, length, None, "checksum_mismatch", message)
     return Record(number, offset, length, payload)
+
+
+def _read_payload(
+    reader: RangeReader, offset: int, length: int
+) -> tuple[bytes | LargePayload, int, int]:
+    """(the payload, how many bytes of it could be read, their masked checksum)."""
+    if not is_large(length):
+        payload = reader.read(offset, length)
+        return payload, len(payload), masked_crc32c(payload)
+    crc = read = 0
+    for piece in read_in_pieces(reader, offset, length):
+        crc = _extended_crc32c(crc, piece)
+        read += len(piece)
+    return LargePayload(reader, offset=offset, length=length), read, _masked(crc)
 
 
 def _damaged_stretch(reader: RangeReader, number: int, start: int) -> tuple[Record, int]:

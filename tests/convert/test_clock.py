@@ -38,7 +38,7 @@ def test_a_rate_may_be_in_a_feature() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, -5.0, np.nan, np.inf])
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
-    with pytest.raises(FeatureError, match="the episode's rate: .*frames a second"):
+    with pytest.raises(FeatureError, match=r"the episode's rate: .*frames a second"):
         clock(TimeSpec(fps_feature="rate"), rate=rate)
 
 
