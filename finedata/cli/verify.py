@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from finedata.convert.pose import ArmPose, PoseReport
+    from finedata.convert.arm_evidence import ArmPose
+    from finedata.convert.pose import PoseReport
     from finedata.motion import PartEvidence, Reading
 
 __all__ = ["HELP", "verify"]

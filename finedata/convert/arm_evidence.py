@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finedata.convert.canonical import written_rotation
+from finedata.convert.canonical import source_position_m, written_rotation
 from finedata.motion import (
     ENCODING_WIDTH,
     MODELS,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from finedata.convert.canonical import ArmMotion
     from finedata.convert.forms import EpisodeView
-    from finedata.schema.converter import ArmSpec, PositionSpec, RotationSpec
+    from finedata.schema.converter import ArmSpec, RotationSpec
 
 __all__ = [
     "ArmPose",
@@ -252,13 +252,8 @@ def _action(view: EpisodeView, arm: ArmSpec, frames: int) -> WrittenAction | Non
         return None
     return WrittenAction(
         reference=spec.reference,
-        position_m=_metres(view, spec.position, frames),
+        position_m=source_position_m(view, spec.position, frames),
         rotation=_rotation(view, spec.rotation, frames),
         composition=spec.composition,
         refers_to=spec.refers_to,
     )
-
-
-def _metres(view: EpisodeView, spec: PositionSpec, frames: int) -> np.ndarray:
-    values = np.asarray(view.pick(spec)[:frames], np.float64)
-    return values / 1000.0 if spec.unit == "mm" else values

@@ -17,7 +17,7 @@ from finedata.convert.context import RunContext  # noqa: TC001  (msgspec resolve
 from finedata.convert.layout import PartLayout  # noqa: TC001  (msgspec resolves it)
 from finedata.convert.plan import RecordPlan
 from finedata.schema.identity import broken_episode_id
-from finedata.store.lerobot.layout import DATA_FILE_MB
+from finedata.store.lerobot.layout import DATA_FILE_MB, extend_splits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,13 +103,6 @@ class Part:
     open_file: list[EpisodeJob] = field(default_factory=list[EpisodeJob])
     _videos: dict[str, int] = field(default_factory=dict[str, int])
     _linked: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
-
-    def extend_split(self, split: str) -> None:
-        """Count the episode that was just placed to a split."""
-        if self.splits and self.splits[-1][0] == split:
-            self.splits[-1] = (split, self.splits[-1][1], self.episodes)
-        else:
-            self.splits.append((split, self.episodes - 1, self.episodes))
 
     def clip_job(self, plan: ClipPlan, frames: int) -> ClipJob:
         """The place of a video: a linked file keeps its one number, others get the next."""
@@ -254,7 +247,7 @@ class Assigner:
         part.file_bytes += size
         part.episodes += 1
         part.frames += record.frames
-        part.extend_split(record.split or "train")
+        extend_splits(part.splits, record.split or "train", episodes=part.episodes)
         self.written += 1
         self.frames += record.frames
         self.finished = self.selection.most is not None and self.written >= self.selection.most

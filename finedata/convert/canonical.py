@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from finedata.convert.layout import sorted_arms
+from finedata.convert.layout_columns import sorted_arms
 from finedata.errors import FeatureError
 from finedata.motion import (
     apply_fixed_rotation,
@@ -55,6 +55,7 @@ __all__ = [
     "Pose",
     "Written",
     "canonical_motion",
+    "source_position_m",
     "written_rotation",
 ]
 
@@ -238,7 +239,7 @@ def _arm_motion(view: EpisodeView, arm: ArmSpec, frames: int) -> ArmMotion:
     is_quaternion = written.encoding.startswith("quaternion")
     norms = normalise(written.values)[1] if is_quaternion else None
     state = Pose(
-        _position_m(view, spec.position, frames),
+        source_position_m(view, spec.position, frames),
         make_sign_continuous(tool_xyzw),
         plain.joint_position,
         plain.gripper_open,
@@ -299,7 +300,7 @@ def _action_pose(
     spec = arm.action
     if spec.position is None or spec.rotation is None:
         return None, None
-    position_m = _position_m(view, spec.position, frames)
+    position_m = source_position_m(view, spec.position, frames)
     written = written_rotation(view, spec.rotation, frames)
     if spec.reference == "absolute":
         source_xyzw = to_quaternion_xyzw(written.values, encoding=written.encoding)
@@ -348,7 +349,8 @@ def _integrated(
     return position_m, _to_tool(source_xyzw, state_spec.rotation)
 
 
-def _position_m(view: EpisodeView, spec: PositionSpec, frames: int) -> np.ndarray:
+def source_position_m(view: EpisodeView, spec: PositionSpec, frames: int) -> np.ndarray:
+    """Positions as the source has them, float64 (frames, 3), in metres."""
     values = np.asarray(view.pick(spec)[:frames], np.float64)
     return values / 1000.0 if spec.unit == "mm" else values
 

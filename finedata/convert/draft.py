@@ -12,14 +12,14 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from finedata.convert.cameras import resolved_cameras, safe_name
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.context import ConvertOptions
 from finedata.convert.draft_guess import guess_arms
 from finedata.convert.draft_look import look_at
-from finedata.convert.draft_text import draft_text, safe_name
+from finedata.convert.draft_text import draft_text
 from finedata.convert.examine import examine
 from finedata.convert.forms import choose_variant, fitted_variant, view_episode
-from finedata.convert.layout import resolved_cameras
 from finedata.errors import FinedataError, SourceError
 from finedata.schema.converter_file import decode_converter
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from finedata.convert.draft_look import Vector
 
-__all__ = ["LEFT_OUT", "Kind", "Piece", "Side", "is_action", "pieces_of", "words_of"]
+__all__ = ["LEFT_OUT", "Kind", "Piece", "Side", "is_action", "pieces_of", "pose_pieces", "words_of"]
 
 Kind = Literal["position", "rotation", "joints", "gripper", "hand"]
 Side = Literal["left", "right", ""]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finedata.convert.cameras import safe_name
 from finedata.convert.draft_arm import arm_lines
 from finedata.convert.draft_roles import LEFT_OUT, words_of
 from finedata.convert.draft_toml import comment, toml_text, toml_texts
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from finedata.convert.draft_look import Look
     from finedata.convert.draft_roles import Piece
 
-__all__ = ["draft_text", "safe_name"]
+__all__ = ["draft_text"]
 
 _LANGUAGE = frozenset({"instruction", "instructions", "language", "task", "prompt"})
 _CLOCK = frozenset({"timestamp", "timestamps", "time", "stamp"})
@@ -30,11 +31,6 @@ _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _USUAL_HZ = (0.9, 250.0)
 _FALLBACK_HZ = 10.0
 _PATTERN = "observation.images.*"
-
-
-def safe_name(text: str, *, instead: str) -> str:
-    """A text as a name in a converter file: lower case, digits and underscores."""
-    return re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_") or instead
 
 
 def draft_text(look: Look, guess: Guess, *, name: str) -> str:

@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from finedata.convert.cameras import resolved_cameras
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.examine import examine
 from finedata.convert.forms import fitted_variant, view_episode
-from finedata.convert.layout import resolved_cameras
 from finedata.convert.run import prepare
 from finedata.convert.slabs import EpisodePictures
 from finedata.convert.work import stored_cameras
@@ -93,15 +93,18 @@ def _sample(run: PreparedRun) -> tuple[int, int, int, float]:
     records = read = kept = 0
     begun = time.perf_counter()
     for source, shard in run.units:
+        described = run.sources[source].shards[shard]
         for found, raw in run.sources[source].scan(shard):
             records += 1
-            read += found.length if run.sources[source].byte_ranges else 0
+            read += (
+                found.length
+                if run.sources[source].byte_ranges
+                else described.size // (described.declared_records or 1)
+            )
             if raw is not None:
                 kept += _convert_in_memory(run, source, shard, found, raw)
             if records >= _SAMPLED_RECORDS:
                 break
-        if not run.sources[source].byte_ranges:
-            read += run.sources[source].shards[shard].size
         if records >= _SAMPLED_RECORDS:
             break
     return records, read, kept, time.perf_counter() - begun
@@ -110,7 +113,7 @@ def _sample(run: PreparedRun) -> tuple[int, int, int, float]:
 def _convert_in_memory(
     run: PreparedRun, source: int, shard: int, found: Found, raw: RawEpisode
 ) -> int:
-    """Bytes of pictures that an episode would write."""
+    """Bytes of pictures and videos that an episode would write."""
     options, opened = run.context.options, run.sources[source]
     converter = run.converters[source].converter
     try:
@@ -135,4 +138,5 @@ def _convert_in_memory(
         canonical_motion(view, variant, frames=facts.frames)
     stored = stored_cameras(facts.layout, options)
     pictures = EpisodePictures(view, stored, frames=facts.frames, options=options)
-    return sum(len(data) for _, _, slab in pictures.slabs() for data, _ in slab.values())
+    stored_bytes = sum(len(data) for _, _, slab in pictures.slabs() for data, _ in slab.values())
+    return stored_bytes + sum(clip.size for clip in facts.clips)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finedata.convert.cameras import resolved_cameras
 from finedata.convert.clips import plan_clips
 from finedata.convert.clock import read_clock
 from finedata.convert.forms import UnknownFormError, choose_variant, fitted_variant, view_episode
 from finedata.convert.language import read_language
-from finedata.convert.layout import kept_features, part_layout, resolved_cameras
+from finedata.convert.layout import part_layout
+from finedata.convert.layout_columns import kept_features
 from finedata.errors import CorruptRecordError, FeatureError, LengthError, MissingFeatureError
 from finedata.readers.npy import RefusedPickleError
 from finedata.schema.converter import Pick
@@ -185,8 +187,6 @@ def _lengths(
     for camera in cameras:
         if not view.has(camera.feature):
             continue  # declared, and not in this episode: it will be black
-        if not view.has(camera.feature):
-            continue
         if view.camera_kind(camera.feature) == "pictures":
             pictures = view.pictures(camera.feature)
             lengths[camera.feature] = len(pictures) if aligned is None else aligned

@@ -15,14 +15,9 @@ from finedata.errors import SourceError
 from finedata.readers.files import file_object, local_path
 from finedata.store.lerobot.layout import video_path
 from finedata.store.pictures import decode_rgb
-from finedata.store.video import (
-    black_video,
-    copy_video,
-    encode_pictures,
-    place_video,
-    remux_video,
-    transcode_video,
-)
+from finedata.store.remux import remux_video
+from finedata.store.transcode import black_video, encode_pictures, transcode_video
+from finedata.store.video import copy_video, place_video
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

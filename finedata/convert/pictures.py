@@ -21,7 +21,6 @@ import numpy as np
 
 from finedata.errors import SourceError
 from finedata.readers.example import BytesSlices
-from finedata.readers.large_record import LargeSlices
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,
@@ -53,7 +52,7 @@ _BLACK_LEVEL = 4
 # Bytes of a JPEG's frame header: marker, length, precision, height, width, components.
 _FRAME_HEADER_BYTES = 10
 # About what a slab of all cameras together may take.
-_SLAB_BYTES = 32 << 20
+_SLAB_BYTES = 16 << 20
 _LEAST_ROWS = 16
 # No camera's uncompressed frame is smaller than this.
 _LEAST_RAW_BYTES = 1 << 10
@@ -158,7 +157,7 @@ class CameraScan:
         Returns:
             The bytes to write, joined, and the length of each.
         """
-        values = _in_memory(pictures)
+        values = pictures.in_memory()
         self._empty += int((values.lengths == 0).sum())
         values, raw = self._without_raw(values)
         bad, other_size, codecs = _check_headers(values, self.shape)
@@ -304,15 +303,6 @@ def absent_pictures(frames: int) -> PictureList:
 
 def _absent(frames: int) -> BytesSlices:
     return BytesSlices(b"", np.zeros(frames, np.int64), np.zeros(frames, np.int64))
-
-
-def _in_memory(pictures: PictureList) -> BytesSlices:
-    """Pictures as slices of one buffer, each read once."""
-    if isinstance(pictures, BytesSlices):
-        return pictures
-    if isinstance(pictures, LargeSlices):
-        return pictures.in_memory()
-    return _joined([pictures[index] for index in range(len(pictures))])
 
 
 def _joined(pictures: list[bytes]) -> BytesSlices:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 import finedata
+from finedata.convert.cameras import check_camera_names
 from finedata.convert.clips import forget_indexes
 from finedata.convert.commit import commit
 from finedata.convert.context import (
@@ -27,7 +28,6 @@ from finedata.convert.context import (
     recognised_reader,
     run_key,
 )
-from finedata.convert.layout import check_camera_names
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.prepared import PreparedRun
 from finedata.convert.selection import parse_selection
@@ -169,6 +169,15 @@ def prepare(
     """
     choices = dict(options.choices)
     known: set[str] = set()
+    names = [name for name, _ in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            place="SOURCE",
+            found=f"{twice[0]} twice",
+            wanted="each source once: ids of episodes are those of their source",
+            next_command="convert each folder for itself, then finedata merge DIR DIR --out DIR",
+        )
     files: list[tuple[ConverterFile, str]] = []
     for name, address in sources:
         listed = find_converter(name).converter.options

@@ -8,9 +8,7 @@ also taken back into the source's own encoding and compared with the source's by
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,65 +17,23 @@ import numpy as np
 import polars as pl
 
 from finedata.convert.assign import EpisodeJob
-from finedata.convert.canonical import written_rotation
 from finedata.convert.columns import episode_numbers
-from finedata.convert.layout import sorted_arms
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare_from_dataset
 from finedata.convert.slabs import EpisodePictures
+from finedata.convert.verify_episode import check_pictures, check_round_trips, check_videos
+from finedata.convert.verify_report import Problem, VerifyReport
 from finedata.convert.work import OpenShards, known_digests, stored_cameras
 from finedata.errors import SourceError
-from finedata.motion import from_quaternion_xyzw, geodesic_angle_rad, to_quaternion_xyzw
-from finedata.readers.files import open_folder
-from finedata.readers.mp4_index import read_mp4_index
 from finedata.store.dataset import open_dataset
-from finedata.store.pictures import decode_rgb
-from finedata.store.video import iter_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.convert.forms import EpisodeView
-    from finedata.convert.pictures import CameraPictures
     from finedata.convert.prepared import PreparedRun
-    from finedata.schema.converter import Variant
-    from finedata.store.dataset import Dataset, Episode
+    from finedata.store.dataset import Dataset
 
-__all__ = ["Problem", "VerifyReport", "verify"]
-
-# float32 poses, back through a rotation encoding, against float32 source values.
-_POSITION_TOLERANCE_M = 1e-6
-_ROTATION_TOLERANCE_RAD = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it should be."""
-
-    place: str
-    found: str
-    wanted: str
-
-
-@dataclass(slots=True)
-class VerifyReport:
-    """What was checked, and what was wrong."""
-
-    episodes: int = 0
-    failed: int = 0
-    frames: int = 0
-    pictures: int = 0
-    problems: list[Problem] = field(default_factory=list[Problem])
-
-    def expect(self, place: str, found: object, wanted: object) -> None:
-        """Record a problem where `found` is not `wanted`."""
-        if found != wanted:
-            self.problems.append(Problem(place, str(found), str(wanted)))
-
-    def require(self, place: str, *, holds: bool, wanted: str) -> None:
-        """Record a problem where something does not hold."""
-        if not holds:
-            self.problems.append(Problem(place, "something else", wanted))
+__all__ = ["verify"]
 
 
 def verify(
@@ -262,107 +218,8 @@ class _Records:
             )
         if digest == receipt["source_sha256"]:
             with shards.view(job) as (view, variant):
-                _check_round_trips(view, variant, episode, place, report)
-        _check_pictures(examined, episode, receipt, place, report, decode=self._decode)
-        _check_videos(episode, receipt, place, report, decode=self._decode)
+                check_round_trips(view, variant, episode, place, report)
+        check_pictures(examined, episode, receipt, place, report, decode=self._decode)
+        check_videos(episode, receipt, place, report, decode=self._decode)
         report.episodes += 1
         report.frames += len(episode)
-
-
-@np.errstate(invalid="ignore")
-def _check_round_trips(
-    view: EpisodeView, variant: Variant, episode: Episode, place: str, report: VerifyReport
-) -> None:
-    """The stored poses, taken back into the source's encoding, are what the source says."""
-    name = "observation.state" if variant.space == "ee" else "observation.ee_pose"
-    if name not in episode.columns:
-        return
-    stored = episode.columns[name].astype(np.float64)
-    names = episode.names[name]
-    for arm in sorted_arms(variant):
-        position, rotation = arm.state.position, arm.state.rotation
-        if position is None or rotation is None:
-            continue
-        first = names.index(f"{arm.name}_x")
-        pose = stored[:, first : first + 7]
-        source_position = np.asarray(view.pick(position)[: len(episode)], np.float64)
-        scale = 1000.0 if position.unit == "mm" else 1.0
-        distance = np.abs(pose[:, :3] * scale - source_position) / scale
-        _expect_small(
-            report, f"{place}: position back in the source", distance, _POSITION_TOLERANCE_M
-        )
-        written = written_rotation(view, rotation, len(episode))
-        fixed = (
-            np.eye(3) if rotation.fixed_rotation is None else np.asarray(rotation.fixed_rotation)
-        )
-        unfixed = _without_fixed_rotation(pose[:, 3:7], fixed)
-        back = from_quaternion_xyzw(unfixed, encoding=written.encoding)
-        angle = geodesic_angle_rad(
-            to_quaternion_xyzw(back, encoding=written.encoding),
-            to_quaternion_xyzw(written.values, encoding=written.encoding),
-        )
-        _expect_small(
-            report, f"{place}: rotation back in the source", angle, _ROTATION_TOLERANCE_RAD
-        )
-
-
-def _without_fixed_rotation(quaternion_xyzw: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """R_tool times the inverse of the fixed rotation, by matrices."""
-    matrices = from_quaternion_xyzw(quaternion_xyzw, encoding="rotation_matrix").reshape(-1, 3, 3)
-    written = matrices @ fixed.T
-    return to_quaternion_xyzw(written.reshape(-1, 9), encoding="rotation_matrix")
-
-
-def _expect_small(report: VerifyReport, place: str, values: np.ndarray, tolerance: float) -> None:
-    finite = values[np.isfinite(values)]
-    worst = float(finite.max()) if finite.size else 0.0
-    if worst > tolerance:
-        report.problems.append(Problem(place, f"{worst:.3g} away", f"at most {tolerance:g}"))
-
-
-def _check_pictures(
-    examined: dict[str, CameraPictures],
-    episode: Episode,
-    receipt: dict[str, Any],
-    place: str,
-    report: VerifyReport,
-    *,
-    decode: bool,
-) -> None:
-    recorded = {image["camera"]: image for image in receipt["images"]}
-    for camera, wanted in examined.items():
-        stored = episode.pictures[camera]
-        digest = hashlib.sha256(b"".join(stored)).hexdigest()
-        report.expect(f"{place}: sha256 of {camera}'s pictures", digest, wanted.sha256)
-        report.expect(f"{place}: receipt's sha256 of {camera}", recorded[camera]["sha256"], digest)
-        same = [len(picture) for picture in stored] == wanted.lengths.tolist()
-        report.require(f"{place}: sizes of {camera}", holds=same, wanted="the source's")
-        report.pictures += len(stored)
-        if decode:
-            broken = sum(decode_rgb(picture) is None for picture in stored)
-            if broken and "undecodable_picture" not in receipt["flags"]:
-                report.expect(f"{place}: undecodable pictures of {camera}", broken, 0)
-
-
-def _check_videos(
-    episode: Episode, receipt: dict[str, Any], place: str, report: VerifyReport, *, decode: bool
-) -> None:
-    """Every video of the episode is there, and has a frame where LeRobot looks for it."""
-    for camera, span in episode.videos.items():
-        with closing(open_folder(span.path.parent).open(span.path.name)) as reader:
-            index = read_mp4_index(reader)
-        first = int(np.searchsorted(index.time_s, span.from_s - 1e-4))
-        wanted = span.from_s + np.arange(len(episode)) / episode.fps
-        nearest = index.time_s[
-            np.clip(np.searchsorted(index.time_s, wanted - 1e-4), 0, index.frames - 1)
-        ]
-        shown = bool((np.abs(nearest - wanted) < 1e-4).all())
-        report.require(
-            f"{place}: frames of {camera}", holds=shown, wanted="one at from + k / fps for each row"
-        )
-        report.pictures += len(episode)
-        if decode:
-            frames = sum(1 for _ in iter_frames(span.path, first, len(episode)))
-            report.expect(f"{place}: decoded frames of {camera}", frames, len(episode))
-    recorded = {image["camera"] for image in receipt["images"]}
-    report.expect(f"{place}: cameras", recorded, set(episode.videos) | set(episode.pictures))

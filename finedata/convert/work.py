@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from finedata.convert.cameras import resolved_cameras
 from finedata.convert.checks import arm_receipt, column_flags, motion_flags
 from finedata.convert.columns import episode_numbers
 from finedata.convert.context import decoded_converter, opened_source
 from finedata.convert.forms import fitted_variant, view_episode
-from finedata.convert.layout import resolved_cameras, sorted_arms
+from finedata.convert.layout_columns import sorted_arms
 from finedata.convert.movies import clip_receipt, write_clips
 from finedata.convert.slabs import EpisodePictures
 from finedata.errors import SourceError
@@ -248,6 +249,7 @@ def _convert_episode(
         for name, (data, lengths) in found.items():
             rows[picture_column(name)] = picture_array(data, lengths)
         file.write_rows(rows)
+        del rows, found  # or one slab would still be held while the next is read
     return _result(view, variant, episode, job, numbers, pictures.results())
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "matrix_from_quaternion",
     "nearest_rotation",
     "quaternion_from_matrix",
+    "split_columns",
 ]
 
 # A matrix further than this from its nearest rotation, in any element, is no rotation.
@@ -35,7 +36,7 @@ _PARALLEL = 1e-6
 
 def matrix_from_quaternion(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     """Matrices (T, 9) of unit quaternions (T, 4)."""
-    x, y, z, w = _columns(unit)
+    x, y, z, w = split_columns(unit)
     matrix = np.empty((len(unit), 9))
     matrix[:, 0] = 1.0 - 2.0 * (y * y + z * z)
     matrix[:, 1] = 2.0 * (x * y - z * w)
@@ -54,7 +55,7 @@ def quaternion_from_matrix(rotation: NDArray[np.float64]) -> NDArray[np.float64]
 
     Source: Shepperd, "Quaternion from rotation matrix", J. Guidance and Control 1978.
     """
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = _columns(rotation)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = split_columns(rotation)
     # 4 q q^T. The row of the largest diagonal element, normalised, is q with the least rounding.
     xx, yy, zz, ww = (
         1 + m00 - m11 - m22,
@@ -131,7 +132,7 @@ def matrix_from_6d(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     Source: Zhou et al., "On the continuity of rotation representations in neural networks",
     CVPR 2019.
     """
-    ax, ay, az, bx, by, bz = _columns(columns)
+    ax, ay, az, bx, by, bz = split_columns(columns)
     norm_a, norm_b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
     ax, ay, az = ax / norm_a, ay / norm_a, az / norm_a
     bx, by, bz = bx / norm_b, by / norm_b, bz / norm_b
@@ -144,5 +145,6 @@ def matrix_from_6d(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([ax, bx, cx, ay, by, cy, az, bz, cz], axis=-1)
 
 
-def _columns(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def split_columns(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Columns of a table (n, k) as k arrays (n,), each contiguous."""
     return tuple(np.ascontiguousarray(table.T))

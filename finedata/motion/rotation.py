@@ -17,6 +17,7 @@ from finedata.motion.matrix import (
     matrix_from_quaternion,
     nearest_rotation,
     quaternion_from_matrix,
+    split_columns,
 )
 from finedata.motion.quaternion import canonicalise, multiply, normalise
 
@@ -247,10 +248,6 @@ def _unknown(encoding: str) -> FeatureError:
     )
 
 
-def _columns(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    return tuple(np.ascontiguousarray(table.T))
-
-
 def _from_euler(rpy: NDArray[np.float64]) -> NDArray[np.float64]:
     half = 0.5 * rpy
     (sr, sp, sy), (cr, cp, cy) = np.sin(half).T, np.cos(half).T
@@ -271,7 +268,7 @@ def _to_euler(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     would lose digits there (Bernardes and Viollet, "Quaternion to Euler angles conversion",
     PLOS ONE 2022).
     """
-    x, y, z, w = _columns(unit)
+    x, y, z, w = split_columns(unit)
     less, more = np.hypot(x + z, w - y), np.hypot(x - z, w + y)
     half_sum, half_difference = np.arctan2(x + z, w - y), np.arctan2(x - z, w + y)
     roll, yaw = half_sum + half_difference, half_sum - half_difference
@@ -289,7 +286,7 @@ def _wrap(angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _from_rotation_vector(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    x, y, z = _columns(vector)
+    x, y, z = split_columns(vector)
     angle = np.sqrt(x * x + y * y + z * z)
     half = 0.5 * angle
     # At zero the limit, by a sum so that NaN stays NaN.
@@ -301,7 +298,7 @@ def _from_rotation_vector(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _to_rotation_vector(canonical: NDArray[np.float64]) -> NDArray[np.float64]:
-    x, y, z, w = _columns(canonical)
+    x, y, z, w = split_columns(canonical)
     sine = np.sqrt(x * x + y * y + z * z)
     angle = 2.0 * np.arctan2(sine, w)
     scale = np.where(sine > 0.0, angle / sine, 2.0)

@@ -40,6 +40,8 @@ class Hdf5Episode:
     def __init__(self, file: Hdf5File) -> None:
         self._file = file
         self._pictures: dict[str, Hdf5Pictures] = {}
+        # Names, never open datasets: HDF5 keeps a cache of chunks for each that is open.
+        self._names: tuple[str, ...] | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -54,15 +56,20 @@ class Hdf5Episode:
 
     def feature_names(self) -> list[str]:
         """Every dataset and every attribute, sorted by path."""
-        names: list[str] = []
+        if self._names is None:
+            self._names = tuple(self._found_names())
+        with self._file.guard("its groups"):  # a reader that failed since has lost the file
+            return list(self._names)
+
+    def _found_names(self) -> Iterator[str]:
         for path, node in self._file.walk():
             if isinstance(node, str):
                 continue
             if isinstance(node, self._file.h5py.Dataset):
-                names.append(path)
+                yield path
             with self._file.guard(f"attributes of /{path}"):
-                names += [f"{path}@{name}" for name in sorted(node.attrs)]
-        return names
+                names = sorted(node.attrs)
+            yield from (f"{path}@{name}" for name in names)
 
     def numbers(self, feature: str) -> np.ndarray:
         """A numeric dataset or attribute in its own dtype (native byte order) and shape.

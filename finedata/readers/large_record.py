@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LargePayload", "LargeSlices", "is_large", "read_exactly", "read_in_pieces"]
 
 # A longer record stays in its file; a shorter one is read at once, which is quicker.
-_LARGE_BYTES = 64 << 20
+_LARGE_BYTES = 32 << 20
 # A walk over a list of pictures looks at a few bytes of each: reading much around them would
 # be reading the whole record once more.
 _WINDOW_BYTES = 16 << 10
@@ -100,7 +100,8 @@ class LargePayload:
         if not 0 <= index < self._length:
             msg = f"byte {index} of a payload of {self._length}"
             raise IndexError(msg)
-        return self._window[self._moved_to(index, index + 1)]
+        here = self._moved_to(index, index + 1)
+        return self._window[here]
 
     def pieces(self, first: int, last: int) -> Iterator[bytes]:
         """The bytes [first, last), a few megabytes at a time."""

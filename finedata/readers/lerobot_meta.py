@@ -156,10 +156,6 @@ class DatasetMeta:
         row = self._found(self._episodes[0].get(index), self._episodes[1], f"episode {index}")
         return row or {}
 
-    def knows(self, index: int) -> bool:
-        """Whether something is said of an episode."""
-        return index in self._episodes[0]
-
     @property
     def episodes(self) -> dict[int, dict[str, Any]]:
         """Every readable row about an episode, by its index."""

@@ -24,7 +24,11 @@ _MAX_DIMENSIONS = 32
 
 
 def checked_dtype(text: str, byte_order: str) -> np.dtype[Any]:
-    """A dtype of numbers or fixed-size text; `O8` for members that are objects."""
+    """A dtype of numbers or fixed-size text; of objects for `O8`.
+
+    Raises:
+        ValueError: Any other kind of type.
+    """
     if text in ("O", "O4", "O8"):
         return np.dtype(object)
     if not re.fullmatch(r"b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6}", text):
@@ -34,6 +38,18 @@ def checked_dtype(text: str, byte_order: str) -> np.dtype[Any]:
 
 
 def checked_array(shape: Any, dtype: Any, fortran: Any, data: Any) -> np.ndarray:
+    """An array whose data are as many as its shape and type ask for.
+
+    Args:
+        shape: A tuple of sizes.
+        dtype: What `checked_dtype` gave.
+        fortran: Whether the first index varies fastest.
+        data: bytes or a memoryview, which the array is a read-only view of; of objects a list.
+
+    Raises:
+        ValueError: An impossible shape, or data of another size.
+        TypeError: Arguments of other types.
+    """
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple):
         msg = "an array without shape or type"
         raise TypeError(msg)
@@ -149,7 +165,11 @@ for _core in ("numpy.core", "numpy._core"):
 
 
 def flat_key(key: Any) -> Any:
-    """Flat keys only: hashing a deeply nested tuple overflows the C stack."""
+    """The key of a dict. Flat ones only: hashing a deeply nested tuple overflows the C stack.
+
+    Raises:
+        TypeError: Any other.
+    """
     if key is not None and not isinstance(key, (str, bytes, int, float, np.generic)):
         msg = f"a dict with a key of type {type(key).__name__}"
         raise TypeError(msg)

@@ -102,7 +102,8 @@ def _chosen_options(
         return {}
     known = {name: str(entry.get("default")) for name, entry in listed.items()}
     for name, choice in choices.items():
-        allowed = listed.get(name, {}).get("choices", [])
+        offered = listed.get(name, {}).get("choices", [])
+        allowed = list(map(str, cast("list[Any]", offered))) if isinstance(offered, list) else []
         if name not in listed or choice not in allowed:
             wanted = (
                 f"one of {', '.join(allowed)}"

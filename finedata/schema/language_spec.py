@@ -22,6 +22,7 @@ import msgspec
 from finedata.schema.strict import Strict
 
 __all__ = [
+    "Actor",
     "Cleaning",
     "EpisodeLanguage",
     "FrameNameRangesSpec",
@@ -29,6 +30,7 @@ __all__ = [
     "LabelRangesSpec",
     "LanguageSpec",
     "LookupSpec",
+    "Problem",
     "RunsSpec",
     "SlotsSpec",
     "Step",

@@ -1,22 +1,30 @@
-"""Files that are whole or not there: write beside, fsync, rename.
+"""Files and folders that are whole or not there: write beside, fsync, rename.
 
-A reader that lists the folder meanwhile sees only finished files: the unfinished one is hidden
-and ends in `.partial` (LeRobot reads every `*.parquet`, hidden ones too).
+A reader that lists the folder meanwhile sees only what is finished: the unfinished is hidden and
+ends in `.partial` (LeRobot reads every `*.parquet`, hidden ones too).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from finedata.errors import OutputError
+from finedata.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["atomic_path", "output_errors", "sync_folder", "write_atomic"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "check_new_folder",
+    "output_errors",
+    "sync_folder",
+    "write_atomic",
+]
 
 
 @contextmanager
@@ -50,6 +58,52 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """
     with atomic_path(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """Give a new folder to write to; on leaving, it becomes `path`, durably.
+
+    What a killed run left of it is removed first. When the block raises, so is the new folder.
+
+    Args:
+        path: Nothing, or an empty folder; see `check_new_folder`.
+
+    Raises:
+        OutputError: The folder cannot be made or renamed.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with output_errors(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        yield partial
+        with output_errors(path):
+            if path.exists():
+                path.rmdir()
+            partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    with output_errors(path):
+        sync_folder(path.parent)
+
+
+def check_new_folder(path: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        UsageError: There is a file, or a folder that is not empty, or the path names none.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(
+            place=str(path),
+            found="something there already",
+            wanted="a new folder, or an empty one",
+            next_command="choose another --out",
+        )
+    if path.name in ("", ".."):
+        raise UsageError(place=str(path), found="no name for a folder", wanted="a new folder")
 
 
 @contextmanager

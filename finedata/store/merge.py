@@ -9,20 +9,16 @@ name when it is complete.
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import finedata
 from finedata.errors import UsageError
-from finedata.store.atomic import output_errors, sync_folder, write_atomic
+from finedata.store.atomic import atomic_folder, check_new_folder, write_atomic
 from finedata.store.dataset import open_dataset
 from finedata.store.dataset_file import (
     DATASET_FILE,
@@ -31,27 +27,17 @@ from finedata.store.dataset_file import (
     PartEntry,
     SourceEntry,
 )
-from finedata.store.lerobot.layout import INFO_PATH
 from finedata.store.licence import check_licences
-from finedata.store.part_copy import PartSlice, copy_part, link_part
-from finedata.store.part_files import reading
+from finedata.store.merge_parts import grouped_parts, named_parts, table_origins, write_part
 from finedata.store.subset import dataset_file_text, origin_entry
-from finedata.store.table_copy import (
-    TableOrigin,
-    copy_annotations,
-    copy_curation,
-    copy_receipts,
-)
+from finedata.store.table_copy import copy_annotations, copy_curation, copy_receipts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from finedata.store.dataset import Dataset
 
 __all__ = ["MergeSummary", "merge_datasets"]
-
-# Which episodes were converted, not how: halves of a source differ in nothing else.
-_SELECTING_OPTIONS = ("episodes", "max_episodes")
 
 
 class MergeSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,14 +61,6 @@ class MergeSummary(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     licences: dict[str, list[str]]
     left_out: dict[str, int]
-
-
-@dataclass
-class _NewPart:
-    """A part of the merged dataset: parts of datasets by their number, in order."""
-
-    name: str
-    members: list[tuple[int, PartEntry]] = field(default_factory=list[tuple[int, PartEntry]])
 
 
 def merge_datasets(
@@ -119,10 +97,11 @@ def merge_datasets(
     if not allow_mixed_licences:
         check_licences(licences)
     _check_ids(datasets)
-    with _new_folder(target) as folder:
-        parts = _named_parts(_grouped(datasets, concatenate=concatenate), datasets)
-        entries = [_write_part(datasets, part, folder, alone=len(parts) == 1) for part in parts]
-        origins = _table_origins(datasets, parts)
+    check_new_folder(target)
+    with atomic_folder(target) as folder:
+        parts = named_parts(grouped_parts(datasets, concatenate=concatenate), datasets)
+        entries = [write_part(datasets, part, folder, alone=len(parts) == 1) for part in parts]
+        origins = table_origins(datasets, parts)
         counts = copy_receipts(origins, folder)
         left_out = copy_curation(origins, folder)
         copy_annotations(origins, folder)
@@ -190,106 +169,6 @@ def _place(dataset: Dataset, episode_id: str) -> str:
     return f"{dataset.root} (part {part}, episode_index {episode_index})"
 
 
-def _grouped(datasets: Sequence[Dataset], *, concatenate: bool) -> list[_NewPart]:
-    groups: dict[object, _NewPart] = {}
-    for number, dataset in enumerate(datasets):
-        for part in dataset.parts:
-            key: object = (number, part.name)
-            if concatenate:
-                key = _kind(dataset, part)
-            groups.setdefault(key, _NewPart(part.name)).members.append((number, part))
-    return list(groups.values())
-
-
-def _kind(dataset: Dataset, part: PartEntry) -> str:
-    """What two parts must have in common to be one: everything that numbers can mean."""
-    root = dataset.root / part.path
-    info = msgspec.json.decode((root / INFO_PATH).read_bytes())
-    names = dataset.episodes.filter(pl.col("part") == part.name).select("source").unique()
-    sources = set(names.collect()["source"].to_list())
-    converters = sorted(
-        (source.name, source.converter_sha256)
-        for source in dataset.info.sources
-        if source.name in sources
-    )
-    options = {k: v for k, v in dataset.info.options.items() if k not in _SELECTING_OPTIONS}
-    kind = {
-        "embodiment": part.embodiment,
-        "fps": part.fps,
-        "features": info["features"],
-        "sources": converters,
-        "options": options,
-        "schemas": [_schema_text(root, pattern) for pattern in ("data", "meta/episodes")],
-    }
-    return msgspec.json.encode(kind, order="sorted").decode()
-
-
-def _schema_text(root: Path, folder: str) -> str:
-    file = min(root.glob(f"{folder}/*/*.parquet"), default=None)
-    if file is None:
-        return ""
-    with reading(file):
-        schema: Any = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-    return str(schema.remove_metadata())
-
-
-def _named_parts(parts: list[_NewPart], datasets: Sequence[Dataset]) -> list[_NewPart]:
-    """Give every part a name of its own: its old one, then with its source, then a number."""
-    names = [part.name for part in parts]
-    taken: set[str] = {name for name in names if names.count(name) == 1}
-    for part in parts:
-        if part.name in taken and names.count(part.name) == 1:
-            continue
-        number, entry = part.members[0]
-        rows = datasets[number].episodes.filter(pl.col("part") == entry.name)
-        source = rows.select("source").first().collect().item() if entry.episodes else "part"
-        base = part.name if part.name.startswith(source) else f"{source}-{part.name}"
-        count, unique = 1, base
-        while unique in taken:
-            count += 1
-            unique = f"{base}_{count}"
-        part.name = unique
-        taken.add(unique)
-    return parts
-
-
-def _write_part(
-    datasets: Sequence[Dataset], part: _NewPart, folder: Path, *, alone: bool
-) -> PartEntry:
-    path = "." if alone else part.name
-    target = folder / path
-    if len(part.members) == 1:
-        number, entry = part.members[0]
-        source = datasets[number].root / entry.path
-        return link_part(source, target, name=part.name, entry=entry, path=path)
-    # LeRobot knows one stretch of episodes a split: one split of all of them, then the next.
-    splits: dict[str, None] = {}
-    for number, entry in part.members:
-        rows = datasets[number].episodes.filter(pl.col("part") == entry.name)
-        ordered = rows.select(pl.col("split").fill_null("train")).collect()["split"]
-        splits |= dict.fromkeys(ordered.unique(maintain_order=True).to_list())
-    slices = [
-        PartSlice(datasets[number].root / entry.path, split=split)
-        for split in splits
-        for number, entry in part.members
-    ]
-    return copy_part(slices, target, name=part.name, path=path)
-
-
-def _table_origins(datasets: Sequence[Dataset], parts: Sequence[_NewPart]) -> list[TableOrigin]:
-    names: list[dict[str, str]] = [{} for _ in datasets]
-    joined: list[set[str]] = [set() for _ in datasets]
-    for part in parts:
-        for number, entry in part.members:
-            names[number][entry.name] = part.name
-            if len(part.members) > 1:
-                joined[number].add(entry.name)
-    return [
-        TableOrigin(dataset.root, None, names[number], frozenset(joined[number]))
-        for number, dataset in enumerate(datasets)
-    ]
-
-
 def _marker(
     datasets: Sequence[Dataset], parts: list[PartEntry], counts: dict[str, int]
 ) -> DatasetFile:
@@ -329,37 +208,3 @@ def _common(options: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name, value in options[0].items()
         if all(name in other and other[name] == value for other in options)
     }
-
-
-@contextmanager
-def _new_folder(target: Path) -> Generator[Path]:
-    """Give a hidden folder to write to; on leaving it becomes `target`, or is removed.
-
-    Raises:
-        UsageError: There is something at `target` already.
-        OutputError: It cannot be written.
-    """
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(
-            place=str(target),
-            found="something there already",
-            wanted="a new folder, or an empty one",
-            next_command="choose another --out",
-        )
-    if target.name in ("", ".."):
-        raise UsageError(place=str(target), found="no name for a folder", wanted="a new folder")
-    partial = target.with_name(f".{target.name}.partial")
-    with output_errors(target):
-        # What an earlier merge left behind when it was killed.
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    try:
-        yield partial
-        with output_errors(target):
-            if target.exists():
-                target.rmdir()
-            partial.rename(target)
-            sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

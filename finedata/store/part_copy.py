@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError
+from finedata.store.arrow_compute import compute
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import (
@@ -27,8 +27,10 @@ from finedata.store.lerobot.layout import (
     EPISODES_PER_META_FILE,
     INFO_PATH,
     TASKS_PATH,
+    extend_splits,
     picture_column,
     read_features,
+    split_ranges,
     video_path,
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
@@ -69,10 +71,10 @@ class PartSlice:
                 for batch in cast("Any", file).iter_batches(batch_size=_ROWS_AT_ONCE):
                     rows: Any = pa.Table.from_batches([batch])
                     if wanted is not None:
-                        rows = rows.filter(_compute("is_in", rows["episode_id"], value_set=wanted))
+                        rows = rows.filter(compute("is_in", rows["episode_id"], value_set=wanted))
                     if self.split is not None:
-                        splits = _compute("fill_null", rows["split"], "train")
-                        rows = rows.filter(_compute("equal", splits, self.split))
+                        splits = compute("fill_null", rows["split"], "train")
+                        rows = rows.filter(compute("equal", splits, self.split))
                     if rows.num_rows:
                         yield rows
 
@@ -193,7 +195,7 @@ class _Copier:
             put(**self._link_videos(part, row))
             self.episodes += 1
             self.frames += length
-            self._count_split(row["split"] or "train")
+            extend_splits(self.splits, row["split"] or "train", episodes=self.episodes)
         for stats in _row_stats(table):
             self.merger.add(stats)
         return changed
@@ -256,23 +258,13 @@ class _Copier:
             numbers[chunk_column], numbers[column] = divmod(number, CHUNK_FILES)
         return numbers
 
-    def _count_split(self, split: str) -> None:
-        if self.splits and self.splits[-1][0] == split:
-            self.splits[-1] = (split, self.splits[-1][1], self.episodes)
-        else:
-            self.splits.append((split, self.episodes - 1, self.episodes))
-
     def write_meta(self, first: PartSlice, info: dict[str, Any]) -> None:
         """Write tasks, statistics and info.json."""
-        splits = self.splits
-        if len({split for split, _, _ in splits}) < len(splits):
-            # LeRobot knows one stretch a split; episodes.split still says which is which.
-            splits = [("train", 0, self.episodes)]
         info |= {
             "total_episodes": self.episodes,
             "total_frames": self.frames,
             "total_tasks": len(self.tasks),
-            "splits": {split: f"{start}:{stop}" for split, start, stop in splits},
+            "splits": split_ranges(self.splits, self.episodes),
         }
         stats = self.merger.result()
         write_tasks(self.target, list(self.tasks))
@@ -319,8 +311,3 @@ def _replaced(table: pa.Table, columns: dict[str, Any]) -> pa.Table:
 def _one_chunk(column: Any) -> Any:
     """A column as one array, without a copy where it is one already."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _compute(name: str, *arguments: Any, **options: Any) -> Any:
-    # The stubs know few of the kernels, and none that takes a plain value.
-    return getattr(cast("Any", pc), name)(*arguments, **options)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError
 from finedata.schema.conform import conform
 from finedata.schema.tables import arrow_schema
+from finedata.store.arrow_compute import compute
 from finedata.store.atomic import atomic_path, output_errors
 from finedata.store.part_files import reading
 
@@ -98,18 +98,18 @@ def _written_ids(origins: Sequence[TableOrigin]) -> set[str]:
     found: set[str] = set()
     for origin in origins:
         for table in _curation_rows(origin, "receipts"):
-            mask = _compute("equal", table["status"], "written")
+            mask = compute("equal", table["status"], "written")
             found.update(table["episode_id"].filter(mask).to_pylist())
     return found
 
 
 def _count(receipts: Any, counts: Counter[str]) -> None:
-    written = receipts.filter(_compute("equal", receipts["status"], "written"))
+    written = receipts.filter(compute("equal", receipts["status"], "written"))
     counts["found"] += receipts.num_rows
     counts["written"] += written.num_rows
     counts["failed"] += receipts.num_rows - written.num_rows
     for name in ("frames_read", "frames_written", "frames_dropped"):
-        counts[name] += _compute("sum", written[name]).as_py() or 0
+        counts[name] += compute("sum", written[name]).as_py() or 0
 
 
 def copy_curation(origins: Sequence[TableOrigin], out: Path) -> dict[str, int]:
@@ -269,9 +269,4 @@ def _write(path: Path, tables: Iterable[Any]) -> bool:
 
 
 def _is_in(column: Any, values: Collection[str]) -> Any:
-    return _compute("is_in", column, value_set=pa.array(values, pa.string()))
-
-
-def _compute(name: str, *arguments: Any, **options: Any) -> Any:
-    # The stubs know few of the kernels, and none that takes a plain value.
-    return getattr(cast("Any", pc), name)(*arguments, **options)
+    return compute("is_in", column, value_set=pa.array(values, pa.string()))

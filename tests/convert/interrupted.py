@@ -1,8 +1,8 @@
 """A conversion that kills itself with SIGKILL at the n-th event, or counts events (n = 0).
 
-Run as a program: interrupted.py N INPUT OUT WORKERS [SOURCE]. Events are what changes the disk for good:
-before and after each entry in the ledger, before each sync of a file and after each rename.
-Small data files, so that there are many of them.
+Run as a program: interrupted.py N INPUT OUT WORKERS [SOURCE]. Events are what changes the disk
+for good: before and after each entry in the ledger, before each sync of a file and after each
+rename. Small data files, so that there are many of them.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from convert.fake import FakeEpisode
+from finedata.convert.cameras import resolved_cameras
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.forms import (
@@ -16,7 +17,6 @@ from finedata.convert.forms import (
     path_fields,
     view_episode,
 )
-from finedata.convert.layout import resolved_cameras
 from finedata.errors import FeatureError, LengthError
 from finedata.readers.episode import Found, Shard
 from finedata.schema.converter import EpisodeSpec, Pick, Variant

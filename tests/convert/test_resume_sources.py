@@ -1,4 +1,4 @@
-"""Killed at any moment, the other families finish as well: several parts, linked and re-timed videos."""
+"""Killed at any moment, the other families finish too: several parts, linked and new videos."""
 
 from __future__ import annotations
 

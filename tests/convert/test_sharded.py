@@ -120,3 +120,9 @@ def test_no_such_share(
 ) -> None:
     with pytest.raises(UsageError):
         convert_share(sources, out=tmp_path / "out", shard_index=index, num_shards=count)
+
+
+def test_one_source_twice_is_refused(sources: list[tuple[str, str]], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="bridge_v2 twice"):
+        convert_many([sources[0], sources[0]], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -29,6 +29,7 @@ from finedata.errors import (
 )
 from finedata.readers import hdf5
 from finedata.readers.episode import Found
+from finedata.readers.example import BytesSlices
 from finedata.readers.files import SourceFile
 from finedata.readers.hdf5 import Hdf5Source, open_hdf5, recognises
 from finedata.readers.hdf5_episode import Hdf5Episode
@@ -261,9 +262,117 @@ def test_blocks_are_bounded_by_bytes(tmp_path):
     frames = [bytes([k]) * (3 << 20) for k in range(5)]
     write(tmp_path, cam=encode.vlen([*JPEGS, *frames]))
     episode = only(tmp_path)
-    sizes = [sum(map(len, block)) for block in episode.pictures("cam").blocks()]
+    sizes = [int(block.lengths.sum()) for block in episode.pictures("cam").blocks()]
     assert max(sizes) <= 4 << 20
     assert sum(sizes) == sum(map(len, JPEGS)) + 5 * (3 << 20)
+    episode.close()
+
+
+# Speed, without a changed byte
+
+
+@pytest.mark.parametrize("padding", [0, 1, 63, 64, 65, 1024, 16383, 16384, 16385, 40000, 70001])
+def test_padding_of_any_length_is_cut(tmp_path, padding):
+    zeros_inside = JPEGS[0][:-2] + bytes(300) + b"\xff\xd9"
+    pictures = [zeros_inside, JPEGS[1], b""]
+    width = len(zeros_inside) + padding
+    rows = np.array(pictures, dtype=f"S{width}")
+    assert rows.dtype.itemsize == width
+    write(tmp_path, cam=rows)
+    episode = only(tmp_path)
+    assert episode.pictures("cam").lengths.tolist() == list(map(len, pictures))
+    assert episode.pictures("cam").joined() == b"".join(pictures)
+    episode.close()
+
+
+def stored_in_every_way(file: Path, pictures: list[bytes], frames: np.ndarray) -> list[str]:
+    rows = np.array(pictures, dtype=f"S{max(map(len, pictures)) + 5}")
+    ways = ({}, {"chunks": True}, {"chunks": True, "compression": "gzip"})
+    with h5py.File(file, "w", userblock_size=1024) as h5:
+        for number, way in enumerate(ways):
+            h5.create_dataset(f"vlen{number}", data=encode.vlen(pictures), **way)
+            h5.create_dataset(f"padded{number}", data=rows, **way)
+            h5.create_dataset(f"frames{number}", data=frames, **way)
+        cameras = [
+            h5.create_dataset(f"interleaved{k}", (len(pictures),), h5py.vlen_dtype(np.uint8))
+            for k in range(3)
+        ]
+        for k, one in enumerate(pictures):
+            for camera in cameras:
+                camera[k] = np.frombuffer(one, np.uint8)
+        return list(h5)
+
+
+def test_in_memory_is_the_pictures_one_by_one(tmp_path):
+    pictures = [encode.jpeg(encode.scene(k, size=(96, 128)), quality=60 + k) for k in range(20)]
+    pictures[4] = pictures[11] = b""
+    frames = np.random.default_rng(1).integers(0, 256, (20, 24, 32, 3), np.uint8)
+    names = stored_in_every_way(tmp_path / "a.h5", pictures, frames)
+    assert len(names) == 12
+    episode = only(tmp_path)
+    for name in names:
+        wanted = [frame.tobytes() for frame in frames] if "frames" in name else pictures
+        for first, last in ((0, 20), (3, 17), (4, 5), (9, 9)):
+            values = episode.pictures(name).slab(first, last).in_memory()
+            assert [values[k] for k in range(len(values))] == wanted[first:last], name
+            assert values.buffer == b"".join(wanted[first:last])
+            assert values.in_memory() is values
+    episode.close()
+
+
+def test_values_that_are_their_buffer_are_not_copied():
+    def slices(offsets, lengths, buffer=b"abcdef"):
+        return BytesSlices(buffer, np.array(offsets, np.int64), np.array(lengths, np.int64))
+
+    whole = slices([0, 2, 3], [2, 1, 3])
+    assert whole.joined(instead_of_empty=b"-") is whole.buffer
+    for offsets, lengths, wanted in (
+        ([0, 2], [2, 1], b"abc"),
+        ([1, 2], [1, 4], b"bcdef"),
+        ([2, 0], [4, 2], b"cdefab"),
+        ([0, 3], [2, 3], b"abdef"),
+        ([0, 2, 2], [2, 0, 4], b"ab-cdef"),
+        ([0, 0, 3], [3, 3, 3], b"abcabcdef"),
+        ([], [], b""),
+    ):
+        assert slices(offsets, lengths).joined(instead_of_empty=b"-") == wanted
+
+
+def test_pictures_are_read_once_and_in_few_reads(tmp_path, monkeypatch):
+    pictures = [bytes([k + 1]) * 20_000 for k in range(200)]
+    padded = [one[:-2].replace(one[:3], b"\xff\xd8\xff", 1) + b"\xff\xd9" for one in pictures]
+    rows = np.array(padded, dtype="S25000")
+    write(tmp_path, vlen=encode.vlen([*pictures[:150], b"", *pictures[150:]]), padded=rows)
+    episode = only(tmp_path)
+    cameras = [episode.pictures("vlen"), episode.pictures("padded")]
+    read: list[int] = []
+    real_read = Hdf5File.read
+    monkeypatch.setattr(
+        Hdf5File, "read", lambda self, at, n: read.append(n) or real_read(self, at, n)
+    )
+    for camera, stored in zip(cameras, (200 * 20_000, rows.nbytes), strict=True):
+        read.clear()
+        assert int(camera.in_memory().lengths.sum()) == 200 * 20_000
+        assert stored <= sum(read) < 1.1 * stored
+        assert len(read) <= 6
+    episode.close()
+
+
+def test_a_text_that_hdf5_converts_is_left_to_hdf5(tmp_path):
+    """Bytes behind the first zero of a zero-terminated text do not count, as HDF5 has it."""
+    stored = h5py.h5t.C_S1.copy()
+    stored.set_size(60)
+    stored.set_strpad(h5py.h5t.STR_NULLTERM)
+    picture = b"\xff\xd8\xff" + b"x" * 9 + b"\xff\xd9"
+    rows = np.array([picture + bytes(4) + b"left over"], "S60")
+    with h5py.File(tmp_path / "a.h5", "w") as h5:
+        space = h5py.h5s.create_simple((1,))
+        cam = h5py.h5d.create(h5.id, b"cam", stored, space)
+        cam.write(space, space, rows, mtype=stored)
+        as_hdf5_has_it = h5["cam"][:].tobytes()
+    assert as_hdf5_has_it.rstrip(b"\0") == picture
+    episode = only(tmp_path)
+    assert episode.pictures("cam").joined() == picture
     episode.close()
 
 

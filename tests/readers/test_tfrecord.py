@@ -1,8 +1,13 @@
-"""Framing: what is good is read, what is damaged costs one record and says so."""
+"""Framing: what is good is read, what is damaged costs one record and says so.
+
+All of it holds for records in memory and for large ones, which stay in their file.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +15,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finedata.demo.tfrecord import frame_record, masked_crc32c
+from finedata.readers import large_record
 from finedata.readers.files import open_folder
+from finedata.readers.large_record import LargePayload
 from finedata.readers.tfrecord import Record, scan_records
+
+
+@pytest.fixture(autouse=True, scope="module", params=["small", "large"])
+def form(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Whether payloads come as bytes, or stay in their file and are read in pieces of 16 bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "large":
+            patch.setattr(large_record, "_LARGE_BYTES", 0)
+            patch.setattr(large_record, "_PIECE_BYTES", 16)
+        yield request.param
 
 
 def scan(folder: Path, data: bytes) -> list[Record]:
     (folder / "file.tfrecord").write_bytes(data)
     reader = open_folder(folder).open("file.tfrecord")
     try:
-        return list(scan_records(reader))
+        return [
+            record if record.payload is None else replace(record, payload=record.payload[:])
+            for record in scan_records(reader)
+        ]
     finally:
         reader.close()
 
@@ -33,6 +53,34 @@ def test_reads_every_payload(tmp_path: Path) -> None:
     data = (tmp_path / "file.tfrecord").read_bytes()
     for record in records:
         assert data[record.offset : record.offset + record.length] == record.payload
+
+
+def test_only_a_large_record_stays_in_its_file(tmp_path: Path, form: str) -> None:
+    (tmp_path / "file.tfrecord").write_bytes(frame_record(b"some bytes"))
+    reader = open_folder(tmp_path).open("file.tfrecord")
+    (record,) = scan_records(reader)
+    reader.close()
+    assert isinstance(record.payload, LargePayload if form == "large" else bytes)
+
+
+class _Shrinking:
+    """A file that ends earlier than its size says; a network may do that."""
+
+    def __init__(self, data: bytes, *, size: int) -> None:
+        self._data = data
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+    def close(self) -> None: ...
+
+
+def test_what_cannot_be_read_to_its_end_is_truncated() -> None:
+    data = frame_record(b"x" * 100)
+    (record,) = scan_records(_Shrinking(data[:52], size=len(data)))
+    assert (record.reason, record.length, record.payload) == ("truncated", 40, None)
+    assert record.message == "payload of 100 bytes, of which 40 could be read"
 
 
 def test_empty_file_has_no_record(tmp_path: Path) -> None:

@@ -69,6 +69,21 @@ def test_pictures_equal_numpy_and_std_is_not_zero() -> None:
     assert picture_stats([]) is None
 
 
+def test_every_pixel_of_every_channel_counts_once() -> None:
+    """Against np.bincount, also where channels are turned round as for exchanged colours."""
+    rng = np.random.default_rng(3)
+    pictures = [rng.integers(low, 256, (7, 11, 3), np.uint8) for low in (0, 100)]
+    pictures += [np.dstack([np.full((5, 4), level, np.uint8) for level in (0, 128, 255)])]
+    for turned in (pictures, [one[..., ::-1] for one in pictures]):
+        stats = picture_stats(turned)
+        assert stats is not None
+        pixels = np.concatenate([one.reshape(-1, 3) for one in turned])
+        levels = np.arange(256) / 255.0
+        for channel in range(3):
+            counts = np.bincount(pixels[:, channel], minlength=256)
+            assert stats["mean"][channel] == float(counts @ levels) / int(counts.sum())
+
+
 @settings(deadline=None)
 @given(
     st.lists(

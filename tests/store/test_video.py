@@ -21,16 +21,10 @@ from finedata.errors import (
 )
 from finedata.readers.files import open_folder
 from finedata.readers.mp4_index import read_mp4_index
-from finedata.store.video import (
-    black_video,
-    copy_video,
-    decode_frames,
-    encode_pictures,
-    iter_frames,
-    place_video,
-    remux_video,
-    transcode_video,
-)
+from finedata.store.remux import remux_video
+from finedata.store.transcode import black_video, encode_pictures, transcode_video
+from finedata.store.video import copy_video, place_video
+from finedata.store.video_frames import decode_frames, iter_frames
 
 KINDS = {
     "h264 with b-frames": {"b_frames": 3},

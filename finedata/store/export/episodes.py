@@ -243,7 +243,7 @@ def right_frames(
     """
     span = episode.videos.get(camera)
     if span is not None:
-        from finedata.store.video import iter_frames
+        from finedata.store.video_frames import iter_frames
 
         first = round(span.from_s * episode.fps)
         for frame in iter_frames(span.path, first_frame=first, frames=span.frames):

@@ -6,14 +6,13 @@ folder under the name that was asked for is complete.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from finedata.errors import OutputError, UsageError
-from finedata.store.atomic import output_errors, sync_folder
+from finedata.errors import UsageError
+from finedata.store.atomic import atomic_folder, check_new_folder, output_errors
 from finedata.store.export.episodes import ExportSummary, export_parts, select_episodes
 from finedata.store.export.lerobot_v21 import export_lerobot_v21, export_lerobot_v21_pictures
 from finedata.store.export.rlds import export_rlds
@@ -84,22 +83,10 @@ def export_dataset(
     """
     target = Path(out)
     exporter = _exporter(format, keep_pictures=keep_pictures)
-    _check_empty(target)
+    check_new_folder(target)
     episode_ids = select_episodes(dataset, where=where)
-    partial = target.with_name(f".{target.name}.partial")
-    with output_errors(target):
-        # What an earlier export left behind when it was killed.
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            summary = _run(exporter, dataset, partial, episode_ids, where)
-            if target.exists():
-                target.rmdir()
-            partial.rename(target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        sync_folder(target.parent)
+    with output_errors(target), atomic_folder(target) as folder:
+        summary = _run(exporter, dataset, folder, episode_ids, where)
     return msgspec.structs.replace(summary, format=format, out=str(out))
 
 
@@ -122,7 +109,7 @@ def estimate_export(
 ) -> ExportSummary:
     """What `export_dataset` would write, without writing; the arguments are checked alike."""
     _exporter(format, keep_pictures=keep_pictures)
-    _check_empty(Path(out))
+    check_new_folder(Path(out))
     parts = export_parts(dataset, episode_ids=select_episodes(dataset, where=where))
     return ExportSummary(
         format=format,
@@ -146,17 +133,3 @@ def _exporter(name: str, *, keep_pictures: bool) -> Exporter:
             wanted=f"one of {', '.join(FORMATS_WITH_PICTURES)}",
         )
     return FORMATS_WITH_PICTURES[name]
-
-
-def _check_empty(target: Path) -> None:
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if target.exists():
-        raise UsageError(
-            place=str(target),
-            found="something there already",
-            wanted="a new folder, or an empty one",
-            next_command="choose another --out",
-        )
-    if target.name in ("", ".."):
-        raise OutputError(place=str(target), found="no name for a folder", wanted="a new folder")

@@ -49,7 +49,8 @@ def write_video(
         MissingExtraError: PyAV is not installed.
         SourceError: A video of the dataset cannot be read.
     """
-    from finedata.store.video import encode_pictures, place_video
+    from finedata.store.transcode import encode_pictures
+    from finedata.store.video import place_video
 
     span = episode.videos.get(camera)
     if span is not None and not is_swapped(camera):
@@ -127,7 +128,7 @@ def _sampled_frames(episode: Episode, camera: str) -> list[np.ndarray]:
     numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
     span = episode.videos.get(camera)
     if span is not None:
-        from finedata.store.video import decode_frames
+        from finedata.store.video_frames import decode_frames
 
         first = round(span.from_s * episode.fps)
         return decode_frames(span.path, numbers=[first + number for number in numbers])
@@ -149,7 +150,7 @@ def _cut(span: VideoSpan, target: Path, *, fps: float) -> bool:
     Where others must stay because frames are decoded from them, an edit list hides them; but many
     readers of one file an episode count frames and know no edit list. Such a cut is undone.
     """
-    from finedata.store.video import remux_video
+    from finedata.store.remux import remux_video
 
     first = round(span.from_s * fps)
     try:

@@ -25,9 +25,11 @@ __all__ = [
     "Feature",
     "data_path",
     "episodes_path",
+    "extend_splits",
     "info_json",
     "picture_column",
     "read_features",
+    "split_ranges",
     "standard_features",
     "video_path",
 ]
@@ -132,7 +134,7 @@ def info_json(
         "data_files_size_in_mb": DATA_FILE_MB,
         "video_files_size_in_mb": VIDEO_FILE_MB,
         "fps": int(fps) if float(fps).is_integer() else fps,
-        "splits": _ranges(splits, total_episodes),
+        "splits": split_ranges(splits, total_episodes),
         "data_path": _DATA_TEMPLATE,
         "video_path": _VIDEO_TEMPLATE if videos else None,
         "features": {
@@ -143,8 +145,25 @@ def info_json(
     return msgspec.json.format(msgspec.json.encode(info), indent=2).decode() + "\n"
 
 
-def _ranges(splits: Sequence[tuple[str, int, int]], episodes: int) -> dict[str, str]:
-    """LeRobot's splits: one range each. Where a split comes in pieces, all episodes are `train`."""
+def extend_splits(splits: list[tuple[str, int, int]], split: str, *, episodes: int) -> None:
+    """Count one more episode, the last of `episodes`, to a split.
+
+    Args:
+        splits: (name, first episode, one past the last) in order; changed in place.
+        split: The episode's split.
+        episodes: How many episodes there are with it.
+    """
+    if splits and splits[-1][0] == split:
+        splits[-1] = (split, splits[-1][1], episodes)
+    else:
+        splits.append((split, episodes - 1, episodes))
+
+
+def split_ranges(splits: Sequence[tuple[str, int, int]], episodes: int) -> dict[str, str]:
+    """LeRobot's splits: one range each. Where a split comes in pieces, all episodes are `train`.
+
+    `episodes.split` still says which is which.
+    """
     names = [name for name, _, _ in splits]
     if len(set(names)) < len(names):
         return {"train": f"0:{episodes}"}

@@ -1,0 +1,162 @@
+"""The columns of a part: names and shapes of every vector that is made, and of those that are kept.
+
+An episode as its form sees it comes in; features with their names go out. Widths that no pose can
+be made of, and an action of other joints than the state, are refused here, before a number is
+converted.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from finedata.errors import FeatureError
+from finedata.motion import ENCODING_WIDTH
+from finedata.store.lerobot.layout import Feature
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from finedata.convert.forms import EpisodeView
+    from finedata.schema.converter import ArmSpec, Pick, Variant
+
+__all__ = ["arm_features", "kept_features", "sorted_arms", "vector_features"]
+
+_EE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
+# LeRobot's own columns: made anew, whatever the source has in them.
+_STANDARD = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
+
+
+def sorted_arms(variant: Variant) -> list[ArmSpec]:
+    """The arms in the order of the packed vectors: right, then left."""
+    return sorted(variant.arms, key=lambda arm: arm.name != "right")
+
+
+def _arm_names(arm: ArmSpec, *, space: str, joints: int, hand: int) -> tuple[str, ...]:
+    """The names of an arm's share of the packed vectors."""
+    body = _EE_NAMES if space == "ee" else tuple(f"joint_{i}" for i in range(joints))
+    if hand:
+        body += tuple(f"hand_{i}" for i in range(hand))
+    elif arm.state.gripper is not None:
+        body += ("gripper",)
+    return tuple(f"{arm.name}_{name}" for name in body)
+
+
+def arm_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
+    """State and action of all arms: the packed vectors, and joints or poses beside them.
+
+    Raises:
+        FeatureError: Columns that no pose can be made of, or an action of other joints than
+            the state.
+    """
+    packed: list[str] = []
+    joint_names: list[str] = []
+    pose_names: list[str] = []
+    action_joints = action_pose = True
+    arms = sorted_arms(variant)
+    for arm in arms:
+        state, action = arm.state, arm.action
+        _check_widths(view, arm)
+        joints = 0 if state.joints is None else view.pick(state.joints).shape[1]
+        hand = 0 if state.hand is None else view.pick(state.hand).shape[1]
+        packed += _arm_names(arm, space=variant.space, joints=joints, hand=hand)
+        joint_names += [f"{arm.name}_joint_{i}" for i in range(joints)]
+        if state.position is not None:
+            pose_names += [f"{arm.name}_{name}" for name in _EE_NAMES]
+        following = action.reference == "next_state"
+        action_joints &= bool(joints) and (following or action.joints is not None)
+        recorded = following or action.position is not None
+        action_pose &= state.position is not None and recorded
+    names = tuple(packed)
+    features = {
+        "observation.state": Feature("float32", (len(names),), names),
+        "action": Feature("float32", (len(names),), names),
+    }
+    other, other_names, commanded = (
+        ("joint_position", tuple(joint_names), action_joints)
+        if variant.space == "ee"
+        else ("ee_pose", tuple(pose_names), action_pose)
+    )
+    if other_names:
+        feature = Feature("float32", (len(other_names),), other_names)
+        features[f"observation.{other}"] = feature
+        if commanded:
+            features[f"action.{other}"] = feature
+    return features
+
+
+def vector_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
+    """The further vectors that the converter declares, where the episode has their features.
+
+    Raises:
+        FeatureError: A vector has other columns than names.
+    """
+    features: dict[str, Feature] = {}
+    for vector in variant.vectors:
+        if not all(view.has(piece.feature) for piece in vector.pieces):
+            continue
+        width = sum(view.pick(piece).shape[1] for piece in vector.pieces)
+        names = vector.names or tuple(f"{vector.name.split('.')[-1]}_{i}" for i in range(width))
+        if len(names) != width:
+            raise FeatureError(
+                place=f"vector {vector.name}",
+                found=f"{width} columns",
+                wanted=f"{len(names)}, one for each of {', '.join(names)}",
+            )
+        features[vector.name] = Feature("float32", (width,), names)
+    return features
+
+
+def kept_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
+    """The features that are stored as they are: numbers with one row a step."""
+    features: dict[str, Feature] = {}
+    for name in view.feature_names():
+        wanted = any(fnmatchcase(name, pattern) for pattern in variant.keep)
+        if not wanted or name in _STANDARD or "/" in name or view.camera_kind(name) is not None:
+            continue
+        try:
+            values = view.numbers(name)
+        except FeatureError:
+            continue  # text: instructions have their own table
+        if values.ndim not in (1, 2):
+            continue
+        width = 1 if values.ndim == 1 else values.shape[1]
+        names = view.columns_of(name) or tuple(f"{name.split('.')[-1]}_{i}" for i in range(width))
+        features[name] = Feature(_kept_dtype(values.dtype), (width,), names)
+    return features
+
+
+def _kept_dtype(dtype: np.dtype[np.generic]) -> Literal["bool", "int64", "float32", "float64"]:
+    if dtype.kind == "b":
+        return "bool"
+    if dtype.kind in "iu":
+        return "int64"
+    return "float64" if dtype.itemsize > 4 else "float32"
+
+
+def _check_widths(view: EpisodeView, arm: ArmSpec) -> None:
+    """Refuse columns that no pose can be made of, or an action of other joints than the state.
+
+    Raises:
+        FeatureError: A feature has more or fewer columns than it must have.
+    """
+    for side in (arm.state, arm.action):
+        widths: list[tuple[Pick | None, int]] = [(side.position, 3)]
+        if side.rotation is not None:
+            encoding = side.rotation.encoding
+            width = 4 if encoding == "quaternion_or_euler" else ENCODING_WIDTH[encoding]
+            widths.append((side.rotation, width))
+        if side is arm.action and arm.action.reference != "next_state":
+            widths += [
+                (mine, view.pick(other).shape[1])
+                for mine, other in ((side.joints, arm.state.joints), (side.hand, arm.state.hand))
+                if other is not None
+            ]
+        for pick, wanted in widths:
+            found = wanted if pick is None else view.pick(pick).shape[1]
+            if pick is not None and found != wanted:
+                raise FeatureError(
+                    place=f"feature {pick.feature} of the {arm.name} arm",
+                    found=f"{found} columns",
+                    wanted=f"{wanted}",
+                )

@@ -1,0 +1,18 @@
+"""pyarrow's kernels by name: arrays come in, arrays or scalars go out.
+
+The stubs of pyarrow know few of the kernels, and none that takes a plain value; this is the one
+place that says so to the type checker.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pyarrow.compute as pc
+
+__all__ = ["compute"]
+
+
+def compute(name: str, *arguments: Any, **options: Any) -> Any:
+    """Call the kernel `name` of `pyarrow.compute`."""
+    return getattr(cast("Any", pc), name)(*arguments, **options)
