@@ -23,6 +23,7 @@ from finedata.convert.layout_columns import sorted_arms
 from finedata.convert.movies import clip_receipt, write_clips
 from finedata.convert.slabs import EpisodePictures
 from finedata.errors import SourceError
+from finedata.store.atomic import sync_folder
 from finedata.store.lerobot.layout import data_path, picture_column
 from finedata.store.lerobot.stats import FeatureStats, numeric_stats
 from finedata.store.lerobot.write import (
@@ -122,6 +123,8 @@ def write_file(job: FileJob) -> FileResult:
                     )
                 videos |= written
                 results.append(_without_videos(result, lost))
+    for folder in sorted({(root / name).parent for name in videos}):
+        sync_folder(folder)  # once for all links of this file's episodes
     return FileResult(
         part=job.part,
         file_number=job.file_number,
@@ -246,8 +249,7 @@ def _convert_episode(
     )
     for first, last, found in pictures.slabs():
         rows = {name: array.slice(first, last - first) for name, array in arrays.items()}
-        for name, (data, lengths) in found.items():
-            rows[picture_column(name)] = picture_array(data, lengths)
+        rows |= {picture_column(name): picture_array(*slab) for name, slab in found.items()}
         file.write_rows(rows)
         del rows, found  # or one slab would still be held while the next is read
     return _result(view, variant, episode, job, numbers, pictures.results())

@@ -17,6 +17,7 @@ import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from finedata.errors import CorruptRecordError
+from finedata.store.atomic import output_errors
 from finedata.store.video_file import fresh_path, reading_errors
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def place_video(source: Path, target: Path) -> None:
 
     Never a symbolic link: the dataset stays whole when it is moved. A link shares its bytes with
     the source, so nothing may ever write into a placed file; this package only replaces files.
+    The bytes of a link are on the disk already; that it outlives a power cut is up to the caller,
+    who syncs the folder once for many links (`finedata.store.atomic.sync_folder`).
 
     Raises:
         OutputError: The disk is full, or `target` cannot be written.
@@ -50,11 +53,24 @@ def place_video(source: Path, target: Path) -> None:
         real.stat()
     if target.exists() and target.samefile(real):
         return  # renaming a file onto its other name would leave both
+    if _linked(real, target):
+        return
     with fresh_path(target) as partial:
+        shutil.copyfile(real, partial)
+
+
+def _linked(real: Path, target: Path) -> bool:
+    """Make `target` another name of the file, where the file system can."""
+    partial = target.with_name(f".{target.name}.partial")
+    with output_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)  # a killed run's: never written into, it may be a link
         try:
             os.link(real, partial)
         except OSError:
-            shutil.copyfile(real, partial)
+            return False
+        partial.rename(target)
+    return True
 
 
 def copy_video(reader: _RangeReader, target: Path) -> None:
