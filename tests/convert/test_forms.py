@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 from convert.fake import FakeEpisode
-from finedata.convert.cameras import resolved_cameras
 
+from finedata.convert.cameras import resolved_cameras
 from finedata.convert.context import ConvertOptions
 from finedata.convert.forms import (
     EpisodeView,
