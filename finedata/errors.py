@@ -92,6 +92,10 @@ class MissingFeatureError(FeatureError):
     """The record or the source's declaration lacks a feature."""
 
 
+class UnmatchedCameraError(FeatureError):
+    """A camera's frames cannot be matched to the rows of the episode."""
+
+
 class LengthError(FeatureError):
     """A feature's length disagrees with its shape or with the other features."""
 

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.mp4_index import Mp4Index
 
-__all__ = ["ClipPlan", "clip_rows", "forget_indexes", "plan_clips"]
+__all__ = [
+    "ClipPlan",
+    "clip_rows",
+    "encoder_of",
+    "forget_indexes",
+    "plan_clips",
+    "written_codec",
+]
 
 # The farthest a frame may lie from where LeRobot looks for it (its `tolerance_s`), with a margin.
 _TOLERANCE_S = 5e-5
@@ -148,6 +155,16 @@ def _index(address: str, file: str, size: int) -> Mp4Index:
         return read_mp4_index(reader)
     finally:
         reader.close()
+
+
+def encoder_of(options: ConvertOptions) -> Literal["av1", "h264"]:
+    """The codec that encodes what has to be: the one asked for, else H.264."""
+    return options.transcode or "h264"
+
+
+def written_codec(plan: ClipPlan, options: ConvertOptions) -> str:
+    """The codec of a video in the output."""
+    return encoder_of(options) if plan.mode == "transcode" else plan.codec
 
 
 def forget_indexes() -> None:

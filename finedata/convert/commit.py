@@ -8,7 +8,6 @@ same however often the run was interrupted.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import msgspec
 import pyarrow as pa
 
 import finedata
+from finedata.convert.clips import written_codec
 from finedata.convert.commit_rows import episode_row, failed_receipt, written_receipt
 from finedata.convert.context import library_versions
 from finedata.convert.episode_files import EpisodeFiles, placeholder_stats
@@ -65,7 +65,7 @@ class _PartTally:
         """Take in an episode."""
         self.merger.add(result.stats)
         for clip in job.clips:
-            codec = run.context.options.transcode or clip.plan.codec
+            codec = written_codec(clip.plan, run.context.options)
             self.codecs.setdefault(picture_column(clip.plan.camera), codec)
 
 
@@ -84,8 +84,9 @@ def commit(run: PreparedRun, ledger: Finished) -> dict[str, int]:
         Counts: found, written, failed, frames_read, frames_written, frames_dropped.
     """
     out = Path(run.context.out)
-    # A commit that was interrupted may have left rows of another number of files behind.
-    shutil.rmtree(out / "annotations", ignore_errors=True)
+    for table in ("instructions", "steps"):
+        # Left by a commit that was interrupted. Only our own: later verbs put files beside it.
+        _annotations_path(out, table).unlink(missing_ok=True)
     writer = _RowWriter(run, ledger)
     writer.write()
     for number, part in enumerate(writer.assigner.parts):
@@ -204,6 +205,11 @@ class _RowWriter:
                 yield result.file_number, episode
 
 
+def _annotations_path(out: Path, table: str) -> Path:
+    """What came with the sources; what later verbs append are files of their own."""
+    return out / "annotations" / table / "part-00000.parquet"
+
+
 class _LazyFile:
     """A table that is written only where it has a row."""
 
@@ -215,7 +221,7 @@ class _LazyFile:
         build: Callable[[list[dict[str, Any]]], pa.Table],
     ) -> None:
         self._stack = stack
-        self._path = out / "annotations" / table / "part-00000.parquet"
+        self._path = _annotations_path(out, table)
         self._build = build
         self._file: RowFile[dict[str, Any]] | None = None
 

@@ -21,7 +21,13 @@ from finedata.convert.forms import UnknownFormError, choose_variant, fitted_vari
 from finedata.convert.language import read_language
 from finedata.convert.layout import part_layout
 from finedata.convert.layout_columns import kept_features
-from finedata.errors import CorruptRecordError, FeatureError, LengthError, MissingFeatureError
+from finedata.errors import (
+    CorruptRecordError,
+    FeatureError,
+    LengthError,
+    MissingFeatureError,
+    UnmatchedCameraError,
+)
 from finedata.readers.npy import RefusedPickleError
 from finedata.schema.converter import Pick
 
@@ -122,6 +128,7 @@ def examine(
     variant = fitted_variant(raw, converter.variants[number])
     cameras = resolved_cameras(raw, variant, options)
     view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
+    cameras, left_out = _matched(view, cameras)
     lengths, picture_bytes = _lengths(view, variant, cameras)
     frames_read, frames = _agreed_length(lengths, quirks=variant.quirks)
     clock = read_clock(view, variant.time, frames=frames)
@@ -147,7 +154,9 @@ def examine(
         frames=frames,
     )
     clips, clip_flags = plan_clips(view, layout, options, folder=source.folder, frames=frames)
-    flags = set(clock.flags) | set(language.flags) | clip_flags | _left_out(view, variant)
+    flags = (
+        left_out | set(clock.flags) | set(language.flags) | clip_flags | _left_out(view, variant)
+    )
     return EpisodeFacts(
         locator=_locator(view, variant.episode),
         layout=layout,
@@ -162,6 +171,25 @@ def examine(
         last_step_marks=_last_step_marks(view, variant),
         flags=frozenset(flags),
     )
+
+
+def _matched(
+    view: EpisodeView, cameras: Sequence[CameraSpec]
+) -> tuple[tuple[CameraSpec, ...], set[str]]:
+    """The cameras that show a frame of their own in every row, and a flag where one does not.
+
+    A camera on a clock of its own that lost frames is no reason to lose the episode: it goes to
+    the part that lacks this camera.
+    """
+    matched: list[CameraSpec] = []
+    for camera in cameras:
+        try:
+            if view.has(camera.feature) and view.camera_kind(camera.feature) == "video":
+                view.video(camera.feature)
+        except UnmatchedCameraError:
+            continue
+        matched.append(camera)
+    return tuple(matched), {"camera_left_out"} if len(matched) < len(cameras) else set()
 
 
 def _lengths(

@@ -142,11 +142,11 @@ def _camera_layout(view: EpisodeView, camera: CameraSpec, options: ConvertOption
         else view.picture_shape(camera.feature) or _first_shape(view, camera)
     )
     source_shape = shape
-    if options.transcode is not None:
-        # Video codecs want even sizes; the encoder pads.
-        shape = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2, shape[2])
     if options.resize is not None:
         shape = (*options.resize, shape[2])
+    if options.transcode is not None or (kind == "video" and options.resize is not None):
+        # Video codecs want even sizes; the encoder pads.
+        shape = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2, shape[2])
     swapped = camera.channel_order == "bgr" and not options.fix_colour and not options.transcode
     return CameraLayout(
         name=f"{camera.name}_bgr" if swapped else camera.name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from finedata.convert.clips import clip_rows
+from finedata.convert.clips import clip_rows, encoder_of, written_codec
 from finedata.errors import SourceError
 from finedata.readers.files import file_object, local_path
 from finedata.store.lerobot.layout import video_path
@@ -69,7 +69,7 @@ def write_clips(
                 pictures,
                 target,
                 fps=layout.fps,
-                codec=options.transcode or "h264",
+                codec=encoder_of(options),
                 size=options.resize,
             )
         else:
@@ -126,7 +126,7 @@ def _rewrite(
                 source,
                 target,
                 fps=layout.fps,
-                codec=options.transcode or "h264",
+                codec=encoder_of(options),
                 size=options.resize,
                 rows=rows,
             )
@@ -158,13 +158,15 @@ def _pixels(view: EpisodeView, camera: CameraLayout, frames: int) -> Iterator[np
         yield np.ascontiguousarray(pixels[..., ::-1]) if order == "bgr" else pixels
 
 
-def clip_receipt(clip: ClipJob, frames: int, options: ConvertOptions) -> dict[str, Any]:
-    """The `images` entry of a receipt for a video."""
+def clip_receipt(
+    clip: ClipJob, frames: int, options: ConvertOptions, *, absent: bool
+) -> dict[str, Any]:
+    """The `images` entry of a receipt for a video; of an `absent` camera it is all black."""
     return {
         "camera": clip.plan.camera,
         "count": frames,
         "sha256": clip.plan.sha256 or None,
-        "placeholder_count": 0,
+        "placeholder_count": frames if absent else 0,
         "channel_order": "rgb",
-        "codec": clip.plan.codec if clip.plan.mode != "transcode" else options.transcode or "h264",
+        "codec": written_codec(clip.plan, options),
     }

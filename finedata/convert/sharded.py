@@ -132,6 +132,8 @@ def merge_shards(out: str | Path) -> ConvertSummary:
         )
     shared = msgspec.msgpack.decode((root / _CONTEXT).read_bytes(), type=_SharedRun)
     run = prepare_from_context(shared.context, out=str(out))
+    if not is_sharded(root):
+        return summary_of(run, root)  # merged before
     key, settings = run_key(run.context, finedata_version=finedata.__version__)
     with ExitStack() as stack:
         ledgers = [

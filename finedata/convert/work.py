@@ -293,7 +293,12 @@ def _result(
     flags |= column_flags(numbers.columns) if motion is None else motion_flags(motion)
     flags |= _camera_flags(job.layout, options)
     images = [_image_receipt(camera, pictures[camera.name], options) for camera in cameras]
-    images += [clip_receipt(clip, episode.plan.frames, options) for clip in episode.clips]
+    absent = [clip.plan.camera for clip in episode.clips if not view.has(clip.plan.feature)]
+    images += [
+        clip_receipt(clip, episode.plan.frames, options, absent=clip.plan.camera in absent)
+        for clip in episode.clips
+    ]
+    flags |= {"camera_missing", "placeholder_pictures"} if absent else set[str]()
     return EpisodeResult(
         source_sha256=view.digest(known_digests(cameras, pictures)),
         source_bytes=episode.plan.length,
@@ -303,7 +308,7 @@ def _result(
             for arm, spec in zip(motion.arms if motion else (), arms, strict=True)
         ],
         flags=sorted(flags),
-        cameras_missing=[name for name, found in pictures.items() if found.missing],
+        cameras_missing=[name for name, found in pictures.items() if found.missing] + absent,
         action_origin="recorded" if motion is None else motion.action_origin,
         stats=stats,
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finedata.errors import FeatureError
+from finedata.errors import UnmatchedCameraError
 from finedata.readers.rh20t_samples import ALIGNMENT_MS, nearest_of
 
 __all__ = ["frames_of_rows"]
@@ -36,7 +36,7 @@ def frames_of_rows(row_ms: np.ndarray, *, camera_ms: np.ndarray, place: str) -> 
         Frame of each row, int64 (T,), strictly increasing, of the least summed distance.
 
     Raises:
-        FeatureError: Some rows cannot have one (says how many), or too many frames compete.
+        UnmatchedCameraError: Some rows cannot have one (says how many), or too many frames compete.
 
     Example:
         Rows at 95 and 102 ms are both nearest to frame 1; giving way forwards costs less.
@@ -62,7 +62,9 @@ def _candidates(row_ms: np.ndarray, camera_ms: np.ndarray, place: str) -> list[n
     last = np.searchsorted(sorted_ms, row_ms + ALIGNMENT_MS, side="right")
     if len(row_ms) and (last - first).max() > _MAX_CANDIDATES:
         found = f"more than {_MAX_CANDIDATES} frames within {ALIGNMENT_MS} ms of a row"
-        raise FeatureError(place=place, found=found, wanted="time stamps that tell frames apart")
+        raise UnmatchedCameraError(
+            place=place, found=found, wanted="time stamps that tell frames apart"
+        )
     return [np.sort(order[a:b]) for a, b in zip(first, last, strict=True)]
 
 
@@ -79,7 +81,9 @@ def _refuse_rows_without(candidates: list[np.ndarray], place: str) -> None:
     if missed:
         found = f"{none} of {len(candidates)} rows have no frame of this camera within "
         found += f"{ALIGNMENT_MS} ms, {missed - none} more none of their own"
-        raise FeatureError(place=place, found=found, wanted="a frame of its own for every row")
+        raise UnmatchedCameraError(
+            place=place, found=found, wanted="a frame of its own for every row"
+        )
 
 
 def _least_distance(

@@ -143,6 +143,7 @@ RECEIPT_FLAGS = _closed(
         "ee_pose_stuck": "the recorded pose stands still while the joints move",
         "raw_pictures": "uncompressed pictures were stored as PNG of the same pixels",
         "colour_fixed": "red and blue, exchanged in the source, were put right",
+        "camera_left_out": "a camera is left out: it has no frame of its own for every row",
         "camera_resampled": "frames of a camera were assigned to rows by their time stamps",
         "video_longer": "a video goes on after the last row",
         "timestamps_repeat": "neighbouring frames have the same time stamp",

@@ -23,8 +23,6 @@ FAILS = {
     "refused_pickle": "refused_pickle",
     "truncated": "unparsable",
     "truncated_video": "unparsable",
-    "unordered": "wrong_type",
-    "camera_gap": "wrong_type",
     "refused_gripper": "refused_pickle",
 }
 FLAGGED = {
@@ -32,6 +30,8 @@ FLAGGED = {
     "short_video": "frames_dropped",
     "no_force": "camera_resampled",
     "duplicates": "timestamps_repeat",
+    "unordered": "timestamps_decrease",
+    "camera_gap": "camera_left_out",
 }
 
 

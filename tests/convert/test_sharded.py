@@ -126,3 +126,21 @@ def test_one_source_twice_is_refused(sources: list[tuple[str, str]], tmp_path: P
     with pytest.raises(UsageError, match="bridge_v2 twice"):
         convert_many([sources[0], sources[0]], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_merging_again_keeps_what_was_annotated_since(
+    sources: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    convert_share(sources, out=out, shard_index=0, num_shards=1)
+    merge_shards(out)
+    reviewed = out / "annotations" / "reviews" / "part-00000.parquet"
+    later = out / "annotations" / "instructions" / "part-00001.parquet"
+    for file in (reviewed, later):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"a person's work")
+    merge_shards(out)
+    (out / "finedata.json").unlink()
+    merge_shards(out)
+    assert (out / "finedata.json").is_file()
+    assert reviewed.read_bytes() == later.read_bytes() == b"a person's work"

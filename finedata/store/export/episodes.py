@@ -37,6 +37,7 @@ __all__ = [
     "right_frames",
     "right_pictures",
     "select_episodes",
+    "summary_of_parts",
 ]
 
 BGR_ENDING = "_bgr"
@@ -93,6 +94,20 @@ class ExportPart:
     def frames(self) -> int:
         """Frames of the selected episodes."""
         return sum(int(row["length"]) for row in self.episodes)
+
+
+def summary_of_parts(
+    parts: Sequence[ExportPart], *, format: str, out: Path, counts: Mapping[str, int]
+) -> ExportSummary:
+    """What an export of these parts wrote; counts that are zero are left out."""
+    return ExportSummary(
+        format=format,
+        out=str(out),
+        parts=[part.folder for part in parts],
+        episodes=sum(len(part.episodes) for part in parts),
+        frames=sum(part.frames for part in parts),
+        counts={name: count for name, count in sorted(counts.items()) if count},
+    )
 
 
 def select_episodes(dataset: Dataset, *, where: str = "") -> list[str]:

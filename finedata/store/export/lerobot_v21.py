@@ -23,6 +23,7 @@ from finedata.store.export.episodes import (
     export_parts,
     exported_camera,
     right_pictures,
+    summary_of_parts,
 )
 from finedata.store.export.modality import modality_json, rotation_columns, rotation_features
 from finedata.store.export.v21_meta import (
@@ -83,14 +84,7 @@ def _export(
         for row in part.episodes:
             writer.add(dataset.episode(row["episode_id"]), row)
         writer.finish()
-    return ExportSummary(
-        format="lerobot-v2.1",
-        out=str(out),
-        parts=[part.folder for part in parts],
-        episodes=sum(len(part.episodes) for part in parts),
-        frames=sum(part.frames for part in parts),
-        counts={name: count for name, count in sorted(counts.items()) if count},
-    )
+    return summary_of_parts(parts, format="lerobot-v2.1", out=out, counts=counts)
 
 
 @dataclass(slots=True)

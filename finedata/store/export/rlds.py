@@ -25,6 +25,7 @@ from finedata.store.export.episodes import (
     camera_features,
     export_parts,
     exported_camera,
+    summary_of_parts,
 )
 from finedata.store.export.rlds_features import (
     MAIN_COLUMNS,
@@ -68,14 +69,7 @@ def export_rlds(dataset: Dataset, *, out: Path, episode_ids: Sequence[str]) -> E
     parts = export_parts(dataset, episode_ids=episode_ids)
     for part in parts:
         _write_part(dataset, part, out / part.folder, counts)
-    return ExportSummary(
-        format="rlds",
-        out=str(out),
-        parts=[part.folder for part in parts],
-        episodes=sum(len(part.episodes) for part in parts),
-        frames=sum(part.frames for part in parts),
-        counts={name: count for name, count in sorted(counts.items()) if count},
-    )
+    return summary_of_parts(parts, format="rlds", out=out, counts=counts)
 
 
 def _write_part(dataset: Dataset, part: ExportPart, folder: Path, counts: Counter[str]) -> None:

@@ -13,7 +13,12 @@ import msgspec
 
 from finedata.errors import UsageError
 from finedata.store.atomic import atomic_folder, check_new_folder, output_errors
-from finedata.store.export.episodes import ExportSummary, export_parts, select_episodes
+from finedata.store.export.episodes import (
+    ExportSummary,
+    export_parts,
+    select_episodes,
+    summary_of_parts,
+)
 from finedata.store.export.lerobot_v21 import export_lerobot_v21, export_lerobot_v21_pictures
 from finedata.store.export.rlds import export_rlds
 from finedata.store.export.starvla import export_starvla, export_starvla_pictures
@@ -111,14 +116,7 @@ def estimate_export(
     _exporter(format, keep_pictures=keep_pictures)
     check_new_folder(Path(out))
     parts = export_parts(dataset, episode_ids=select_episodes(dataset, where=where))
-    return ExportSummary(
-        format=format,
-        out=str(out),
-        parts=[part.folder for part in parts],
-        episodes=sum(len(part.episodes) for part in parts),
-        frames=sum(part.frames for part in parts),
-        counts={},
-    )
+    return summary_of_parts(parts, format=format, out=Path(out), counts={})
 
 
 def _exporter(name: str, *, keep_pictures: bool) -> Exporter:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import UsageError
-from finedata.store.export.episodes import ExportPart, ExportSummary, export_parts
+from finedata.store.export.episodes import ExportPart, ExportSummary, export_parts, summary_of_parts
 from finedata.store.export.modality import side_features
 from finedata.store.export.unified80 import SLOTS, UNIFIED_DIM, Unified, unify
 from finedata.store.export.v21_meta import write_lines
@@ -50,14 +50,7 @@ def export_unified80(dataset: Dataset, *, out: Path, episode_ids: Sequence[str])
     parts = export_parts(dataset, episode_ids=episode_ids)
     for part in parts:
         _write_part(dataset, part, out / part.folder / "unified_output", counts)
-    return ExportSummary(
-        format="unified80",
-        out=str(out),
-        parts=[part.folder for part in parts],
-        episodes=sum(len(part.episodes) for part in parts),
-        frames=sum(part.frames for part in parts),
-        counts={name: count for name, count in sorted(counts.items()) if count},
-    )
+    return summary_of_parts(parts, format="unified80", out=out, counts=counts)
 
 
 def _write_part(dataset: Dataset, part: ExportPart, folder: Path, counts: Counter[str]) -> None:
