@@ -1,0 +1,126 @@
+"""Numbers of chosen episodes of a data file: a path comes in, arrays of whole episodes go out.
+
+Only the named columns are read, batch by batch, so neither the file's pictures nor its size
+matter. The rows must be those that the table of episodes says, or the file is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finedata.errors import ConformError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["whole_episodes"]
+
+_EPISODE = "episode_index"
+
+
+def whole_episodes(
+    path: Path,
+    *,
+    columns: Sequence[str],
+    indices: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    batch_rows: int,
+) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+    """Read chosen episodes of a file, about as many at once as `batch_rows` rows hold.
+
+    Args:
+        path: The file.
+        columns: Numeric columns wanted.
+        indices: (E,) episode_index of the episodes, ascending.
+        lengths: (E,) rows of each.
+        batch_rows: Rows of one Arrow batch.
+
+    Yields:
+        How many episodes follow, and their rows of each column, (rows,) or (rows, n).
+
+    Raises:
+        ConformError: The file cannot be read, or has other rows for an episode.
+    """
+    done = 0
+    waiting: list[list[NDArray[Any]]] = []
+    for batch in _batches(path, [_EPISODE, *columns], indices, batch_rows):
+        waiting.append(batch)
+        held = sum(len(one[0]) for one in waiting)
+        ends = np.cumsum(lengths[done:])
+        whole = int(np.searchsorted(ends, held, side="right"))
+        if not whole:
+            continue
+        joined = [np.concatenate(values) for values in zip(*waiting, strict=True)]
+        cut = int(ends[whole - 1])
+        expected = np.repeat(indices[done : done + whole], lengths[done : done + whole])
+        if not np.array_equal(joined[0][:cut], expected):
+            break
+        yield whole, [values[:cut] for values in joined[1:]]
+        waiting = [[values[cut:] for values in joined]]
+        done += whole
+    if done < len(indices) or sum(len(one[0]) for one in waiting):
+        raise ConformError(
+            place=str(path),
+            found=f"other rows for episode_index {int(indices[min(done, len(indices) - 1)])}",
+            wanted=f"{int(lengths[min(done, len(lengths) - 1)])} rows side by side, as its row of"
+            " the table of episodes says",
+            next_command="finedata verify, with the source",
+        )
+
+
+def _batches(
+    path: Path, names: list[str], indices: NDArray[np.int64], batch_rows: int
+) -> Iterator[list[NDArray[Any]]]:
+    """Rows of the wanted episodes, in the file's order."""
+    try:
+        with pq.ParquetFile(path) as file:  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+            groups = _row_groups(file, indices)
+            # A row group is one episode: too small to share between threads (half as fast).
+            batches = cast("Any", file).iter_batches(
+                batch_rows, row_groups=groups, columns=names, use_threads=False
+            )
+            for batch in batches:
+                values = [_array(batch.column(name)) for name in names]
+                wanted = np.isin(values[0], indices)
+                if not wanted.all():
+                    values = [one[wanted] for one in values]
+                yield values
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise ConformError(
+            place=str(path),
+            found=f"{error}",
+            wanted=f"a Parquet file with {', '.join(names)}",
+        ) from error
+
+
+def _row_groups(file: pq.ParquetFile, indices: NDArray[np.int64]) -> list[int]:
+    """Row groups that can hold a wanted episode, by the statistics of episode_index."""
+    metadata = file.metadata
+    column = file.schema_arrow.get_field_index(_EPISODE)
+    wanted: list[int] = []
+    for group in range(metadata.num_row_groups):
+        # Scalar columns stand before the pictures, so leaf and field numbers agree: checked.
+        leaf = metadata.row_group(group).column(column)
+        statistics = cast("Any", leaf.statistics) if leaf.path_in_schema == _EPISODE else None
+        if statistics is None or not statistics.has_min_max:
+            wanted.append(group)
+            continue
+        first, last = np.searchsorted(indices, [statistics.min, statistics.max + 1])
+        if last > first:
+            wanted.append(group)
+    return wanted
+
+
+def _array(column: Any) -> NDArray[Any]:
+    """An Arrow array as numbers: a vector column as (rows, n)."""
+    if pa.types.is_fixed_size_list(column.type):
+        width = column.type.list_size
+        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return column.to_numpy(zero_copy_only=False)

@@ -1,0 +1,236 @@
+"""Motion out of a dataset: one part comes in, its states and actions as joined arrays go out.
+
+Only the columns of motion are read: pictures lie in the same files and are never touched. A part
+is read file by file, in batches of whole episodes, so that a million of them need no more memory
+than one batch. Numbers that are not finite are passed on as they are stored: judging them is the
+gate's work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from finedata.errors import UsageError
+from finedata.store.arm_columns import ArmColumns, arm_columns, joint_track, pose_track
+from finedata.store.lerobot.layout import CHUNK_FILES, data_path
+from finedata.store.track_files import whole_episodes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from numpy.typing import NDArray
+
+    from finedata.store.dataset import Dataset
+
+__all__ = [
+    "ArmColumns",
+    "PartTracks",
+    "arm_columns",
+    "joint_track",
+    "pose_track",
+    "read_tracks",
+    "scan_tracks",
+]
+
+_STATE, _ACTION, _TIME = "observation.state", "action", "source_time_s"
+# Rows of one Arrow batch: a few megabytes, whatever the width.
+_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartTracks:
+    """States and actions of some episodes of one part, one episode after the other.
+
+    Attributes:
+        part: Name of the part.
+        space: `ee`, `joint` or `undeclared`.
+        names: Names of the columns of `state`, and of `action` but for undeclared parts.
+        action_names: Names of the columns of `action`.
+        arms: `right`, `left` or both, in the order of the columns; () where undeclared.
+        episode_ids: N ids, in the part's order.
+        offsets: (N + 1,) int64: episode k is rows `offsets[k]` to `offsets[k + 1]`.
+        state: (sum of T, n) float32, `observation.state`.
+        action: (sum of T, m) float32, `action`.
+        source_time_s: (sum of T,) float64, the source's own clock; None where it has none.
+    """
+
+    part: str
+    space: str
+    names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    arms: tuple[str, ...]
+    episode_ids: list[str]
+    offsets: NDArray[np.int64]
+    state: NDArray[np.float32]
+    action: NDArray[np.float32]
+    source_time_s: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        return len(self.episode_ids)
+
+
+def read_tracks(
+    dataset: Dataset, *, part: str, episodes: Collection[str] | None = None
+) -> PartTracks:
+    """Read a part's motion, or some episodes of it, whole.
+
+    Args:
+        dataset: The dataset.
+        part: Name of the part.
+        episodes: Their episode_ids; all by default. The answer has the part's order anyway.
+
+    Returns:
+        The motion.
+
+    Raises:
+        UsageError: There is no such part, or an episode is not in it.
+        ConformError: The data files do not hold what the table of episodes says.
+    """
+    rows = _episode_rows(dataset, part, episodes)
+    return _joined(_frame_of(dataset, part, rows), list(_batches(dataset, part, rows, None)))
+
+
+def scan_tracks(dataset: Dataset, *, part: str, frames: int = 500_000) -> Iterator[PartTracks]:
+    """Read a part's motion in batches of whole episodes, in the part's order.
+
+    Args:
+        dataset: The dataset.
+        part: Name of the part.
+        frames: A batch is given out when it has this many. It has at most twice as many, or
+            65,536 more, and one episode. That bounds the memory.
+
+    Yields:
+        Batches; none for a part without episodes.
+
+    Raises:
+        UsageError: There is no such part.
+        ConformError: The data files do not hold what the table of episodes says.
+    """
+    yield from _batches(dataset, part, _episode_rows(dataset, part, None), frames)
+
+
+def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None) -> pl.DataFrame:
+    if all(entry.name != part for entry in dataset.parts):
+        raise UsageError(
+            place="part",
+            found=f"{part!r}",
+            wanted=f"one of {', '.join(entry.name for entry in dataset.parts)}",
+            next_command=f"finedata info {dataset.root}",
+        )
+    rows = (
+        dataset.episodes.filter(pl.col("part") == part)
+        .select(
+            "episode_id",
+            "episode_index",
+            "length",
+            "space",
+            number=pl.col("data/chunk_index") * CHUNK_FILES + pl.col("data/file_index"),
+        )
+        .sort("episode_index")
+        .collect()
+    )
+    if episodes is None:
+        return rows
+    chosen = rows.filter(pl.col("episode_id").is_in(list(episodes)))
+    if len(chosen) < len(set(episodes)):
+        missing = sorted(set(episodes) - set(chosen["episode_id"]))
+        raise UsageError(
+            place="episodes",
+            found=f"{missing[0]!r}",
+            wanted=f"episodes of the part {part!r}",
+            next_command=f'finedata query {dataset.root} "select episode_id from episodes"',
+        )
+    return chosen
+
+
+def _frame_of(dataset: Dataset, part: str, rows: pl.DataFrame) -> PartTracks:
+    """The answer without any episode: what all batches of a part have in common."""
+    features = dataset.features(part)
+    widths = [features[name].shape[0] for name in (_STATE, _ACTION)]
+    names = [
+        features[name].names or tuple(f"{name}_{k}" for k in range(width))
+        for name, width in zip((_STATE, _ACTION), widths, strict=True)
+    ]
+    space = str(rows["space"][0]) if len(rows) else "undeclared"
+    return PartTracks(
+        part=part,
+        space=space,
+        names=names[0],
+        action_names=names[1],
+        arms=() if space == "undeclared" else tuple(arm_columns(names[0])),
+        episode_ids=[],
+        offsets=np.zeros(1, np.int64),
+        state=np.zeros((0, widths[0]), np.float32),
+        action=np.zeros((0, widths[1]), np.float32),
+        source_time_s=np.zeros(0, np.float64) if _TIME in features else None,
+    )
+
+
+def _batches(
+    dataset: Dataset, part: str, rows: pl.DataFrame, frames: int | None
+) -> Iterator[PartTracks]:
+    empty = _frame_of(dataset, part, rows)
+    root = dataset.root / next(entry.path for entry in dataset.parts if entry.name == part)
+    columns = [_STATE, _ACTION] + ([] if empty.source_time_s is None else [_TIME])
+    pending: list[PartTracks] = []
+    for file_rows in rows.partition_by("number", maintain_order=True):
+        ids, lengths = file_rows["episode_id"].to_list(), file_rows["length"].to_numpy()
+        begin = 0
+        for count, values in whole_episodes(
+            root / data_path(int(file_rows["number"][0]))[0],
+            columns=columns,
+            indices=file_rows["episode_index"].to_numpy(),
+            lengths=lengths,
+            batch_rows=min(frames or _BATCH_ROWS, _BATCH_ROWS),
+        ):
+            end = begin + count
+            pending.append(_with_rows(empty, ids[begin:end], _offsets(lengths[begin:end]), values))
+            begin = end
+            if frames is not None and sum(len(one.state) for one in pending) >= frames:
+                yield _joined(empty, pending)
+                pending = []
+    if pending:
+        yield _joined(empty, pending)
+
+
+def _with_rows(
+    empty: PartTracks, ids: list[str], offsets: NDArray[np.int64], values: list[NDArray[Any]]
+) -> PartTracks:
+    return PartTracks(
+        part=empty.part,
+        space=empty.space,
+        names=empty.names,
+        action_names=empty.action_names,
+        arms=empty.arms,
+        episode_ids=ids,
+        offsets=offsets,
+        # A vector of one number is stored as a plain column.
+        state=values[0].reshape(-1, len(empty.names)),
+        action=values[1].reshape(-1, len(empty.action_names)),
+        source_time_s=values[2] if len(values) > 2 else None,
+    )
+
+
+def _joined(empty: PartTracks, pieces: list[PartTracks]) -> PartTracks:
+    if not pieces:
+        return empty
+    if len(pieces) == 1:
+        return pieces[0]
+    lengths = np.concatenate([np.diff(piece.offsets) for piece in pieces])
+    values: list[NDArray[Any]] = [
+        np.concatenate([piece.state for piece in pieces]),
+        np.concatenate([piece.action for piece in pieces]),
+    ]
+    times = [piece.source_time_s for piece in pieces if piece.source_time_s is not None]
+    if times:
+        values.append(np.concatenate(times))
+    ids = [episode_id for piece in pieces for episode_id in piece.episode_ids]
+    return _with_rows(empty, ids, _offsets(lengths), values)
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
