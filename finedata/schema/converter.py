@@ -336,10 +336,14 @@ class OptionSpec(Strict, frozen=True, kw_only=True):
 
 
 class GatePreset(Strict, frozen=True, kw_only=True):
-    """FineVLA's published gate settings for this source."""
+    """FineVLA's published gate settings for this source.
+
+    `released_arms` are the arms that its released score compares.
+    """
 
     minimum_frames: Annotated[int, msgspec.Meta(ge=1)]
     released_threshold: float | None = None
+    released_arms: tuple[Literal["right", "left"], ...] = ("right", "left")
 
 
 class ClusterPreset(Strict, frozen=True, kw_only=True):

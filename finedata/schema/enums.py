@@ -20,6 +20,7 @@ __all__ = [
     "FACT_DIMENSIONS",
     "FACT_SLOTS",
     "FACT_UNITS",
+    "GATE_CHECKS",
     "GATE_METHODS",
     "INSTRUCTION_KINDS",
     "KINEMATIC_VERDICTS",
@@ -178,6 +179,20 @@ VERDICTS = _closed(
         "not_applicable": "the episode cannot be judged, e.g. its action is its next state",
     }
 )
+GATE_CHECKS = _closed(
+    {
+        "too_short": "fewer frames than the source's preset or the option asks for",
+        "empty_instruction": "the episode has no instruction",
+        "non_finite": "state or action holds NaN or infinity",
+        "frozen_state": "nothing of the state moves",
+        "frozen_action": "nothing of the action moves",
+        "time_not_increasing": "a frame's source time is not after that of the frame before it",
+        "quaternion_norm": "a quaternion of the source was not of unit norm",
+        "jump": "the state moves further in one step than is physical, and than it usually does",
+        "duplicate": "state and action are exactly those of another episode",
+        "action_state": "action and state are further apart than the threshold",
+    }
+)
 GATE_METHODS = _closed(
     {
         "dtw": "dynamic time warping between action and state, sign-safe, scaled per group",
@@ -188,6 +203,7 @@ THRESHOLD_ORIGINS = _closed(
     {
         "option": "given with the command",
         "preset": "from the converter file",
+        "default": "FineVLA's default, where the converter file has none",
         "percentile": "a percentile of the measured scores",
         "none": "no threshold applied",
     }

@@ -117,8 +117,19 @@ GATE = Table(
     columns=(
         _EPISODE_ID,
         Column("verdict", "string", "the verdict", enum=enums.VERDICTS),
-        Column("reason", "string", "name of the first failed check", nullable=True),
-        Column("reasons", "list<string>", "names of all failed checks, in checking order"),
+        Column(
+            "reason",
+            "string",
+            "name of the first failed check",
+            nullable=True,
+            enum=enums.GATE_CHECKS,
+        ),
+        Column(
+            "reasons",
+            "list<string>",
+            "names of all failed checks, in checking order",
+            enum=enums.GATE_CHECKS,
+        ),
         Column("method", "string", "how the score was computed", enum=enums.GATE_METHODS),
         Column("score", "float64", "action-state distance; lower is better", nullable=True),
         Column("threshold", "float64", "highest score that passes", nullable=True),
@@ -131,7 +142,9 @@ GATE = Table(
             nullable=True,
             unit="frame",
         ),
-        Column("duplicate_of", "string", "episode_id of the first equal episode", nullable=True),
+        Column(
+            "duplicate_of", "string", "episode_id of the equal episode that is kept", nullable=True
+        ),
         Column(
             "checks",
             "list<struct<name: string, value: float64, limit: float64, passed: bool>>",

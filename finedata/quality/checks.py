@@ -1,0 +1,220 @@
+"""Checks of single episodes, many at once: tracks and facts come in, values and limits go out.
+
+Each check has a name from `schemas/v1/gate.json`, a measured value and a limit. A check that
+cannot be made of an episode (a jump where a number is missing, a clock where there is none) is not
+made: it neither passes nor fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from finedata.quality.groups import whole_values
+from finedata.quality.segments import segment_max, segment_min, segment_sum, step_offsets
+from finedata.quality.steps import group_extents, group_jumps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from finedata.quality.groups import Group
+    from finedata.store.tracks import PartTracks
+
+__all__ = ["CheckColumn", "EpisodeFacts", "Limits", "batch_checks", "joined_checks"]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks of motion allow.
+
+    Attributes:
+        frozen_m: An arm whose tool stays within this range (metres) does not move.
+        frozen_rad: The same for a tool's rotation, and for a joint.
+        frozen_gripper: The same for the gripper's open fraction.
+        frozen_column: The same for an undeclared column, in its own unit.
+        quaternion_norm: How far from 1 a norm may be; float32 noise is below 1e-6.
+        jump_m_per_s: A tool's speed that no recorded arm reaches, and `jump_m` the step that is
+            never called a jump; metres.
+        jump_m: See above.
+        jump_rad_per_s: The same for a tool's rotation, and for a joint; radians.
+        jump_rad: See above.
+        jump_times_usual: A jump is also so many times the step that three in four stay below.
+    """
+
+    frozen_m: float = 1e-4
+    frozen_rad: float = 1e-3
+    frozen_gripper: float = 1e-3
+    frozen_column: float = 1e-6
+    quaternion_norm: float = 1e-2
+    jump_m_per_s: float = 2.5
+    jump_m: float = 0.1
+    jump_rad_per_s: float = 10.0
+    jump_rad: float = 0.7
+    jump_times_usual: float = 8.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckColumn:
+    """One check of N episodes: whether it was made, what was measured, what was allowed."""
+
+    made: NDArray[np.bool_]
+    value: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    passed: NDArray[np.bool_]
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """(N,) made, and not passed."""
+        return self.made & ~self.passed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EpisodeFacts:
+    """What the table of episodes and the receipts say about N episodes.
+
+    Attributes:
+        has_instruction: Whether the task is not empty.
+        minimum_frames: Fewest frames that pass.
+        norm_deviation: Largest |norm - 1| of a source quaternion; NaN where there is none.
+        fps: Frames a second of the part.
+    """
+
+    has_instruction: NDArray[np.bool_]
+    minimum_frames: NDArray[np.int64]
+    norm_deviation: NDArray[np.float64]
+    fps: float
+
+
+def batch_checks(
+    tracks: PartTracks,
+    groups: Sequence[Group],
+    present: NDArray[np.bool_],
+    facts: EpisodeFacts,
+    *,
+    limits: Limits,
+) -> dict[str, CheckColumn]:
+    """Make every check that looks at one episode alone.
+
+    Args:
+        tracks: N episodes.
+        groups: G groups of the part; none where state and action have other names.
+        present: (N, G).
+        facts: Of the same episodes.
+        limits: See `Limits`.
+
+    Returns:
+        Check to its column, in checking order.
+    """
+    lengths = np.diff(tracks.offsets)
+    everywhere = np.ones(len(tracks), np.bool_)
+    bad = _non_finite(tracks, groups, present)
+    usable = (bad == 0) & (lengths > 1)
+    state = whole_values(tracks.state, tracks.offsets, groups, present)
+    action = whole_values(tracks.action, tracks.offsets, groups, present)
+    checks = {
+        "too_short": _at_least(lengths, facts.minimum_frames, everywhere),
+        "empty_instruction": _at_least(facts.has_instruction, everywhere, everywhere),
+        "non_finite": _at_most(bad, 0.0, everywhere),
+        "frozen_state": _frozen(state, tracks, groups, limits, usable),
+        "frozen_action": _frozen(action, tracks, groups, limits, usable),
+    }
+    smallest = _smallest_time_step(tracks)
+    checks["time_not_increasing"] = CheckColumn(
+        np.isfinite(smallest), smallest, np.zeros(len(tracks)), smallest > 0
+    )
+    deviation = facts.norm_deviation
+    for side in (state, action):
+        deviation = np.fmax(deviation, _stored_deviation(side, tracks.offsets, groups))
+    checks["quaternion_norm"] = _at_most(deviation, limits.quaternion_norm, ~np.isnan(deviation))
+    jumps = group_jumps(state, tracks.offsets, groups, usable, limits=limits, fps=facts.fps)
+    checks["jump"] = _at_most(jumps, 1.0, usable & ~np.isnan(jumps))
+    return checks
+
+
+def joined_checks(batches: Sequence[dict[str, CheckColumn]]) -> dict[str, CheckColumn]:
+    """Put the columns of batches one after the other."""
+    return {
+        name: CheckColumn(
+            *(
+                np.concatenate([getattr(batch[name], field) for batch in batches])
+                for field in ("made", "value", "limit", "passed")
+            )
+        )
+        for name in (batches[0] if batches else {})
+    }
+
+
+def _at_least(value: NDArray[np.generic], limit: object, made: NDArray[np.bool_]) -> CheckColumn:
+    measured = np.asarray(value, np.float64)
+    allowed = np.broadcast_to(np.asarray(limit, np.float64), measured.shape)
+    return CheckColumn(made, measured, allowed, measured >= allowed)
+
+
+def _at_most(value: NDArray[np.generic], limit: object, made: NDArray[np.bool_]) -> CheckColumn:
+    measured = np.asarray(value, np.float64)
+    allowed = np.broadcast_to(np.asarray(limit, np.float64), measured.shape)
+    return CheckColumn(made, measured, allowed, measured <= allowed)
+
+
+def _non_finite(
+    tracks: PartTracks, groups: Sequence[Group], present: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Numbers of state and action that are not finite, those of absent groups left out."""
+    count = np.zeros(len(tracks))
+    for values in (tracks.state, tracks.action):
+        whole = np.isfinite(values)
+        if whole.all():
+            continue
+        bad = segment_sum(~whole, tracks.offsets)
+        for g, group in enumerate(groups):
+            bad[:, group.columns] *= present[:, g, None]
+        count += bad.sum(axis=1)
+    return count
+
+
+def _frozen(
+    values: NDArray[np.floating],
+    tracks: PartTracks,
+    groups: Sequence[Group],
+    limits: Limits,
+    usable: NDArray[np.bool_],
+) -> CheckColumn:
+    """Value: the largest extent of a group, in units of what counts as still; above 1 it moves."""
+    if tracks.space == "undeclared":
+        ranges = segment_max(values, tracks.offsets) - segment_min(values, tracks.offsets)
+        extents = ranges.max(axis=1, initial=0.0) / limits.frozen_column
+    else:
+        extents = group_extents(values, tracks.offsets, groups, limits=limits)
+    return _at_least(extents, 1.0, usable)
+
+
+def _smallest_time_step(tracks: PartTracks) -> NDArray[np.float64]:
+    """Smallest finite step of the source's clock, seconds; NaN where there is none."""
+    times = tracks.source_time_s
+    if times is None:
+        return np.full(len(tracks), np.nan)
+    inside, offsets = step_offsets(tracks.offsets)
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(times)[inside]
+    steps[~np.isfinite(steps)] = np.inf
+    smallest = segment_min(steps, offsets)
+    return np.where(np.isfinite(smallest), smallest, np.nan)
+
+
+def _stored_deviation(
+    values: NDArray[np.floating], offsets: NDArray[np.int64], groups: Sequence[Group]
+) -> NDArray[np.float64]:
+    """Largest |norm - 1| of the stored quaternions; NaN where there is none."""
+    largest = np.full(len(offsets) - 1, np.nan)
+    for group in groups:
+        if group.kind == "rotation":
+            quaternion = values[:, group.columns].astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
+                off = np.abs(np.linalg.norm(quaternion, axis=1) - 1.0)
+            off[~np.isfinite(off)] = 0.0
+            largest = np.fmax(largest, segment_max(off, offsets))
+    return largest
