@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finedata.cli import (
+    cluster,
     convert,
     demo,
     episodes,
     export,
+    gate,
     info,
     merge,
     query,
+    report,
     sources,
     verify,
 )
@@ -39,6 +42,9 @@ app.command("info", help=info.HELP)(info.info)
 app.command("verify", help=verify.HELP)(verify.verify)
 app.command("merge", help=merge.HELP)(merge.merge)
 app.command("export", help=export.HELP)(export.export)
+app.command("gate", help=gate.HELP)(gate.gate)
+app.command("cluster", help=cluster.HELP)(cluster.cluster)
+app.command("report", help=report.HELP)(report.report)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.command("demo", help=demo.HELP)(demo.demo)

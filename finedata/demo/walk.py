@@ -9,11 +9,15 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from finedata.cluster.run import cluster
+from finedata.cluster.settings import ClusterSettings
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
 from finedata.demo.corpus import write_bridge_corpus
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
+from finedata.quality.gate import gate
+from finedata.report.report import write_report
 from finedata.store.dataset import open_dataset
 from finedata.store.rows import rows_as_text
 
@@ -70,17 +74,41 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
         f"   {report.episodes} episodes, {report.frames} frames, {report.pictures} pictures; "
         f"{len(report.problems)} problems"
     )
+    yield from _curate(dataset, out / "report.html")
     opened = open_dataset(dataset)
-    for number, query in enumerate(_QUERIES, start=4):
+    for number, query in enumerate(_QUERIES, start=7):
         yield ""
         yield f"{number}. Query it"
         yield f'   $ finedata query {dataset} "{query}"'
         yield rows_as_text(opened.sql(query))
     yield ""
     yield "Where to look next"
+    yield f"   {out / 'report.html'} in a browser: what was kept, and why"
     yield f"   finedata info {dataset}"
     yield f"   {dataset} is a LeRobot v3.0 dataset: LeRobotDataset('me/demo', root='{dataset}')"
     yield f"   python -c \"import finedata; print(finedata.open('{dataset}').episodes.collect())\""
+
+
+def _curate(dataset: Path, page: Path) -> Iterator[str]:
+    """Gate, cluster, report."""
+    yield ""
+    yield "4. Gate it: action against state, and nine other checks; nothing is deleted"
+    yield f"   $ finedata gate {dataset}"
+    judged = gate(dataset)
+    reasons = ", ".join(f"{name} {count}" for name, count in judged.reasons.items() if count)
+    yield f"   {judged.verdicts['pass']} of {judged.episodes} pass; failed: {reasons or 'none'}"
+    yield ""
+    yield "5. Cluster what passed: dynamic time warping within each task, representatives chosen"
+    yield f"   $ finedata cluster {dataset}"
+    clustered = cluster(dataset, settings=ClusterSettings())
+    yield (
+        f"   {clustered.clustered} episodes, {clustered.clusters} clusters, "
+        f"{clustered.representatives} representatives"
+    )
+    yield ""
+    yield "6. Report: the funnel, maps of the tasks, film strips, coverage against budget"
+    yield f"   $ finedata report {dataset} --out {page}"
+    write_report(dataset, out=page)
 
 
 def _make_room(out: Path, *folders: Path) -> None:
