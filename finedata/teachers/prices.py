@@ -1,0 +1,149 @@
+"""What tokens cost: prices by model, and the cost of a call as a whole number of nano-dollars.
+
+`prices.toml` beside this file and the user's own figures come in, a `Price` goes out, or None for
+an unknown model: an unknown cost is null, never zero. Costs are integers, so the total of a
+million calls is exact.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+
+from finedata.errors import UsageError
+
+__all__ = ["NANO", "Price", "cost_nano", "known_models", "nano_of_usd", "price_of", "usd_of_nano"]
+
+NANO = 1_000_000_000
+"""Nano-dollars in a dollar."""
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What one model costs.
+
+    Attributes:
+        input_pico: Pico-dollars per input token (a dollar per million tokens is 1,000,000).
+        output_pico: The same per output token.
+        as_of: Day on which it was published; empty for the user's own figure.
+    """
+
+    input_pico: int
+    output_pico: int
+    as_of: str = ""
+
+
+class _Listed(msgspec.Struct, forbid_unknown_fields=True):
+    input: str
+    output: str
+    as_of: str
+    source: str
+
+
+class _List(msgspec.Struct, forbid_unknown_fields=True):
+    models: dict[str, _Listed]
+
+
+def price_of(
+    model: str,
+    *,
+    input_usd_per_million: str | float | None = None,
+    output_usd_per_million: str | float | None = None,
+) -> Price | None:
+    """The price of a model: the user's own figures, else the published ones, else None.
+
+    Args:
+        model: As the teacher names it; `models/` and an owner before the last `/` are not looked
+            at, and `gemini-2.5-flash-001` costs what `gemini-2.5-flash` costs.
+        input_usd_per_million: US dollars per million input tokens.
+        output_usd_per_million: The same for output; both or neither are given.
+
+    Raises:
+        UsageError: Only one of the two is given, or one is no price.
+
+    Example:
+        >>> price_of("gemini-2.0-flash").input_pico
+        100000
+    """
+    if (input_usd_per_million is None) != (output_usd_per_million is None):
+        raise UsageError(
+            place="--input-price, --output-price",
+            found="only one of them",
+            wanted="both, in US dollars per million tokens, or neither",
+        )
+    if input_usd_per_million is not None and output_usd_per_million is not None:
+        return Price(
+            _pico("--input-price", input_usd_per_million),
+            _pico("--output-price", output_usd_per_million),
+        )
+    return _published(model)
+
+
+def cost_nano(
+    price: Price | None, *, input_tokens: int | None, output_tokens: int | None
+) -> int | None:
+    """Cost in nano-dollars, rounded up to a whole one; None where price or tokens are unknown.
+
+    Example:
+        >>> cost_nano(Price(100_000, 400_000), input_tokens=10, output_tokens=1)
+        1400
+    """
+    if price is None or input_tokens is None or output_tokens is None:
+        return None
+    pico = input_tokens * price.input_pico + output_tokens * price.output_pico
+    return -(-pico // 1000)
+
+
+def nano_of_usd(usd: float | str) -> int:
+    """Whole nano-dollars of an amount as a person writes it: "1.10" is exactly 1,100,000,000."""
+    return int(Decimal(str(usd)) * NANO)
+
+
+def usd_of_nano(nano: int) -> float:
+    """US dollars of whole nano-dollars, the nearest float64."""
+    return nano / NANO
+
+
+def known_models() -> tuple[str, ...]:
+    """Models with a published price."""
+    return tuple(sorted(_list().models))
+
+
+@cache
+def _list() -> _List:
+    text = files("finedata.teachers").joinpath("prices.toml").read_bytes()
+    return msgspec.toml.decode(text, type=_List)
+
+
+@cache
+def _published(model: str) -> Price | None:
+    name = model.rsplit("/", 1)[-1]
+    listed = _list().models
+    fitting = [known for known in listed if name == known or _is_version(name, known)]
+    if not fitting:
+        return None
+    found = listed[max(fitting, key=len)]
+    return Price(_pico("prices.toml", found.input), _pico("prices.toml", found.output), found.as_of)
+
+
+def _is_version(name: str, known: str) -> bool:
+    """Whether only a date or number of a release follows: `-mini` is another model."""
+    rest = name.removeprefix(known)
+    return rest != name and rest.startswith("-") and rest.replace("-", "").isdigit()
+
+
+def _pico(place: str, usd_per_million: str | float) -> int:
+    try:
+        pico = Decimal(str(usd_per_million)) * 1_000_000
+        whole = int(pico)
+    except (InvalidOperation, ValueError, OverflowError):
+        pico, whole = Decimal(-1), -1
+    if pico < 0 or pico != whole:
+        raise UsageError(
+            place=place,
+            found=f"{usd_per_million!r}",
+            wanted="US dollars per million tokens, zero or more, at most six decimals",
+        )
+    return whole
