@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finedata.cli import (
+    annotate,
     cluster,
     convert,
     demo,
@@ -20,6 +21,7 @@ from finedata.cli import (
     query,
     report,
     sources,
+    summary,
     verify,
 )
 from finedata.errors import FinedataError
@@ -47,6 +49,8 @@ app.command("cluster", help=cluster.HELP)(cluster.cluster)
 app.command("report", help=report.HELP)(report.report)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
+app.add_typer(annotate.app, name="annotate")
+app.command("summary", help=summary.HELP)(summary.summary)
 app.command("demo", help=demo.HELP)(demo.demo)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from finedata.annotate.run_kinematic import annotate_kinematic
 from finedata.cluster.run import cluster
 from finedata.cluster.settings import ClusterSettings
 from finedata.convert.run import convert
@@ -33,6 +34,9 @@ _QUERIES = (
     "group by task order by task",
     "select reason, source_file, source_record from receipts where status = 'failed' "
     "order by reason",
+    "select round(f.start_s, 1) as s, f.slot, f.value, f.text from facts f join representatives r "
+    "on f.episode_id = r.episode_id where r.rank = 0 and f.anchor = 'step' "
+    "order by f.start_s, f.slot limit 12",
     "select flag, count(*) as episodes from "
     "(select unnest(flags) as flag from receipts where status = 'written') "
     "group by flag order by flag",
@@ -76,7 +80,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     )
     yield from _curate(dataset, out / "report.html")
     opened = open_dataset(dataset)
-    for number, query in enumerate(_QUERIES, start=7):
+    for number, query in enumerate(_QUERIES, start=8):
         yield ""
         yield f"{number}. Query it"
         yield f'   $ finedata query {dataset} "{query}"'
@@ -90,7 +94,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
 
 
 def _curate(dataset: Path, page: Path) -> Iterator[str]:
-    """Gate, cluster, report."""
+    """Gate, cluster, report, annotate."""
     yield ""
     yield "4. Gate it: action against state, and nine other checks; nothing is deleted"
     yield f"   $ finedata gate {dataset}"
@@ -109,6 +113,11 @@ def _curate(dataset: Path, page: Path) -> Iterator[str]:
     yield "6. Report: the funnel, maps of the tasks, film strips, coverage against budget"
     yield f"   $ finedata report {dataset} --out {page}"
     write_report(dataset, out=page)
+    yield ""
+    yield "7. Facts of the representatives, measured from the motion; no model is asked"
+    yield f"   $ finedata annotate kinematic {dataset}"
+    annotated = annotate_kinematic(dataset)
+    yield f"   {annotated.rows.get('steps', 0)} steps and {annotated.rows.get('facts', 0)} facts"
 
 
 def _make_room(out: Path, *folders: Path) -> None:

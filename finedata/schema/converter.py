@@ -188,7 +188,8 @@ class ArmSpec(Strict, frozen=True, kw_only=True):
     """One arm: its name, its tool frame, its base axes, its state and its action.
 
     `model` names a published robot model (`finedata.motion.kinematics`) whose flange the pose can
-    be held against: `finedata verify --pose` does.
+    be held against: `finedata verify --pose` does. `approach_axis` is the axis of the recorded
+    pose's own frame along which the gripper approaches, from the wrist to the object.
     """
 
     name: Literal["right", "left"]
@@ -197,6 +198,7 @@ class ArmSpec(Strict, frozen=True, kw_only=True):
     action: ActionSpec
     base_axes: BaseAxes | None = None
     model: Literal["franka_panda", "fr3", "ur5e", "ur5"] | None = None
+    approach_axis: Axis | None = None
 
 
 class CameraSpec(Strict, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""Annotation: prompts, staged facts, reasoning traces, and the check against the motion."""

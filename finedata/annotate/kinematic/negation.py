@@ -1,0 +1,16 @@
+"""Whether words deny what they say: a folded text comes in, yes or no goes out."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["is_negated"]
+
+_NEGATED = re.compile(
+    r"n't\b|\b(?:not|without|never|no|neither|nor|instead|fails? to|cannot|unable)\b"
+)
+
+
+def is_negated(text: str) -> bool:
+    """Whether a normal text says that something is not so."""
+    return _NEGATED.search(text) is not None

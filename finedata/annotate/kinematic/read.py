@@ -1,0 +1,291 @@
+"""Inputs of the annotator out of a dataset: a part comes in, one `EpisodeMotion` after another out.
+
+What the numbers mean is asked of the converter file that made the episode: it is kept, as text, in
+the dataset's `finedata.json`. Which form of the source an episode had is not recorded; where the
+forms that fit it disagree about an arm's axes, they count as unknown. Columns of base and torso
+are understood by their declared names only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars as pl
+
+from finedata.annotate.kinematic.motion import ArmMotion, BodyTrack, EpisodeMotion
+from finedata.errors import UsageError
+from finedata.motion.kinematics import MODELS, forward_kinematics
+from finedata.schema.converter_file import decode_converter
+from finedata.store.arm_columns import arm_columns
+from finedata.store.dataset_file import DATASET_FILE
+from finedata.store.lerobot.layout import CHUNK_FILES, data_path
+from finedata.store.track_files import whole_episodes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from finedata.annotate.kinematic.motion import ArmName, Signed, ToolFrame
+    from finedata.schema.converter import ArmSpec, BaseAxes, Variant
+    from finedata.store.dataset import Dataset
+
+__all__ = ["ArmConvention", "arm_conventions", "episode_motions"]
+
+_STATE = "observation.state"
+_EXTRA = (
+    "observation.ee_pose",
+    "observation.joint_position",
+    "observation.base_pose",
+    "observation.base_velocity",
+    "observation.torso_joint_position",
+    "observation.head_joint_position",
+)
+_BATCH_ROWS = 65_536
+# No number of a pose that hangs moves by more than this; RoboMIND's own test has the same.
+_HANGING, _MOVING_RAD = 1e-3, 0.05
+# Names by which a converter file may declare what a column of the base or the torso is.
+_BASE_POSE = ("x", "y", "yaw")
+_BASE_VELOCITY = ("vx", "vy", "wz")
+_LIFT = ("height", "lift")
+
+Columns = dict[str, "NDArray[Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmConvention:
+    """What a converter file says of one arm, as far as every form that fits agrees."""
+
+    base_axes: BaseAxes | None = None
+    model: str | None = None
+    approach_axis: Signed | None = None
+
+
+def arm_conventions(
+    dataset: Dataset, *, source: str, embodiment: str, space: str
+) -> Mapping[str, ArmConvention]:
+    """Arm to its conventions, for the episodes of one source, robot and space.
+
+    Args:
+        dataset: The dataset, whose marker keeps the converter files.
+        source: Name of the source.
+        embodiment: As the table of episodes has it.
+        space: `ee`, `joint` or `undeclared`.
+
+    Returns:
+        Nothing for a source that the dataset does not know.
+    """
+    variants: list[Variant] = []
+    choices = [(str(key), str(choice)) for key, choice in dataset.info.options.get("choices", ())]
+    for entry in dataset.info.sources:
+        if entry.name != source:
+            continue
+        listed = decode_converter(entry.converter, origin=DATASET_FILE).converter.options
+        mine = {key: choice for key, choice in choices if key in listed}
+        converter = decode_converter(entry.converter, origin=DATASET_FILE, choices=mine).converter
+        variants += [one for one in converter.variants if one.space == space]
+    named = [one for one in variants if one.embodiment == embodiment]
+    fitting = named or [one for one in variants if one.embodiment_feature is not None]
+    found: dict[str, list[ArmSpec]] = {}
+    for variant in fitting:
+        for arm in variant.arms:
+            found.setdefault(arm.name, []).append(arm)
+    return {name: _agreed(specs) for name, specs in found.items()}
+
+
+def _agreed(specs: list[ArmSpec]) -> ArmConvention:
+    first = specs[0]
+    return ArmConvention(
+        first.base_axes if all(one.base_axes == first.base_axes for one in specs) else None,
+        first.model if all(one.model == first.model for one in specs) else None,
+        first.approach_axis
+        if all(one.approach_axis == first.approach_axis for one in specs)
+        else None,
+    )
+
+
+def episode_motions(
+    dataset: Dataset, *, part: str, episodes: Collection[str] | None = None
+) -> Iterator[tuple[str, EpisodeMotion]]:
+    """Read a part's measured motion, episode by episode, in the part's order.
+
+    Args:
+        dataset: The dataset.
+        part: Name of the part.
+        episodes: Their episode_ids; all by default.
+
+    Yields:
+        episode_id and motion; nothing for a part whose conventions nobody declares.
+
+    Raises:
+        UsageError: There is no such part.
+        ConformError: The data files do not hold what the table of episodes says.
+    """
+    entry = next((one for one in dataset.parts if one.name == part), None)
+    if entry is None:
+        raise UsageError(
+            place="part",
+            found=repr(part),
+            wanted=f"one of {', '.join(one.name for one in dataset.parts)}",
+            next_command=f"finedata info {dataset.root}",
+        )
+    features = dataset.features(part)
+    columns = [_STATE, *(name for name in _EXTRA if name in features)]
+    names = {name: features[name].names or () for name in columns}
+    rows = _episode_rows(dataset, part, episodes)
+    known: dict[tuple[str, str, str], Mapping[str, ArmConvention]] = {}
+    for table in rows.partition_by("number", maintain_order=True):
+        facts = table.to_dicts()
+        path = dataset.root / entry.path / data_path(int(facts[0]["number"]))[0]
+        indices, lengths = table["episode_index"].to_numpy(), table["length"].to_numpy()
+        done = 0
+        for count, values in whole_episodes(
+            path, columns=columns, indices=indices, lengths=lengths, batch_rows=_BATCH_ROWS
+        ):
+            begin = 0
+            for fact in facts[done : done + count]:
+                end = begin + int(fact["length"])
+                own = {
+                    name: value[begin:end].reshape(end - begin, -1)
+                    for name, value in zip(columns, values, strict=True)
+                }
+                begin = end
+                key = (str(fact["source"]), str(fact["embodiment"]), str(fact["space"]))
+                if key[2] == "undeclared":
+                    continue
+                if key not in known:
+                    known[key] = arm_conventions(
+                        dataset, source=key[0], embodiment=key[1], space=key[2]
+                    )
+                yield str(fact["episode_id"]), _motion(own, names, fact, known[key])
+            done += count
+
+
+def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None) -> pl.DataFrame:
+    rows = dataset.episodes.filter(pl.col("part") == part)
+    if episodes is not None:
+        rows = rows.filter(pl.col("episode_id").is_in(list(episodes)))
+    return (
+        rows.select(
+            *("episode_id", "episode_index", "length", "fps", "source", "embodiment", "space"),
+            *("right_tool_frame", "left_tool_frame"),
+            number=pl.col("data/chunk_index") * CHUNK_FILES + pl.col("data/file_index"),
+        )
+        .sort("episode_index")
+        .collect()
+    )
+
+
+def _motion(
+    columns: Columns,
+    names: Mapping[str, tuple[str, ...]],
+    fact: dict[str, Any],
+    conventions: Mapping[str, ArmConvention],
+) -> EpisodeMotion:
+    found = arm_columns(names[_STATE])
+    arms = tuple(
+        _arm(name, columns, names, fact, conventions.get(name, ArmConvention()))
+        for name in ("right", "left")
+        if name in found
+    )
+    return EpisodeMotion(
+        arms=arms,
+        fps=float(fact["fps"]),
+        frames=int(fact["length"]),
+        base=_base(columns, names),
+        torso=_torso(columns, names),
+        head=_joints("observation.head_joint_position", columns),
+    )
+
+
+def _arm(
+    name: str,
+    columns: Columns,
+    names: Mapping[str, tuple[str, ...]],
+    fact: dict[str, Any],
+    convention: ArmConvention,
+) -> ArmMotion:
+    """One arm: its recorded pose; else the one that its joints and its published model give.
+
+    A pose that hangs while the joints move (RoboMIND V1 has such episodes, flag `ee_pose_stuck`)
+    would be read as an arm at rest: it counts as not recorded.
+    """
+    position = quaternion = joints = gripper = None
+    for column in (_STATE, "observation.ee_pose", "observation.joint_position"):
+        own = arm_columns(names[column]).get(name) if column in columns else None
+        if own is None:
+            continue
+        values = columns[column]
+        if position is None and own.position is not None and own.quaternion is not None:
+            position, quaternion = values[:, own.position], values[:, own.quaternion]
+        if joints is None and own.joints is not None:
+            joints = values[:, own.joints]
+        if gripper is None and own.gripper is not None:
+            gripper = values[:, own.gripper]
+    if position is not None and quaternion is not None and _hangs(position, quaternion, joints):
+        position = quaternion = None
+    frame, approach = fact[f"{name}_tool_frame"] or "unknown", convention.approach_axis
+    if position is None and joints is not None and convention.model is not None:
+        model = MODELS[convention.model]
+        if joints.shape[1] == model.joints:
+            position, quaternion = forward_kinematics(joints, model=model.name)
+            # The model's flange: what is declared of the recorded pose's frame is not said of it.
+            frame, approach = "flange", None
+    return ArmMotion(
+        name=cast("ArmName", name),
+        position_m=position,
+        quaternion_xyzw=quaternion,
+        joints_rad=joints,
+        gripper_open=gripper,
+        base_axes=convention.base_axes,
+        tool_frame=cast("ToolFrame", frame),
+        approach_axis=approach,
+    )
+
+
+def _hangs(
+    position_m: NDArray[Any], quaternion_xyzw: NDArray[Any], joints_rad: NDArray[Any] | None
+) -> bool:
+    return (
+        joints_rad is not None
+        and _extent(joints_rad) > _MOVING_RAD
+        and _extent(position_m) < _HANGING
+        and _extent(quaternion_xyzw) < _HANGING
+    )
+
+
+def _extent(values: NDArray[Any]) -> float:
+    finite = values[np.isfinite(values).all(axis=1)]
+    return float((finite.max(axis=0) - finite.min(axis=0)).max()) if finite.size else 0.0
+
+
+def _declared(
+    name: str, wanted: tuple[str, ...], columns: Columns, names: Mapping[str, tuple[str, ...]]
+) -> NDArray[Any] | None:
+    """The columns of the given names, where all are declared."""
+    if name not in columns or not set(wanted) <= set(names[name]):
+        return None
+    return columns[name][:, [names[name].index(one) for one in wanted]]
+
+
+def _base(columns: Columns, names: Mapping[str, tuple[str, ...]]) -> BodyTrack | None:
+    pose = _declared("observation.base_pose", _BASE_POSE, columns, names)
+    if pose is not None:
+        return BodyTrack(pose, "base_pose")
+    velocity = _declared("observation.base_velocity", _BASE_VELOCITY, columns, names)
+    return None if velocity is None else BodyTrack(velocity, "base_velocity")
+
+
+def _torso(columns: Columns, names: Mapping[str, tuple[str, ...]]) -> BodyTrack | None:
+    for one in _LIFT:
+        height = _declared("observation.torso_joint_position", (one,), columns, names)
+        if height is not None:
+            return BodyTrack(height, "lift")
+    return _joints("observation.torso_joint_position", columns)
+
+
+def _joints(name: str, columns: Columns) -> BodyTrack | None:
+    values = columns.get(name)
+    return None if values is None or not np.isfinite(values).any() else BodyTrack(values, "joints")

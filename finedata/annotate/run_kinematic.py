@@ -1,0 +1,94 @@
+"""Facts measured from the recorded motion: no model, no cost, from episodes to the new files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finedata.annotate.append import Appender, append_rows, undo_unfinished
+from finedata.annotate.judging import motions_in_order
+from finedata.annotate.kinematic import KinematicRows, measure
+from finedata.annotate.outcome import AnnotateSummary, Progress
+from finedata.annotate.selection import Choice, kinematic_episodes, select_ids
+from finedata.schema.identity import hash16
+from finedata.store.dataset import open_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["KINEMATIC_RUN", "annotate_kinematic"]
+
+KINEMATIC_RUN = hash16("kinematic/1")
+"""Name of the run: raised with every change of what is measured or how it is put."""
+
+_EPISODES_AT_ONCE = 500
+
+
+def annotate_kinematic(
+    root: str | Path,
+    *,
+    choice: Choice | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> AnnotateSummary:
+    """Write steps and facts measured from the motion.
+
+    Args:
+        root: Root of the dataset.
+        choice: Which episodes; the representatives by default.
+        on_progress: Called after each batch of episodes.
+
+    Returns:
+        What was done; an episode without readable motion counts as failed.
+
+    Raises:
+        UsageError: Nothing to annotate.
+        OutputError: A file cannot be written.
+
+    Example:
+        >>> annotate_kinematic("bridge", choice=Choice(everything=True))  # doctest: +SKIP
+    """
+    path = Path(root)
+    undo_unfinished(path)
+    dataset = open_dataset(path)
+    chosen = select_ids(dataset, choice or Choice())
+    known = kinematic_episodes(dataset, run_id=KINEMATIC_RUN)
+    todo = [episode_id for episode_id in chosen if episode_id not in known]
+    done = failed = pending = 0
+    rows = KinematicRows(run_id=KINEMATIC_RUN)
+    verdicts: Counter[str] = Counter()
+
+    def flush(appender: Appender) -> None:
+        facts = rows.facts()
+        counted: Any = facts["kinematic_verdict"].value_counts()
+        verdicts.update({one["values"].as_py(): one["counts"].as_py() for one in counted})
+        appender.add_table("steps", rows.steps())
+        appender.add_table("facts", facts)
+
+    with append_rows(path, ("steps", "facts")) as appender:
+        for episode_id, motion in motions_in_order(dataset, todo):
+            if motion is None:
+                failed += 1
+                continue
+            rows.add(measure(motion), episode_id=episode_id)
+            done, pending = done + 1, pending + 1
+            if pending == _EPISODES_AT_ONCE:
+                flush(appender)
+                rows, pending = KinematicRows(run_id=KINEMATIC_RUN), 0
+                if on_progress is not None:
+                    on_progress(Progress(done, failed, len(todo)))
+        flush(appender)
+    return AnnotateSummary(
+        product="kinematic",
+        teacher="kinematic",
+        model="",
+        run_id=KINEMATIC_RUN,
+        episodes=len(chosen),
+        before=len(chosen) - len(todo),
+        done=done,
+        failed=failed,
+        reasons={"no motion that can be read": failed} if failed else {},
+        rows=dict(appender.counts),
+        verdicts=dict(sorted(verdicts.items())),
+        files=sorted(appender.files.values()),
+    )

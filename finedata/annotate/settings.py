@@ -1,0 +1,97 @@
+"""Settings of a run of annotation, and the run's name, which is their hash.
+
+Whatever changes an answer takes part in the name, so two runs with one `run_id` are the same run
+and the second adds nothing to what the first has done. What does not change an answer (how many
+calls are in flight, the budget, which episodes) takes no part.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from finedata.annotate.frames import (
+    FINEVLA_ANALYSIS,
+    FINEVLA_REFINEMENT,
+    TRACE_FRAMES,
+    FrameSettings,
+)
+from finedata.annotate.prompt import BIMANUAL, PROMPTS, load_prompt
+from finedata.schema.identity import hash16
+
+__all__ = ["AnnotateSettings", "provenance"]
+
+Product = Literal["facts", "traces"]
+
+
+class AnnotateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a teacher is asked.
+
+    Attributes:
+        teacher: Name of the teacher: `gemini`, `openai`, `local`, `replay`.
+        model: Model, as the teacher names it.
+        temperature: Of the answers; None: the server's own.
+        max_output_tokens: Longest answer.
+        seed: Passed to the server; None: none.
+        analysis: Frames of the first look.
+        refinement: Frames of the later looks.
+        trace: Cameras and width of a trace's moment.
+    """
+
+    teacher: str
+    model: str
+    temperature: float | None = 0.0
+    max_output_tokens: int = 8192
+    seed: int | None = None
+    analysis: FrameSettings = FINEVLA_ANALYSIS
+    refinement: FrameSettings = FINEVLA_REFINEMENT
+    trace: FrameSettings = TRACE_FRAMES
+
+    def request_settings(self) -> dict[str, Any]:
+        """What goes with every request."""
+        given = {
+            "temperature": self.temperature,
+            "max_output_tokens": self.max_output_tokens,
+            "seed": self.seed,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def run_id(self, product: Product) -> str:
+        """Name of the run: hash16 of everything that changes its answers."""
+        shown: dict[str, Any]
+        if product == "facts":
+            stages = ("sequence", "steps", "refine", "atoms")
+            shown = {"analysis": self.analysis, "refinement": self.refinement}
+        else:
+            stages, shown = ("trace",), {"trace": self.trace}
+        prompts = [load_prompt(PROMPTS[stage]).sha256 for stage in stages]
+        hashed = {
+            "product": product,
+            "teacher": self.teacher,
+            "model": self.model,
+            "request": self.request_settings(),
+            "prompts": [*prompts, load_prompt(BIMANUAL).sha256],
+            **shown,
+        }
+        return hash16(msgspec.json.encode(hashed, order="deterministic").decode())
+
+
+def provenance(
+    origin: Literal["teacher", "assembled"],
+    *,
+    annotator: str,
+    run_id: str,
+    prompt_sha256: str | None,
+    call_id: str | None,
+) -> dict[str, Any]:
+    """Block P of a row that nobody has reviewed yet."""
+    return {
+        "origin": origin,
+        "annotator": annotator,
+        "run_id": run_id,
+        "prompt_sha256": prompt_sha256,
+        "call_id": call_id,
+        "revision": 0,
+        "review_status": "unreviewed",
+    }

@@ -1,0 +1,105 @@
+"""What `finedata annotate` prints: results of the library come in, lines of text go out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from finedata.annotate.estimate import AnnotateEstimate
+    from finedata.annotate.outcome import AnnotateSummary
+    from finedata.annotate.status import AnnotateStatus
+
+__all__ = ["estimate_lines", "failure_lines", "status_lines", "summary_lines"]
+
+
+def estimate_lines(found: AnnotateEstimate) -> list[str]:
+    """What a run would take."""
+    lines = [
+        f"{found.episodes - found.before} of {found.episodes} episodes to annotate "
+        f"({found.before} done before): {found.calls} calls, {found.pictures} pictures",
+        f"tokens: about {found.input_tokens} sent, {found.output_tokens} received",
+        f"cost: about {_usd(found.cost_usd)}, at most {_usd(found.most_usd)} if every answer is as "
+        "long as allowed",
+    ]
+    if found.recorded:
+        lines.append(f"{found.recorded} of these calls are answered already and cost nothing")
+    if found.sampled < found.episodes - found.before:
+        lines.append(f"scaled up from {found.sampled} episodes, evenly spaced")
+    if found.without_pictures:
+        lines.append(f"{found.without_pictures} of {found.sampled} have no picture to show")
+    return [*lines, "nothing was asked"]
+
+
+def summary_lines(summary: AnnotateSummary) -> list[str]:
+    """What a run did."""
+    rows = ", ".join(f"{count} {table}" for table, count in summary.rows.items())
+    lines = [
+        f"{summary.done} of {summary.episodes} episodes annotated"
+        + (f" ({summary.before} were before)" if summary.before else "")
+        + (f": {rows}" if summary.done else "")
+    ]
+    if summary.verdicts and summary.product == "facts":
+        said = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())
+        lines.append(f"the motion says of the facts: {said}")
+    if summary.omissions:
+        said = ", ".join(f"{count} x {kind}" for kind, count in summary.omissions.items())
+        lines.append(f"in the motion and in no fact: {said}")
+    if summary.product != "kinematic":
+        per_fact = summary.cost_per_fact_usd
+        lines.append(
+            f"{summary.calls} answers paid for, {summary.recorded} from the ledger; "
+            f"{_usd(summary.cost_usd)}"
+            + (f", {_usd(per_fact)} per accepted fact" if per_fact is not None else "")
+        )
+    return lines
+
+
+def failure_lines(summary: AnnotateSummary) -> list[str]:
+    """What failed, and why; nothing where nothing did."""
+    unit = "frames" if summary.product == "traces" else "episodes"
+    lines: list[str] = []
+    if summary.failed:
+        lines.append(f"FAILED: {summary.failed} {unit}; they have no rows")
+    if summary.over_budget:
+        lines.append(f"not asked, as the budget is spent: {summary.over_budget} {unit}")
+    return lines + [f"  {count} x {reason}" for reason, count in summary.reasons.items()]
+
+
+def status_lines(found: AnnotateStatus) -> list[str]:
+    """How far the annotation is."""
+    lines = [
+        f"{found.episodes} episodes; {found.representatives_done} of {found.representatives} "
+        "representatives have a fine-grained instruction"
+    ]
+    lines += [
+        f"{run.table}: {run.rows} rows of {run.episodes} episodes by {run.annotator} "
+        f"({run.origin}, run {run.run_id})"
+        for run in found.runs
+    ]
+    if found.verdicts:
+        said = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items())
+        lines.append(f"teachers' facts: {said}; {found.accepted_facts} accepted")
+    lines += [
+        f"calls {stage.stage} to {stage.model}: "
+        + ", ".join(f"{count} {state}" for state, count in stage.states.items())
+        + f"; tokens {_number(stage.input_tokens)} sent, {_number(stage.output_tokens)} received; "
+        + _usd(stage.cost_usd)
+        for stage in found.stages
+    ]
+    lines += [f"  {count} x {reason}" for reason, count in found.reasons.items()]
+    total = f"cost: {_usd(found.cost_usd)}"
+    if found.unknown_cost:
+        total += f", and {found.unknown_cost} calls of unknown price"
+    if found.unsure_usd:
+        total += f", and up to {_usd(found.unsure_usd)} for calls in doubt"
+    if found.cost_per_fact_usd is not None:
+        total += f"; {_usd(found.cost_per_fact_usd)} per accepted fact"
+    return [*lines, total]
+
+
+def _usd(value: float | None) -> str:
+    return "an unknown price" if value is None else f"${value:.6f}".rstrip("0").rstrip(".")
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+import pytest
+
+from finedata.annotate.prompt import PROMPTS, fill, load_prompt, slot_table
+from finedata.annotate.verbs import VERBS
+from finedata.errors import UsageError
+from finedata.schema.dimension import SLOT_DIMENSION
+
+FOLDER = files("finedata.annotate") / "prompts"
+
+
+@pytest.mark.parametrize("name", PROMPTS.values())
+def test_the_hash_is_that_of_the_file(name: str) -> None:
+    data = (FOLDER / f"{name}.md").read_bytes()
+    assert load_prompt(name).sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["facts_sequence.v1", "facts_steps.v1", "facts_atoms.v1"])
+def test_two_arms_get_a_supplement_and_another_hash(name: str) -> None:
+    one, two = load_prompt(name), load_prompt(name, bimanual=True)
+    assert "two arms" in two.text
+    assert "two arms" not in one.text
+    assert one.sha256 != two.sha256
+    assert "{{bimanual}}" not in one.text + two.text
+
+
+def test_all_slots_and_verbs_are_told() -> None:
+    assert all(f"- {slot}:" in slot_table() for slot in SLOT_DIMENSION)
+    values = {"instruction": "x", "arms": "one", "last_frame": "9", "duration_s": "2"}
+    text = fill(load_prompt("facts_sequence.v1"), values)
+    assert all(f"- {verb}:" in text for verb in VERBS)
+    assert "{{" not in text
+
+
+def test_braces_in_a_value_are_text() -> None:
+    values = {"instruction": "{{arms}}", "arms": "one", "last_frame": "9", "duration_s": "2"}
+    assert "asked to do: {{arms}}" in fill(load_prompt("facts_sequence.v1"), values)
+
+
+def test_a_value_too_few_or_too_many_is_refused() -> None:
+    with pytest.raises(UsageError):
+        fill(load_prompt("facts_sequence.v1"), {"instruction": "x"})
+    with pytest.raises(UsageError):
+        load_prompt("facts_sequence.v999")
