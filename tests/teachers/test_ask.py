@@ -282,9 +282,7 @@ def test_estimates_that_are_too_low_are_learned_from(tmp_path: Path) -> None:
     def answer(request: Request, _: int) -> Answer:
         return replace(good(request), usage=dear)
 
-    outcomes = run(
-        tmp_path, Fake(answer, wait_s=0.1), requests_of(60), budget_usd=cost * 20 / 1e9
-    )
+    outcomes = run(tmp_path, Fake(answer, wait_s=0.1), requests_of(60), budget_usd=cost * 20 / 1e9)
     assert sum(o.charge.cost_nano or 0 for o in outcomes) <= cost * 20
     assert sum(o.status == "ok" for o in outcomes) >= 18
 

@@ -106,7 +106,7 @@ def _measure_arm(arm: ArmMotion, motion: EpisodeMotion) -> ArmMeasured:
     held = closed.tobytes()  # one byte a frame: much cheaper to look at than an array
     namer = ActionNamer(events, tries, has_axes=has_axes)
     segments = tuple(
-        _segment(row, pointing, namer, has_axes=has_axes, closed=held) for row in table.tolist()
+        [_segment(row, pointing, namer, has_axes=has_axes, closed=held) for row in table.tolist()]
     )
     reach_m, turn_rad = float(farthest(track)), float(farthest(turned))
     joint_rad = _joint_range(arm.joints_rad) if not len(track) else 0.0
@@ -160,7 +160,7 @@ def _rows(values: NDArray[np.floating] | None, width: int) -> NDArray[np.float64
 @lru_cache(maxsize=64)
 def _axes(axes: BaseAxes | None) -> NDArray[np.float64]:
     if axes is None:
-        return _fixed(np.eye(3))
+        return _fixed(((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     return _fixed([axis_vector(axes.forward), axis_vector(axes.left), axis_vector(axes.up)])
 
 

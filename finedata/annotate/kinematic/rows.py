@@ -20,6 +20,10 @@ from finedata.schema.identity import hash16
 from finedata.schema.tables import build_schema, declared_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
     from finedata.annotate.kinematic.measured import Measured
 
 __all__ = ["ANNOTATOR", "KinematicRows", "fact_id", "kinematic_facts"]
@@ -139,11 +143,11 @@ class KinematicRows:
 
     def _step_ids(self, places: list[int | None]) -> Any:
         """Names of the steps of the facts: they stand in the steps of their episodes."""
-        begin = np.repeat(self._steps_after[:-1], np.diff(self._facts_after))
+        begin = np.repeat(np.array(self._steps_after[:-1], np.int64), np.diff(self._facts_after))
         within = cast("Any", pa.array(places, pa.int64()))
-        missing = within.is_null().to_numpy(zero_copy_only=False)
-        rows = pa.array(begin + within.fill_null(0).to_numpy(), mask=missing)
-        return cast("Any", pa.array(self._steps[:: len(_STEP)], pa.string())).take(rows)
+        missing: NDArray[np.bool_] = within.is_null().to_numpy(zero_copy_only=False)
+        own: NDArray[np.int64] = within.fill_null(0).to_numpy()
+        return _looked_up(self._steps[:: len(_STEP)], begin + own, missing)
 
     def _of_episode(self, columns: dict[str, Any], after: list[int]) -> dict[str, Any]:
         """Whose each row is, and its times."""
@@ -183,33 +187,44 @@ def _columns(flat: list[Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: flat[k :: len(names)] for k, name in enumerate(names)}
 
 
-def _looked_up(choices: Any, places: Any) -> Any:
-    return cast("Any", pa.array(list(choices))).take(pa.array(places, pa.int64()))
+def _looked_up(
+    choices: Iterable[Any], places: Any, missing: NDArray[np.bool_] | None = None
+) -> Any:
+    """Of each row the choice at its place; null where it is missing."""
+    listed = list(choices)
+    arrow_type = None if listed else pa.string()
+    rows = pa.array(places, pa.int64(), mask=missing)
+    return cast("Any", pa.array(listed, arrow_type)).take(rows)
 
 
 def _array(values: Any, arrow_type: Any) -> Any:
-    if isinstance(values, pa.Array):
-        return cast("Any", values).cast(arrow_type)
-    return pa.array(values, arrow_type)
+    if isinstance(values, list | np.ndarray):
+        return cast("Any", pa).array(values, arrow_type)
+    return values.cast(arrow_type)
 
 
 def _repeated(value: Any, arrow_type: Any, count: int) -> Any:
     if isinstance(value, str):
         return _texts(value.encode() * count, len(value.encode()))
-    return cast("Any", pa).repeat(pa.scalar(value, arrow_type), count)
+    whole: Any = cast("Any", pa).repeat(pa.scalar(value, arrow_type), count)
+    return whole
 
 
 def _texts(joined: bytes, width: int) -> Any:
     """Texts of one width, out of their UTF-8 bytes one after the other."""
-    offsets = np.arange(0, len(joined) + 1, width, np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined)]
-    return cast("Any", pa.StringArray).from_buffers(len(offsets) - 1, *buffers[1:])
+    count = len(joined) // width
+    offsets = (np.arange(count + 1) * width).astype(np.int32)
+    own = cast("Any", pa)
+    buffers = own.py_buffer(offsets), own.py_buffer(joined)
+    return own.StringArray.from_buffers(count, *buffers)
 
 
 def _measurements(columns: dict[str, Any], struct: Any) -> Any:
     own = {"name": "measure", "value": "measured", "unit": "measure_unit"}
     fields: list[Any] = list(struct)
-    arrays = [_array(columns[own.get(field.name, field.name)], field.type) for field in fields]
+    arrays = [
+        _array(columns[own.get(str(field.name), str(field.name))], field.type) for field in fields
+    ]
     return cast("Any", pa.StructArray).from_arrays(arrays, fields=fields)
 
 

@@ -14,6 +14,7 @@ from finedata.annotate.kinematic import (
     judge,
     measure,
 )
+from finedata.annotate.kinematic.directions import direction_words
 from finedata.errors import FeatureError, LengthError
 from finedata.schema.converter import BaseAxes
 
@@ -259,3 +260,9 @@ def test_wrong_shapes_are_refused():
         EpisodeMotion((still(5),), fps=10.0, frames=6)
     with pytest.raises(FeatureError):
         EpisodeMotion((), fps=0.0, frames=6)
+
+
+def test_directions_come_largest_first():
+    assert direction_words((0.1, 0.0, -0.2)) == ("down", "forward")
+    assert direction_words((-0.1, 0.3, 0.2)) == ("left", "up")
+    assert direction_words((0.0, 0.0, 0.0)) == ()

@@ -211,7 +211,7 @@ def stuck(folder, joint_range_rad):
 
 @pytest.mark.parametrize(
     ("joint_range_rad", "model", "moves"),
-    [(0.6, True, True), (0.6, False, None), (0.0, True, False)],
+    [(0.6, True, True), (0.6, False, None), (0.0, False, False)],
 )
 def test_a_pose_that_hangs_is_not_believed(tmp_path, joint_range_rad, model, moves):
     source, out = tmp_path / "source", tmp_path / "out"
@@ -257,6 +257,15 @@ def test_forms_that_disagree_about_axes_leave_them_unknown(corpus, tmp_path):
         assert motion.arms[0].base_axes is None
         said = {"slot": "translation_direction", "value": "left"}
         assert judge(said, measure(motion)).verdict == "untestable"
+
+
+def test_conventions_are_those_of_the_source_and_the_space(converted):
+    dataset = open_dataset(converted)
+    row = dataset.episodes.collect().to_dicts()[0]
+    own = {"source": row["source"], "embodiment": row["embodiment"], "space": "ee"}
+    assert set(arm_conventions(dataset, **own)) == {"right"}
+    for other in ({"source": "rt_1"}, {"space": "joint"}, {"embodiment": "another"}):
+        assert dict(arm_conventions(dataset, **{**own, **other})) == {}
 
 
 def test_forms_that_agree_are_taken_at_their_word(corpus, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from annotate.kinematic.made_motion import made_episode
 
@@ -64,9 +66,16 @@ def test_ids_texts_and_anchors(made):
 
 def test_the_judge_contradicts_nothing_that_was_measured(made):
     episodes, rows = made
+    told = Counter()
     for row in rows.facts().to_pylist():
         judged = judge(row, episodes[row["episode_id"]])
         assert judged.verdict != "contradicted", (row, judged)
+        told[row["slot"], judged.verdict] += 1
+        if row["slot"] in ("translation_direction", "translation_extent", "rotation_direction"):
+            assert f" {row['value']} " in row["text"], row
+    for slot in ("translation_direction", "translation_extent", "gripper_state", "path_shape"):
+        confirmed, open_ = told[slot, "confirmed"], told[slot, "untestable"]
+        assert confirmed > 0.9 * (confirmed + open_) > 0, (slot, told)
 
 
 def test_dicts_are_the_same_rows(made):
