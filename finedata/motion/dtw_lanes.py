@@ -33,6 +33,7 @@ __all__ = [
     "splat",
     "sqrt",
     "store",
+    "store_apart",
     "sub",
     "where_le",
     "width_of",
@@ -94,17 +95,24 @@ def width_of(typingctx, array):  # noqa: ARG001
     return types.intp(array), codegen
 
 
+def _packed(builder):
+    """Names the packed frames as memory of their own, which `store_apart` leaves alone."""
+    add = builder.module.add_metadata
+    return add([add(["finedata packed frames", add(["finedata dtw"])])])
+
+
 @intrinsic
 def load(typingctx, array, index):  # noqa: ARG001
-    """The numbers from `index` on. The array must not change while the kernel runs."""
+    """The numbers of packed frames from `index` on; no `store_apart` may write there."""
     lanes = _LaneType(array.dtype)
 
     def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], *args, lanes)
         value = builder.load(pointer)
         value.align = lanes.size
-        # Lets LLVM keep it in a register across stores to other arrays.
-        value.set_metadata("invariant.load", builder.module.add_metadata([]))
+        # Lets LLVM keep it in a register across `store_apart`, but not across other stores: the
+        # next pair's frames are packed into the same buffer.
+        value.set_metadata("alias.scope", _packed(builder))
         return value
 
     return lanes(array, types.intp), codegen
@@ -130,6 +138,20 @@ def store(typingctx, array, index, value):  # noqa: ARG001
     def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], *args[:2], value)
         builder.store(args[2], pointer).align = value.size
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@intrinsic
+def store_apart(typingctx, array, index, value):  # noqa: ARG001
+    """As `store`, to an array that is not the packed frames that `load` reads."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], *args[:2], value)
+        written = builder.store(args[2], pointer)
+        written.align = value.size
+        written.set_metadata("noalias", _packed(builder))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen

@@ -26,7 +26,7 @@ from finedata.motion.dtw_lanes import (
     mul,
     splat,
     sqrt,
-    store,
+    store_apart,
     sub,
     where_le,
     width_of,
@@ -191,9 +191,9 @@ def sweep(
     if charge is not None:
         step = 3 * w
     for j in range(m):
-        store(line, j * step, big)
+        store_apart(line, j * step, big)
     for i in range(n + 1):
-        store(edge, i * step, big)
+        store_apart(edge, i * step, big)
     first_end = n
     for lane in range(w):
         if 0 < ends[0, lane] < first_end:
@@ -255,18 +255,18 @@ def sweep(
                     left_charge = add(
                         charged, absolute(sub(load(columns, k + a), load(rows, r + a)))
                     )
-                    store(line, at + 2 * w, left_charge)
+                    store_apart(line, at + 2 * w, left_charge)
                 length = where_le(best, left, length, left_length)
                 best = minimum(left, best)
                 diagonal, diagonal_length = up, up_length
                 left, left_length = add(best, cost), add(length, one)
-                store(line, at, left)
-                store(line, at + w, left_length)
-            store(edge, here, left)
-            store(edge, here + w, left_length)
+                store_apart(line, at, left)
+                store_apart(line, at + w, left_length)
+            store_apart(edge, here, left)
+            store_apart(edge, here + w, left_length)
             diagonal, diagonal_length = next_diagonal, next_length
             if charge is not None:
-                store(edge, here + 2 * w, left_charge)
+                store_apart(edge, here + 2 * w, left_charge)
                 diagonal_charge = next_charge
             if i + 1 >= first_end:
                 for lane in range(w):
