@@ -40,6 +40,8 @@ __all__ = ["Dataset", "Episode", "VideoSpan", "open_dataset"]
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
 _PICTURES = picture_column("")
+# Tables that a verb writes whole, so that running it again mends a damaged file.
+_WRITTEN_BY = {"gate": "gate", "clusters": "cluster", "representatives": "cluster"}
 # Tables whose rows may be written again, with a higher revision: the newest of an id wins.
 _REVISED = {
     "steps": "step_id",
@@ -426,7 +428,10 @@ def _check_tag(file: Path, table: str) -> None:
         metadata = pq.read_schema(file).metadata  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConformError(
-            place=str(file), found=f"{error}", wanted=f"a Parquet file of table {table}"
+            place=str(file),
+            found=f"{error}",
+            wanted=f"a Parquet file of table {table}",
+            next_command=f"finedata {_WRITTEN_BY[table]} DIR" if table in _WRITTEN_BY else "",
         ) from error
     name, _ = read_schema_tag(metadata)
     if name != table:

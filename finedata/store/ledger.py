@@ -56,6 +56,7 @@ class Ledger:
         self, folder: Path, *, run_key: str, settings: dict[str, str], name: str = "ledger"
     ) -> None:
         self._folder = folder
+        self._file = folder / LEDGER_FOLDER / f"{name}.sqlite"
         home = folder / LEDGER_FOLDER
         _check_ours(folder, home)
         with output_errors(home):
@@ -75,7 +76,7 @@ class Ledger:
             self._connection = sqlite3.connect(home / f"{name}.sqlite", isolation_level=None)
         except sqlite3.Error as error:
             os.close(self._lock)
-            raise _broken(folder, error) from error
+            raise _broken(self._file, error) from error
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = normal")
@@ -83,7 +84,7 @@ class Ledger:
             self._claim(run_key, settings)
         except sqlite3.Error as error:
             self.close()
-            raise _broken(folder, error) from error
+            raise _broken(self._file, error) from error
         except BaseException:
             self.close()
             raise
@@ -118,7 +119,7 @@ class Ledger:
                 (kind, number, payload, time.time()),
             )
         except sqlite3.Error as error:
-            raise _broken(self._folder, error) from error
+            raise _broken(self._file, error) from error
 
     def get(self, kind: str, number: int) -> bytes | None:
         """The payload of a finished item, or `None`."""
@@ -127,7 +128,7 @@ class Ledger:
                 "select payload from items where kind = ? and number = ?", (kind, number)
             ).fetchone()
         except sqlite3.Error as error:
-            raise _broken(self._folder, error) from error
+            raise _broken(self._file, error) from error
         return None if row is None else row[0]
 
     def payloads(self, kind: str) -> Iterator[bytes]:
@@ -182,11 +183,14 @@ def _check_ours(folder: Path, home: Path) -> None:
         )
 
 
-def _broken(folder: Path, error: sqlite3.Error) -> OutputError:
+def _broken(file: Path, error: sqlite3.Error) -> OutputError:
+    # A conversion's ledger goes with its output; the others keep work on a finished dataset, which
+    # nobody should be told to remove.
+    remedy = "the output folder" if file.stem == "ledger" else f"{file}"
     return OutputError(
-        place=str(folder / LEDGER_FOLDER / "ledger.sqlite"),
+        place=str(file),
         found=f"{error}",
         wanted="a ledger that can be read and written",
         next_command="free space, then run the same command again; if the ledger is damaged, "
-        "remove the output folder and start over",
+        f"remove {remedy} and start over",
     )

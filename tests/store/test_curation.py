@@ -9,6 +9,7 @@ import pytest
 from finedata.errors import ConformError, UsageError
 from finedata.schema.tables import arrow_schema
 from finedata.store.curation import write_curation
+from finedata.store.dataset import Dataset
 
 
 def rows(**changed):
@@ -62,3 +63,13 @@ def test_refused_and_the_old_file_stays(tmp_path: Path):
 def test_no_rows(tmp_path: Path):
     path = write_curation(tmp_path, "gate", arrow_schema("gate").empty_table())
     assert pq.read_table(path).num_rows == 0
+
+
+def test_a_damaged_table_names_the_verb_that_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "curation").mkdir()
+    (tmp_path / "curation/gate.parquet").write_bytes(b"PAR1 cut off")
+    dataset = Dataset(tmp_path, None)
+    with pytest.raises(ConformError) as caught:
+        _ = dataset.gate
+    assert caught.value.place.endswith("gate.parquet")
+    assert caught.value.next_command == "finedata gate DIR"

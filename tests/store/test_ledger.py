@@ -73,3 +73,17 @@ def test_a_damaged_ledger_says_so(tmp_path: Path) -> None:
         path.write_bytes(b"not a database" * 300)
     with pytest.raises(OutputError, match=r"ledger\.sqlite"):
         Ledger(tmp_path, run_key="k", settings=SETTINGS)
+
+
+def test_a_damaged_side_ledger_spares_the_dataset(tmp_path: Path) -> None:
+    """Clusters and calls keep their ledgers in a finished dataset: only the file may go."""
+    settings = {"weights": "1"}
+    with Ledger(tmp_path / "out", run_key="k", settings=settings, name="cluster-1") as ledger:
+        ledger.put("tile", 1, b"one")
+    file = tmp_path / "out/.finedata/cluster-1.sqlite"
+    file.write_bytes(b"garbage" * 1000)
+    with pytest.raises(OutputError) as caught:
+        Ledger(tmp_path / "out", run_key="k", settings=settings, name="cluster-1")
+    assert caught.value.place == str(file)
+    assert f"remove {file} " in caught.value.next_command
+    assert "output folder" not in caught.value.next_command
