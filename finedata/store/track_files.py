@@ -97,6 +97,7 @@ def _batches(
             place=str(path),
             found=f"{error}",
             wanted=f"a Parquet file with {', '.join(names)}",
+            next_command="finedata verify, with the source",
         ) from error
 
 
