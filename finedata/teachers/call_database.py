@@ -2,16 +2,23 @@
 
 A path comes in; rows and committed transactions go out. Whatever SQLite has to complain about
 becomes an `OutputError` that names the file.
+
+Processes take turns at opening and closing. While the first connection turns the file to its
+write-ahead log, or the last one folds that log back, SQLite tells a newcomer that the database is
+locked at once, whatever time it was given to wait (https://sqlite.org/wal.html, section 8).
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from finedata.errors import OutputError
+from finedata.store.atomic import output_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,18 +47,19 @@ class CallDatabase:
         self.path = path
         self._guard = threading.RLock()
         self._depth = 0
-        with self._errors():
-            self._connection = sqlite3.connect(
-                path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False
-            )
-        try:
+        with _turn(path):
             with self._errors():
-                self._connection.execute("pragma journal_mode = wal")
-                self._connection.execute("pragma synchronous = normal")
-                self._connection.executescript(layout)
-        except BaseException:
-            self._connection.close()
-            raise
+                self._connection = sqlite3.connect(
+                    path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False
+                )
+            try:
+                with self._errors():
+                    self._connection.execute("pragma journal_mode = wal")
+                    self._connection.execute("pragma synchronous = normal")
+                    self._connection.executescript(layout)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of a `select`."""
@@ -83,7 +91,7 @@ class CallDatabase:
 
     def close(self) -> None:
         """Close the connection."""
-        with self._guard:
+        with _turn(self.path), self._guard:
             self._connection.close()
 
     @contextmanager
@@ -99,3 +107,16 @@ class CallDatabase:
                     next_command="free space or give leave to write there, then run the same "
                     "command again",
                 ) from error
+
+
+@contextmanager
+def _turn(path: Path) -> Generator[None]:
+    """Alone among all that open or close the file; the death of a process ends its turn."""
+    beside = path.with_suffix(".lock")
+    with output_errors(beside):
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

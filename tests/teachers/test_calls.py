@@ -6,6 +6,8 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -128,6 +130,22 @@ def test_a_broken_ledger_is_an_error_with_its_place(tmp_path: Path) -> None:
     (tmp_path / ".finedata/calls.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(OutputError, match=r"calls\.sqlite"):
         CallLedger(tmp_path)
+
+
+def test_many_may_open_and_close_it_at_once(tmp_path: Path) -> None:
+    """SQLite refuses whoever opens while another turns the log on, however long it may wait."""
+
+    def open_and_close(root: Path, start: threading.Barrier) -> None:
+        start.wait()
+        for _ in range(3):
+            CallLedger(root).close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for attempt in range(60):
+            start = threading.Barrier(8)
+            root = tmp_path / str(attempt)
+            for done in [pool.submit(open_and_close, root, start) for _ in range(8)]:
+                done.result()
 
 
 def test_what_was_recorded_can_be_replayed(tmp_path: Path) -> None:
