@@ -2,10 +2,15 @@
 
 A request comes in, its pictures leave inline as the very bytes; the answer's text and usage go out.
 What a thinking model thinks is charged as output, and counted so.
+
+The turn goes past the library's types, by the way it documents for extra fields of the body
+(`HttpOptions.extra_body`): type by type, google-genai converts nine parts of text and pictures in a
+millisecond, a fifth of what a call takes.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
@@ -40,6 +45,8 @@ _REFUSALS = {
     "LANGUAGE",
     "IMAGE_SAFETY",
 }
+# what the library wants to see as contents; `extra_body` puts the turn in its place
+_REPLACED = "-"
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -106,7 +113,7 @@ class GeminiTeacher:
         try:
             response = await self._client.aio.models.generate_content(
                 model=request.model,
-                contents=self._contents(request, with_schema=with_schema),
+                contents=_REPLACED,
                 config=self._config(request, with_schema=with_schema),
             )
         except self._errors.APIError as error:
@@ -143,20 +150,20 @@ class GeminiTeacher:
             http_options=self._types.HttpOptions(**options),
         )
 
-    def _contents(self, request: Request, *, with_schema: bool) -> Any:
-        types = self._types
-        parts: list[Any] = []
+    def _contents(self, request: Request, *, with_schema: bool) -> list[dict[str, Any]]:
+        """The turn as the service reads it (ai.google.dev/api/caching#Content), pictures inline."""
+        parts: list[dict[str, Any]] = []
         for picture in request.pictures:
             if picture.label:
-                parts.append(types.Part(text=picture.label))
-            blob = types.Blob(data=picture.data, mime_type=picture.media_type)
-            parts.append(types.Part(inline_data=blob))
+                parts.append({"text": picture.label})
+            data = base64.b64encode(picture.data).decode("ascii")
+            parts.append({"inlineData": {"mimeType": picture.media_type, "data": data}})
         prompt = request.prompt
         if request.schema is not None and not with_schema:
             schema = msgspec.json.encode(request.schema).decode()
             prompt += f"\n\nAnswer with JSON alone, of this JSON schema:\n{schema}"
-        parts.append(types.Part(text=prompt))
-        return [types.Content(role="user", parts=parts)]
+        parts.append({"text": prompt})
+        return [{"role": "user", "parts": parts}]
 
     def _config(self, request: Request, *, with_schema: bool) -> Any:
         types = self._types
@@ -168,6 +175,8 @@ class GeminiTeacher:
         if with_schema:
             fields["response_json_schema"] = dict(request.schema or {})
         fields["automatic_function_calling"] = types.AutomaticFunctionCallingConfig(disable=True)
+        body = {"contents": self._contents(request, with_schema=with_schema)}
+        fields["http_options"] = types.HttpOptions(extra_body=body)
         try:
             return types.GenerateContentConfig(**fields)
         except ValueError as error:  # pydantic's
