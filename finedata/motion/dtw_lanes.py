@@ -5,6 +5,10 @@ hold; `add`, `sub`, `mul`, `fma`, `sqrt`, `minimum`, `where_le` work on all of t
 is told the vectors; it does not have to find them. (Numba's own vectorisation of the same loops
 was silently absent in half of the variants tried.) Every operation is exactly rounded and fused
 only where `fma` says so: the bits of a lane are the same on any processor and lane count.
+
+A processor has one slow unit for roots and two fast ones for products. `sqrt_multiplied` takes a
+root of doubles with the fast ones, so that of two roots that a cell needs, or of two cells, each
+kind of unit does one.
 """
 # pyright: basic, reportCallIssue=false, reportIndexIssue=false
 # ruff: noqa: ANN001, ANN201, ANN202 (Numba's compiler interfaces are untyped)
@@ -26,12 +30,14 @@ __all__ = [
     "add",
     "any_above",
     "fma",
+    "is_double",
     "load",
     "load_changing",
     "minimum",
     "mul",
     "splat",
     "sqrt",
+    "sqrt_multiplied",
     "store",
     "store_apart",
     "sub",
@@ -40,20 +46,18 @@ __all__ = [
 ]
 
 
-def _register_bytes() -> int:
-    """Bytes of the widest vector register that Numba will compile for here."""
+def _has_avx512() -> bool:
+    """Whether Numba will compile for 64-byte registers here."""
     features = os.environ.get("NUMBA_CPU_FEATURES")
     if features is None:
-        wide = llvm.get_host_cpu_features().get("avx512f", False)
-    else:
-        wide = "+avx512f" in features
-    return 64 if wide else 32
+        return llvm.get_host_cpu_features().get("avx512f", False)
+    return "+avx512f" in features
 
 
-_BYTES = _register_bytes()
-# Lanes by element size in bytes. Any number gives the same results; square roots of wide vectors
-# of doubles are slower than those of narrow ones.
-LANES = {4: _BYTES // 4, 8: 4}
+_WIDE = _has_avx512()
+# Lanes by element size in bytes. Any number gives the same results.
+LANES = {4: 16, 8: 8} if _WIDE else {4: 8, 8: 4}
+_SMALLEST_NORMAL = 2.0**-1022
 
 
 class _LaneType(types.Type):
@@ -247,6 +251,56 @@ def sqrt(typingctx, a):  # noqa: ARG001
         return _llvm_call(builder, "sqrt", a, args)
 
     return a(a), codegen
+
+
+@intrinsic
+def sqrt_multiplied(typingctx, a):  # noqa: ARG001
+    """The square root of doubles by the units that multiply; without AVX-512 as `sqrt`.
+
+    Of floats as `sqrt` everywhere. Goldschmidt's steps from the processor's reciprocal root of 14
+    bits, the last one on the remainder x - g g as Markstein does (Cornea, Harrison, Tang:
+    Scientific Computing on Itanium-based Systems, 2002, chapter 8): rounded as `sqrt` rounds. Of
+    zero it is zero; below the smallest normal number it is small, and no more is promised.
+    """
+
+    def codegen(context, builder, signature, args):  # noqa: ARG001
+        if not _WIDE or a.size == 4:
+            return _llvm_call(builder, "sqrt", a, args)
+        vector, (x,) = a.llvm_type(), args
+        least = ir.Constant(vector, [_SMALLEST_NORMAL] * a.width)
+        half = ir.Constant(vector, [0.5] * a.width)
+        reciprocal = _reciprocal_root_14(
+            builder, vector, builder.select(builder.fcmp_ordered("<", x, least), least, x)
+        )
+        # root -> sqrt(x) and inverse -> 1 / (2 sqrt(x)): 14 right bits, then 28, then 53
+        root, inverse = builder.fmul(x, reciprocal), builder.fmul(reciprocal, half)
+        short = _llvm_call(builder, "fma", a, [builder.fneg(root), inverse, half])
+        root = _llvm_call(builder, "fma", a, [root, short, root])
+        inverse = _llvm_call(builder, "fma", a, [inverse, short, inverse])
+        short = _llvm_call(builder, "fma", a, [builder.fneg(root), inverse, half])
+        root = _llvm_call(builder, "fma", a, [root, short, root])
+        remainder = _llvm_call(builder, "fma", a, [builder.fneg(root), root, x])
+        return _llvm_call(builder, "fma", a, [inverse, remainder, root])
+
+    return a(a), codegen
+
+
+def _reciprocal_root_14(builder, vector, x):
+    mask = ir.IntType(vector.count)
+    kind = ir.FunctionType(vector, [vector, vector, mask])
+    name = "llvm.x86.avx512.rsqrt14.pd.512"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [x, ir.Constant(vector, ir.Undefined), ir.Constant(mask, -1)])
+
+
+@intrinsic
+def is_double(typingctx, a):  # noqa: ARG001
+    """Whether the lanes hold doubles, a constant of the kernel."""
+
+    def codegen(context, builder, signature, args):  # noqa: ARG001
+        return context.get_constant(types.boolean, a.size == 8)
+
+    return types.boolean(a), codegen
 
 
 @intrinsic

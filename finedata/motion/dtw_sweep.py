@@ -20,12 +20,14 @@ from finedata.motion.dtw_lanes import (
     add,
     any_above,
     fma,
+    is_double,
     load,
     load_changing,
     minimum,
     mul,
     splat,
     sqrt,
+    sqrt_multiplied,
     store_apart,
     sub,
     where_le,
@@ -122,12 +124,20 @@ def _squares8(rows, r, columns, k):
 
 
 @kernel
-def _motion_cost(rows, r, columns, k, numbers, pose, arms, exact):
+def _root(squares, turn):
+    """The square root; of doubles every other one by the other units. Of floats that costs more."""
+    if is_double(squares) and turn & 1:
+        return sqrt_multiplied(squares)
+    return sqrt(squares)
+
+
+@kernel
+def _motion_cost(rows, r, columns, k, numbers, pose, arms, exact, turn):
     """The frame cost without a gripper term of its own; see `FrameCost`."""
     w = width_of(rows)
     if pose is not None:
         s, p = _angle_terms(rows, r + 3 * w, columns, k + 3 * w, exact)
-        return fma(sqrt(s), p, sqrt(_squares3(rows, r, columns, k)))
+        return fma(sqrt_multiplied(s), p, sqrt(_squares3(rows, r, columns, k)))
     if arms is not None:
         total = splat(rows, 0.0)
         for at in range(0, numbers * w, 8 * w):
@@ -139,7 +149,7 @@ def _motion_cost(rows, r, columns, k, numbers, pose, arms, exact):
     total = _squares8(rows, r, columns, k)
     for at in range(8 * w, numbers * w, 8 * w):
         total = add(total, _squares8(rows, r + at, columns, k + at))
-    return sqrt(total)
+    return _root(total, turn)
 
 
 @cached_kernel
@@ -232,7 +242,7 @@ def sweep(
                 low_before = start
             for j in range(start, stop):
                 k = j * stride * w
-                cost = _motion_cost(rows, r, columns, k, numbers, pose, arms, exact)
+                cost = _motion_cost(rows, r, columns, k, numbers, pose, arms, exact, j)
                 if band is not None:
                     column = splat(rows, float(j))
                     cost = where_le(load(band_numbers, 2 * i * w), column, cost, big)
