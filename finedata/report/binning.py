@@ -22,6 +22,8 @@ __all__ = ["Distribution", "bin_values"]
 _BINS = 40
 _FAR = 0.995
 _MOST_MARKS = 4
+# One whole number alone would be a wall of colour over ticks at fractions.
+_LEAST_WHOLE_BINS = 9
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +127,10 @@ def _edges(kept: np.ndarray, marks: list[float], *, whole: bool) -> np.ndarray:
     # Division and rounding to twelve digits may each miss by one edge.
     first -= _edge(first, step, shift) > low
     last += _edge(last, step, shift) <= high
+    if shift and last - first < _LEAST_WHOLE_BINS:
+        wider = (_LEAST_WHOLE_BINS - (last - first) + 1) // 2
+        first = first - wider if low < 0 else max(first - wider, 0)
+        last += wider
     return np.array([_edge(k, step, shift) for k in range(first, last + 1)])
 
 

@@ -42,9 +42,17 @@ def test_a_threshold_near_the_values_is_in_the_picture() -> None:
 
 
 def test_whole_numbers_lie_in_the_middle_of_their_bins() -> None:
-    found = bin_values([-1, 0, 0, 2], ["x"] * 4, title="t", whole=True)
-    assert found.edges == [-1.5, -0.5, 0.5, 1.5, 2.5]
-    assert found.outcomes == {"x": [1, 2, 0, 1]}
+    found = bin_values([-1, 0, 0, 8], ["x"] * 4, title="t", whole=True)
+    assert found.edges == [number - 1.5 for number in range(11)]
+    assert found.outcomes == {"x": [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]}
+
+
+def test_one_whole_number_has_room_around_it() -> None:
+    found = bin_values([2, 2], ["x"] * 2, title="t", whole=True)
+    assert found.edges == [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+    assert found.outcomes == {"x": [0, 0, 2, 0, 0, 0, 0]}
+    negative = bin_values([-1, -1], ["x"] * 2, title="t", whole=True)
+    assert (negative.edges[0], negative.edges[-1]) == (-5.5, 3.5)
 
 
 def test_equal_values_and_none_at_all() -> None:
