@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from finedata.errors import UsageError
-from finedata.quality.checks import Limits
 from finedata.quality.groups import Scales
+from finedata.quality.limits import Limits
 from finedata.schema.converter import GatePreset
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from finedata.quality.checks import Limits
     from finedata.quality.groups import Group
+    from finedata.quality.limits import Limits
 
 __all__ = ["group_extents", "group_jumps"]
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quality.planted import POSE_NAMES, TWO_ARMS, clean, tracks_of
 
-from finedata.quality.checks import EpisodeFacts, Limits, batch_checks
+from finedata.quality.checks import EpisodeFacts, batch_checks
 from finedata.quality.duplicates import kept_equals, motion_digests
 from finedata.quality.groups import Scales, part_groups, present_groups
+from finedata.quality.limits import Limits
 from finedata.quality.segments import (
     segment_max,
     segment_min,
