@@ -71,7 +71,7 @@ Example: finedata annotate facts bridge --teacher gemini --model gemini-2.5-flas
 """
 _TRACES = """Reasoning traces in ReFineVLA's four parts, for every frame or every k-th.
 
-Example: finedata annotate traces bridge --teacher gemini --model gemini-2.0-flash --every 5
+Example: finedata annotate traces bridge --teacher gemini --model gemini-2.5-flash --every 5
 """
 _KINEMATIC = """Facts measured from the recorded motion: no model, no cost.
 

@@ -1,8 +1,8 @@
 """What a run would cost: calls, tokens and money, before a cent is spent.
 
 Requests come in, an `Estimate` goes out; nothing is sent. Text counts four characters a token, the
-rule of thumb of both large vendors for English; pictures count by the published rule of who
-serves the model.
+rule of thumb of both large vendors for English; pictures count by the rule of the model
+(`finedata.teachers.picture_tokens`).
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finedata.teachers.picture_tokens import picture_tokens
 from finedata.teachers.prices import Price, cost_nano, price_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from finedata.teachers.protocol import Picture, Request
+    from finedata.teachers.protocol import Request
 
 __all__ = [
     "DEFAULT_OUTPUT_TOKENS",
     "Estimate",
     "estimate_requests",
     "input_tokens",
-    "picture_tokens",
     "upper_bound_nano",
 ]
 
@@ -109,34 +109,10 @@ def input_tokens(
     if request.schema is not None:
         characters += len(msgspec.json.encode(request.schema))
     pictures = sum(
-        picture_tokens(picture, teacher=teacher, model=request.model)
+        picture_tokens(picture, teacher=teacher, model=request.model, settings=request.settings)
         for picture in request.pictures
     )
     return math.ceil(characters / characters_per_token) + pictures
-
-
-def picture_tokens(picture: Picture, *, teacher: str, model: str = "") -> int:
-    """Tokens of one picture or video.
-
-    Rules: Gemini counts 258 for a picture of at most 384 x 384, else 258 for each tile of
-    768 x 768, and 258 for each second of a video (Gemini API docs, "Understand and count tokens").
-    OpenAI's GPT models fit it into 2048 x 2048, then to 768 on the short side, and count 85 and
-    170 for each tile of 512 x 512 (OpenAI docs, "Images and vision"). Everything else counts as
-    Qwen2.5-VL does: one token for each 28 x 28 pixels; its videos 2 frames a second at 512 x 512.
-    """
-    if picture.media_type.startswith("video/"):
-        seconds = max(1, math.ceil(_video_s(picture.data)))
-        return seconds * (258 if teacher == "gemini" else 2 * math.ceil(512 / 28) ** 2)
-    width, height = _size(picture.data)
-    if teacher == "gemini":
-        small = width <= 384 and height <= 384
-        return 258 if small else 258 * math.ceil(width / 768) * math.ceil(height / 768)
-    if model.rsplit("/", 1)[-1].startswith(("gpt-", "o1", "o3", "o4", "chatgpt-")):
-        scale = min(1.0, 2048 / max(width, height))
-        scale *= min(1.0, 768 / (min(width, height) * scale))
-        tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
-        return 85 + 170 * tiles
-    return math.ceil(width / 28) * math.ceil(height / 28)
 
 
 def _longest_answer(request: Request) -> int:
@@ -145,34 +121,3 @@ def _longest_answer(request: Request) -> int:
 
 def _plus(total: int | None, more: int | None) -> int | None:
     return None if total is None or more is None else total + more
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG or JPEG by its header; of what is neither, 512 x 512.
-
-    Read by hand, because it is done for every picture that is sent: Pillow takes longer than
-    sending it. PNG: the IHDR chunk comes first. JPEG: the first frame header SOF0 to SOF15 (ITU-T
-    T.81, B.2.2), of which DHT, JPG and DAC share the range.
-    """
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
-        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        # a fill byte stands alone, a segment says its length
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return 512, 512
-
-
-def _video_s(data: bytes) -> float:
-    """Duration by the `mvhd` box (ISO/IEC 14496-12, 8.2.2); 10 s where there is none."""
-    at = data.find(b"mvhd")
-    if at < 0 or len(data) < at + 36:
-        return 10.0
-    wide = data[at + 4] == 1
-    scale_at = at + (24 if wide else 16)
-    scale = int.from_bytes(data[scale_at : scale_at + 4])
-    duration = int.from_bytes(data[scale_at + 4 : scale_at + (12 if wide else 8)])
-    return duration / scale if scale else 10.0

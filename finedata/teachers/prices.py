@@ -8,17 +8,40 @@ million calls is exact.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 import msgspec
 
 from finedata.errors import UsageError
 
-__all__ = ["NANO", "Price", "cost_nano", "known_models", "nano_of_usd", "price_of", "usd_of_nano"]
+__all__ = [
+    "NANO",
+    "LongPrice",
+    "Price",
+    "cost_nano",
+    "known_models",
+    "nano_of_usd",
+    "price_of",
+    "usd_of_nano",
+]
 
 NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
+
+
+class LongPrice(msgspec.Struct, frozen=True):
+    """What a call with a long prompt costs, from its first token on.
+
+    Attributes:
+        above: It is long with more input tokens than this.
+        input_pico: Pico-dollars per input token.
+        output_pico: The same per output token.
+    """
+
+    above: int
+    input_pico: int
+    output_pico: int
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -28,11 +51,19 @@ class Price(msgspec.Struct, frozen=True):
         input_pico: Pico-dollars per input token (a dollar per million tokens is 1,000,000).
         output_pico: The same per output token.
         as_of: Day on which it was published; empty for the user's own figure.
+        long: The price of long prompts, where the vendor has another.
     """
 
     input_pico: int
     output_pico: int
     as_of: str = ""
+    long: LongPrice | None = None
+
+
+class _Long(msgspec.Struct, forbid_unknown_fields=True):
+    above: int
+    input: str
+    output: str
 
 
 class _Listed(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,6 +71,7 @@ class _Listed(msgspec.Struct, forbid_unknown_fields=True):
     output: str
     as_of: str
     source: str
+    long: _Long | None = None
 
 
 class _List(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,7 +124,10 @@ def cost_nano(
     """
     if price is None or input_tokens is None or output_tokens is None:
         return None
-    pico = input_tokens * price.input_pico + output_tokens * price.output_pico
+    rate = price
+    if price.long is not None and input_tokens > price.long.above:
+        rate = price.long
+    pico = input_tokens * rate.input_pico + output_tokens * rate.output_pico
     return -(-pico // 1000)
 
 
@@ -125,7 +160,11 @@ def _published(model: str) -> Price | None:
     if not fitting:
         return None
     found = listed[max(fitting, key=len)]
-    return Price(_pico("prices.toml", found.input), _pico("prices.toml", found.output), found.as_of)
+    pico = partial(_pico, "prices.toml")
+    long = found.long and LongPrice(
+        found.long.above, pico(found.long.input), pico(found.long.output)
+    )
+    return Price(pico(found.input), pico(found.output), found.as_of, long)
 
 
 def _is_version(name: str, known: str) -> bool:

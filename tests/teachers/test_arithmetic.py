@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from finedata.errors import UsageError
 from finedata.teachers.estimate import (
     estimate_requests,
     input_tokens,
-    picture_tokens,
     upper_bound_nano,
 )
 from finedata.teachers.prices import (
+    LongPrice,
     Price,
     cost_nano,
     known_models,
@@ -25,7 +23,7 @@ from finedata.teachers.prices import (
     price_of,
     usd_of_nano,
 )
-from finedata.teachers.protocol import Picture, Request
+from finedata.teachers.protocol import Request
 from finedata.teachers.retry import Backoff, wait_s
 
 
@@ -52,14 +50,70 @@ def test_the_last_attempt_has_no_wait() -> None:
 
 
 def test_published_prices() -> None:
-    assert price_of("gemini-2.0-flash") == Price(100_000, 400_000, "2025-08-01")
-    assert price_of("models/gemini-2.0-flash-001") == price_of("gemini-2.0-flash")
-    assert price_of("gpt-4o-mini-2024-07-18") == price_of("gpt-4o-mini")
-    assert price_of("gemini-2.0-flash-lite") != price_of("gemini-2.0-flash")
-    # a name that only begins like a known one is another model
-    assert price_of("gemini-2.5-flash-image") is None
-    assert price_of("qwen3-vl") is None
-    assert all(price_of(model) for model in known_models())
+    assert price_of("gemini-2.0-flash") == Price(100_000, 400_000, "2026-08-21")
+    assert price_of("gpt-4o-mini") == Price(150_000, 600_000, "2026-08-21")
+    long = LongPrice(200_000, 2_500_000, 15_000_000)
+    assert price_of("gemini-2.5-pro") == Price(1_250_000, 10_000_000, "2026-08-21", long)
+    long = LongPrice(272_000, 5_000_000, 22_500_000)
+    assert price_of("gpt-5.4") == Price(2_500_000, 15_000_000, "2026-09-25", long)
+    # what follows a limited offer
+    assert price_of("gemini-3.8-flash") == Price(1_500_000, 7_500_000, "2026-10-07")
+
+
+@pytest.mark.parametrize("model", known_models())
+def test_long_prompts_are_not_cheaper(model: str) -> None:
+    price = price_of(model)
+    assert price is not None
+    assert price.long is None or (
+        price.long.input_pico > price.input_pico and price.long.output_pico > price.output_pico
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "model"),
+    [
+        ("models/gemini-2.0-flash-001", "gemini-2.0-flash"),
+        ("gpt-4o-mini-2024-07-18", "gpt-4o-mini"),
+        ("openai/gpt-5.4-mini-2026-03-17", "gpt-5.4-mini"),
+        ("gpt-6.1-sol-2026-09-29", "gpt-6.1-sol"),
+        ("o3-2025-04-16", "o3"),
+        ("gpt-5.6", "gpt-5.6-sol"),
+    ],
+)
+def test_a_release_costs_what_its_model_costs(release: str, model: str) -> None:
+    assert price_of(release) == price_of(model) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "other"),
+    [
+        ("gemini-2.0-flash-lite", "gemini-2.0-flash"),
+        ("gpt-5.4-mini", "gpt-5.4"),
+        ("gpt-5.4-nano", "gpt-5.4-mini"),
+        ("gpt-4o-mini", "gpt-4o"),
+        ("gpt-4o-2024-05-13", "gpt-4o"),
+        ("gpt-6.1-terra", "gpt-6.1-sol"),
+    ],
+)
+def test_another_model_has_its_own_price(model: str, other: str) -> None:
+    assert price_of(model) is not None
+    assert price_of(model) != price_of(other)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gemini-2.5-flash-image",
+        "gemini-3.1-flash",
+        "gpt-5.4-pro",
+        "gpt-5.7",
+        "gpt-4o-audio-preview",
+        "o3-pro",
+        "qwen3-vl",
+    ],
+)
+def test_a_name_that_only_begins_like_a_known_one_has_no_price(model: str) -> None:
+    assert price_of(model) is None
 
 
 def test_own_prices() -> None:
@@ -80,53 +134,18 @@ def test_a_cost_is_the_exact_one_rounded_up(a: int, b: int, i: int, o: int) -> N
     assert 0 <= cost - exact < 1
 
 
+def test_a_long_prompt_has_another_price_from_its_first_token_on() -> None:
+    price = Price(1_000, 2_000, long=LongPrice(100, 3_000, 5_000))
+    assert cost_nano(price, input_tokens=100, output_tokens=10) == 120
+    assert cost_nano(price, input_tokens=101, output_tokens=10) == 353
+    assert cost_nano(price, input_tokens=0, output_tokens=1_000) == 2_000
+
+
 def test_an_unknown_cost_is_none() -> None:
     assert cost_nano(None, input_tokens=1, output_tokens=1) is None
     assert cost_nano(Price(1, 1), input_tokens=None, output_tokens=1) is None
     assert nano_of_usd(1.1) == 1_100_000_000
     assert usd_of_nano(1_100_000_000) == 1.1
-
-
-def _picture(width: int, height: int, kind: str) -> Picture:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height)).save(buffer, kind)
-    return Picture(buffer.getvalue(), f"image/{kind.lower()}")
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize(
-    ("width", "height", "gemini", "gpt", "qwen"),
-    [
-        (256, 256, 258, 85 + 170, 100),
-        (640, 480, 258, 85 + 170 * 2, 23 * 18),
-        (384, 384, 258, 85 + 170, 14 * 14),
-        (1920, 1080, 258 * 6, 85 + 170 * 6, 69 * 39),
-        (4096, 512, 258 * 6, 85 + 170 * 4, 147 * 19),
-    ],
-)
-def test_pictures_count_by_the_servers_rule(
-    kind: str, width: int, height: int, gemini: int, gpt: int, qwen: int
-) -> None:
-    picture = _picture(width, height, kind)
-    assert picture_tokens(picture, teacher="gemini") == gemini
-    assert picture_tokens(picture, teacher="openai", model="gpt-4o") == gpt
-    assert picture_tokens(picture, teacher="openai", model="Qwen/Qwen2.5-VL-7B") == qwen
-
-
-def test_an_unreadable_picture_still_counts() -> None:
-    for data in (
-        b"",
-        b"\xff\xd8",
-        b"\xff\xd8\xff",
-        b"\x89PNG\r\n\x1a\n",
-        b"\xff\xd8" + b"\xff" * 9,
-    ):
-        assert picture_tokens(Picture(data), teacher="openai") == 19 * 19
-
-
-def test_a_video_counts_by_its_seconds() -> None:
-    box = b"mvhd" + bytes(4) + bytes(8) + (600).to_bytes(4) + (4200).to_bytes(4) + bytes(80)
-    assert picture_tokens(Picture(bytes(20) + box, "video/mp4"), teacher="gemini") == 7 * 258
 
 
 def test_an_estimate_counts_each_question_once() -> None:
