@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.cluster.pipeline import TileStore
-    from finedata.cluster.plan import UnitGroup
+    from finedata.cluster.unit_groups import UnitGroup
 
 __all__ = [
     "FINISHED",

@@ -9,7 +9,7 @@ from finedata.store.ledger import LEDGER_FOLDER
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finedata.cluster.plan import UnitGroup
+    from finedata.cluster.unit_groups import UnitGroup
 
 __all__ = ["other_ledgers", "tasks_apart"]
 

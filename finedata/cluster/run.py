@@ -18,13 +18,14 @@ from finedata.cluster.extra import need_extra
 from finedata.cluster.manifest import FINISHED, INDEX, Finished, finished_bytes, store_manifest
 from finedata.cluster.notes import other_ledgers, tasks_apart
 from finedata.cluster.pipeline import Engine
-from finedata.cluster.plan import LEFT_OUT, DatasetPlan, UnitGroup, plan_dataset, units_of
+from finedata.cluster.plan import LEFT_OUT, DatasetPlan, plan_dataset
 from finedata.cluster.preset import preset_of
 from finedata.cluster.quality import episode_quality
 from finedata.cluster.rank import rank_units
 from finedata.cluster.scratch import open_motion, undone_motion
 from finedata.cluster.summary import ClusterSummary, LandmarkError, Progress
 from finedata.cluster.tables import clusters_table, representatives_table
+from finedata.cluster.unit_groups import UnitGroup, units_of
 from finedata.cluster.units import UnitWork, cluster_units, plan_units
 from finedata.store.atomic import output_errors
 from finedata.store.curation import write_curation

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.cluster.clusters import UnitClusters
-    from finedata.cluster.plan import UnitGroup
     from finedata.cluster.rank import Representatives
+    from finedata.cluster.unit_groups import UnitGroup
 
 __all__ = ["clusters_table", "first_components", "representatives_table"]
 
