@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.errors import SourceError
-from finedata.readers.example import BytesSlices
+from finedata.readers.byte_slices import BytesSlices
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,

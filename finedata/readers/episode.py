@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from finedata.readers.example import BytesSlices
+    from finedata.readers.byte_slices import BytesSlices
     from finedata.readers.files import SourceFolder
 
 __all__ = [

@@ -20,11 +20,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from finedata.errors import CorruptRecordError
+from finedata.readers.byte_slices import BytesSlices
 
 if TYPE_CHECKING:
     from finedata.readers.large_record import LargePayload, LargeSlices
 
-__all__ = ["BytesSlices", "Feature", "parse_example"]
+__all__ = ["Feature", "parse_example"]
 
 Kind = Literal["bytes", "float", "int64", "empty"]
 
@@ -36,51 +37,6 @@ _KINDS: dict[int, Kind] = {0x0A: "bytes", 0x12: "float", 0x1A: "int64"}
 
 class _UnusualLayoutError(Exception):
     """Not the layout that serialisers write; protobuf decides whether it is legal."""
-
-
-@dataclass(frozen=True, slots=True)
-class BytesSlices:
-    """The values of a bytes list, as slices of one buffer.
-
-    Attributes:
-        buffer: The bytes that hold them all.
-        offsets: First byte of each value, int64 (n,).
-        lengths: Bytes of each value, int64 (n,).
-    """
-
-    buffer: bytes
-    offsets: np.ndarray
-    lengths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __getitem__(self, index: int) -> bytes:
-        start = int(self.offsets[index])
-        return self.buffer[start : start + int(self.lengths[index])]
-
-    def slab(self, first: int, last: int) -> BytesSlices:
-        """The values [first, last)."""
-        return BytesSlices(self.buffer, self.offsets[first:last], self.lengths[first:last])
-
-    def joined(self, *, instead_of_empty: bytes = b"") -> bytes:
-        """All values one after the other; what to put where a value has no bytes."""
-        if self._fill_buffer():
-            return self.buffer
-        view = memoryview(self.buffer)
-        spans = zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
-        return b"".join([view[a : a + n] if n else instead_of_empty for a, n in spans])
-
-    def in_memory(self) -> BytesSlices:
-        """These values; see `PictureList.in_memory`."""
-        return self
-
-    def _fill_buffer(self) -> bool:
-        """Whether the buffer is these values, none of them empty, and nothing else."""
-        if not len(self) or int(self.offsets[0]) != 0 or not self.lengths.all():
-            return False
-        ends = self.offsets + self.lengths
-        return int(ends[-1]) == len(self.buffer) and bool((ends[:-1] == self.offsets[1:]).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from finedata.readers.example import BytesSlices
+from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.hdf5_heap import vlen_places
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, overload
 
-from finedata.readers.example import BytesSlices
+from finedata.readers.byte_slices import BytesSlices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from finedata.errors import FeatureError
-from finedata.readers.example import BytesSlices
+from finedata.readers.byte_slices import BytesSlices
 
 if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder

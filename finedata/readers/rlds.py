@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 
 from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError, SourceError
+from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.episode import CameraKind, Found, Shard, VideoClip
-from finedata.readers.example import BytesSlices, Feature, parse_example
+from finedata.readers.example import Feature, parse_example
 from finedata.readers.features import (
     FeatureInfo,
     Ragged,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from finedata.errors import FeatureError, MissingFeatureError
+from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.episode import CameraKind, VideoClip
-from finedata.readers.example import BytesSlices
 
 
 def slices(pictures: list[bytes]) -> BytesSlices:

@@ -28,8 +28,8 @@ from finedata.errors import (
     UsageError,
 )
 from finedata.readers import hdf5
+from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.episode import Found
-from finedata.readers.example import BytesSlices
 from finedata.readers.files import SourceFile
 from finedata.readers.hdf5 import Hdf5Source, open_hdf5, recognises
 from finedata.readers.hdf5_episode import Hdf5Episode

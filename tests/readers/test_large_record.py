@@ -21,8 +21,9 @@ from finedata.demo.example import encode_example
 from finedata.demo.tfrecord import frame_record
 from finedata.errors import CorruptRecordError, SourceError
 from finedata.readers import large_record
+from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.episode import Shard
-from finedata.readers.example import BytesSlices, Feature, parse_example
+from finedata.readers.example import Feature, parse_example
 from finedata.readers.features import FeatureInfo
 from finedata.readers.files import open_folder
 from finedata.readers.large_record import LargePayload, LargeSlices
