@@ -125,7 +125,8 @@ def examine(
     """
     described = source.shards[shard]
     number = choose_variant(raw, converter.variants, shard=described, reader=reader)
-    variant = fitted_variant(raw, converter.variants[number])
+    declared = converter.variants[number]
+    variant = fitted_variant(raw, declared)
     cameras = resolved_cameras(raw, variant, options)
     view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
     cameras, left_out = _matched(view, cameras)
@@ -156,7 +157,7 @@ def examine(
     clips, clip_flags = plan_clips(view, layout, options, folder=source.folder, frames=frames)
     flags = (
         left_out | set(clock.flags) | set(language.flags) | clip_flags | _left_out(view, variant)
-    )
+    ) | _of_unknown_width(view, declared, variant)
     return EpisodeFacts(
         locator=_locator(view, variant.episode),
         layout=layout,
@@ -202,8 +203,7 @@ def _lengths(
     for pick in picked_features(variant):
         lengths[pick.feature] = len(view.pick(pick))
     for vector in variant.vectors:
-        if all(view.has(piece.feature) for piece in vector.pieces):
-            lengths |= {piece.feature: len(view.pick(piece)) for piece in vector.pieces}
+        lengths |= {piece.feature: len(view.pick(piece)) for piece in vector.pieces}
     if variant.space == "undeclared":
         lengths |= {name: len(view.numbers(name)) for name in kept_features(view, variant)}
     marks = variant.intervention.feature if variant.intervention is not None else None
@@ -314,6 +314,16 @@ def _left_out(view: EpisodeView, variant: Variant) -> set[str]:
         for kind, patterns in variant.not_converted.items()
         if any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
     }
+
+
+def _of_unknown_width(view: EpisodeView, declared: Variant, fitted: Variant) -> set[str]:
+    """A flag where the episode holds a declared vector in a width that no declaration knows."""
+    made = {vector.name for vector in fitted.vectors}
+    lost = any(
+        vector.name not in made and all(view.has(piece.feature) for piece in vector.pieces)
+        for vector in declared.vectors
+    )
+    return {"other_not_converted"} if lost else set()
 
 
 def _last_step_marks(view: EpisodeView, variant: Variant) -> int:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Pick,
         StateSpec,
         Variant,
+        VectorSpec,
         When,
     )
 
@@ -263,12 +264,32 @@ def choose_variant(
 
 
 def fitted_variant(raw: RawEpisode, variant: Variant) -> Variant:
-    """The variant without the optional things that this episode lacks."""
+    """The variant without what may be absent and is not in this episode; one vector a name."""
     arms = tuple(
         replace(arm, state=_fitted(raw, arm.state), action=_fitted(raw, arm.action))
         for arm in variant.arms
     )
-    return variant if arms == variant.arms else replace(variant, arms=arms)
+    vectors = _fitted_vectors(raw, variant.vectors)
+    if (arms, vectors) == (variant.arms, variant.vectors):
+        return variant
+    return replace(variant, arms=arms, vectors=vectors)
+
+
+def _fitted_vectors(raw: RawEpisode, vectors: Sequence[VectorSpec]) -> tuple[VectorSpec, ...]:
+    """Of each name the first vector whose pieces are there, as wide as it says."""
+    view = EpisodeView(raw, {})
+    fitted: dict[str, VectorSpec] = {}
+    for vector in vectors:
+        if vector.name in fitted or not all(raw.has(piece.feature) for piece in vector.pieces):
+            continue
+        # Decoding costs: most vectors take whatever width there is.
+        if vector.width is None or vector.width == _pieces_width(view, vector):
+            fitted[vector.name] = vector
+    return tuple(fitted.values())
+
+
+def _pieces_width(view: EpisodeView, vector: VectorSpec) -> int:
+    return sum(view.pick(piece).shape[1] for piece in vector.pieces)
 
 
 def _fitted(raw: RawEpisode, side: Side) -> Side:

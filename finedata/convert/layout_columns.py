@@ -86,15 +86,13 @@ def arm_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
 
 
 def vector_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
-    """The further vectors that the converter declares, where the episode has their features.
+    """The further vectors of a variant that was fitted to the episode.
 
     Raises:
         FeatureError: A vector has other columns than names.
     """
     features: dict[str, Feature] = {}
     for vector in variant.vectors:
-        if not all(view.has(piece.feature) for piece in vector.pieces):
-            continue
         width = sum(view.pick(piece).shape[1] for piece in vector.pieces)
         names = vector.names or tuple(f"{vector.name.split('.')[-1]}_{i}" for i in range(width))
         if len(names) != width:

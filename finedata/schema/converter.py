@@ -253,11 +253,17 @@ class TimeSpec(Strict, frozen=True, kw_only=True):
 
 
 class VectorSpec(Strict, frozen=True, kw_only=True):
-    """A further vector of every frame: the body's joints, the base, ...; pieces are joined."""
+    """A further vector of every frame: the body's joints, the base, ...; pieces are joined.
+
+    It is made where the episode holds every piece and, with `width`, where they have so many
+    columns in all. Of several of one `name` the first such is made; where no width fits it is left
+    out, and the receipt says `other_not_converted`.
+    """
 
     name: VectorName
     pieces: tuple[JointSpec, ...]
     names: tuple[str, ...] = ()
+    width: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class FlagSpec(Strict, frozen=True, kw_only=True):

@@ -183,6 +183,11 @@ def _variant_contradictions(variant: Variant) -> list[tuple[str, str]]:
             problems.append((f"arms[{i}].name", f"a second arm named {arm.name!r}"))
         found = _arm_contradictions(arm, variant.space)
         problems += [(f"arms[{i}].{path}", text) for path, text in found]
+    problems += [
+        (f"vectors[{i}].names", f"{len(vector.names)} names for a width of {vector.width}")
+        for i, vector in enumerate(variant.vectors)
+        if vector.names and vector.width is not None and len(vector.names) != vector.width
+    ]
     references = {arm.action.reference for arm in variant.arms}
     if len(references) > 1:
         problems.append(("arms", f"arms with different references: {', '.join(references)}"))

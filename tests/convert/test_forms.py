@@ -175,6 +175,50 @@ def test_what_is_optional_and_absent_is_left_out() -> None:
     assert fitted_variant(EPISODE, stays) is stays
 
 
+TWIST_OR_MORE = """
+name = "form"
+reader = "hdf5"
+embodiment = "arm"
+space = "joint"
+episode.locator = "x"
+time.fps = 1.0
+vectors = [
+    { name = "action.base_velocity", pieces = [{ feature = "old" }], names = ["a"] },
+    { name = "action.base_velocity", pieces = [{ feature = "now", columns = [0, 3] }], width = 6 },
+    { name = "action.base_velocity", pieces = [{ feature = "now" }], width = 6 },
+    { name = "action.base_velocity", pieces = [{ feature = "now" }, { feature = "z" }] },
+    { name = "action.hand", pieces = [{ feature = "hand" }] },
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("widths", "taken"),
+    [
+        ({"now": 6}, [2]),
+        ({"now": 6, "z": 1}, [2]),
+        # A width that nobody declares gives nothing, unless an entry takes any.
+        ({"now": 3}, []),
+        ({"now": 3, "z": 1}, [3]),
+        ({"old": 1, "now": 6, "hand": 2}, [0, 4]),
+        ({"hand": 2}, [4]),
+        ({}, []),
+    ],
+)
+def test_of_each_vector_the_first_that_fits_is_made(widths, taken) -> None:
+    variant = msgspec.toml.decode(TWIST_OR_MORE, type=Variant)
+    episode = FakeEpisode(arrays={name: np.zeros((4, width)) for name, width in widths.items()})
+    fitted = fitted_variant(episode, variant).vectors
+    assert fitted == tuple(variant.vectors[i] for i in taken)
+
+
+def test_a_width_is_looked_at_only_where_it_is_declared() -> None:
+    variant = msgspec.toml.decode(TWIST_OR_MORE, type=Variant)
+    episode = FakeEpisode(arrays={"old": np.zeros((4, 1)), "hand": np.zeros((4, 2))})
+    fitted_variant(episode, variant)
+    assert episode.decoded == []
+
+
 # EpisodeView
 
 

@@ -112,6 +112,12 @@ def test_the_published_schema_knows_options_and_refuses_what_we_refuse(
             r"not 3 columns.*\$\.variants\[0\]\.arms\[0\]\.state\.position",
         ),
         ('name = "image_1"', 'name = "image_0"', r"second camera named 'image_0'"),
+        (
+            "[variants.time]",
+            '[[variants.vectors]]\nname = "action.hand"\npieces = [{ feature = "x" }]\n'
+            'width = 2\nnames = ["thumb"]\n\n[variants.time]',
+            r"1 names for a width of 2.*\$\.variants\[0\]\.vectors\[0\]\.names",
+        ),
         ('left = "+y"', 'left = "-y"', "not a right-handed frame"),
         ('left = "+y"', 'left = "+x"', "not a right-handed frame"),
         ('refers_to = "previous_target"\n', "", "without `composition` and `refers_to`"),

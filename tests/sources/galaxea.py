@@ -48,6 +48,7 @@ def write(
     length: int = 24,
     videos: bool = True,
     codec: str = "h264",
+    commanded: int = 6,
 ) -> list[SourceTruth]:
     """Write `folder/<task>` for some tasks; keys are `path#episode`.
 
@@ -59,13 +60,15 @@ def write(
         length: Frames of the first; each further one has three more.
         videos: Whether the cameras have files.
         codec: `av1` as published needs 64x64 pictures; h264 is quicker.
+        commanded: Numbers of a command to the chassis: a twist, or 3 as in an early draft.
     """
     rng = np.random.default_rng(seed)
     truths = []
     for name in _FOLDERS[:datasets]:
         written = []
         for number in range(episodes):
-            episode, truth = _episode(rng, length + 3 * number, name, number, videos=videos)
+            frames = length + 3 * number
+            episode, truth = _episode(rng, frames, name, number, videos=videos, commanded=commanded)
             written.append(episode)
             truths.append(truth)
         write_lerobot(
@@ -82,7 +85,7 @@ def write(
 
 
 def _episode(
-    rng: np.random.Generator, T: int, folder: str, number: int, *, videos: bool
+    rng: np.random.Generator, T: int, folder: str, number: int, *, videos: bool, commanded: int
 ) -> tuple[WrittenEpisode, SourceTruth]:
     columns: dict[str, np.ndarray] = {}
     arms = {}
@@ -115,7 +118,7 @@ def _episode(
         "observation.state.torso": smooth_joints(rng, T, 4),
         "observation.state.torso.velocities": 0.1 * smooth(rng, T, 4),
         "action.torso.velocities": 0.1 * smooth(rng, T, 6),
-        "action.chassis.velocities": 0.3 * smooth(rng, T, 6),
+        "action.chassis.velocities": 0.3 * smooth(rng, T, 6)[:, :commanded],
     }
     ends = np.round(np.cumsum([share for _, share in _RUNS]) * T).astype(int)
     starts = [0, *ends[:-1]]

@@ -4,15 +4,19 @@ Poses are xyz and quaternion xyzw in each arm's own base; the master's pose is a
 the puppet's, so it is no action. Settled here where the publisher is silent: Franka and UR grippers
 0 open, 1 closed; AgileX 0 closed, 1 open; Tian Yi (and the hands' robot) 0 open, 1 closed. The rate
 is the number of frames by the seconds between the stamps, which is all that whole seconds tell.
+
+Bodies (`bodies=`) move by a plan: the waist by `WAIST_RAD`, the head by `HEAD_RAD`, a chassis
+drives `DRIVE_M` forward, stands, and turns `SPIN_RAD` to the left, on a floor that is not level.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 from sources import encode
 from sources.motion import (
     smooth,
@@ -23,9 +27,24 @@ from sources.motion import (
 )
 from sources.truth import ArmTruth, SourceTruth
 
-__all__ = ["RATES", "ROBOTS", "START_S", "write"]
+__all__ = [
+    "BODIES",
+    "DRIVE_M",
+    "HEAD_RAD",
+    "RATES",
+    "ROBOTS",
+    "SPIN_RAD",
+    "START_S",
+    "WAIST_RAD",
+    "write",
+]
 
 START_S = 1_744_780_088
+WAIST_RAD, HEAD_RAD, DRIVE_M, SPIN_RAD = 0.3, 0.4, 0.5, np.pi / 4
+# Where a chassis begins: x and y in metres, and a heading that passes pi while it turns.
+_BEGIN_M, _BEGIN_RAD = (1.2, -0.7), 2.8
+# Shares of the episode in which it drives, and in which it turns.
+_DRIVING, _TURNING = (0.18, 0.45), (0.65, 0.92)
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,23 @@ ROBOTS: dict[str, _Robot] = {
         rate=20.0,
         fingers=6,
     ),
+    "agilex_mobile": _Robot(
+        "AgileXMobile-Part-1",
+        "bring_cup",
+        "bring the cup to the sink",
+        ("camera_front",),
+        joints=6,
+        rate=60.0,
+        closed_is=0.0,
+    ),
 }
+BODIES: dict[str, tuple[str, ...]] = {
+    "tienyi": ("head", "waist"),
+    "tienkung": ("head", "waist", "leg"),
+    "agilex_mobile": ("chassis",),
+}
+"""What there may be of a robot besides its arms."""
+_STANDING = tuple(name for name in ROBOTS if name != "agilex_mobile")
 RATES = {name: robot.rate for name, robot in ROBOTS.items()}
 
 
@@ -119,8 +154,9 @@ def write(
     seed: int = 0,
     frames: int = 33,
     size: tuple[int, int] = (32, 48),
-    robots: tuple[str, ...] = tuple(ROBOTS),
+    robots: tuple[str, ...] = _STANDING,
     depth: bool = True,
+    bodies: tuple[str, ...] = (),
 ) -> list[SourceTruth]:
     """Write `folder/RoboMIND2.0-<part>/data/<robot>/<task>/...`; every odd episode has failed.
 
@@ -132,6 +168,7 @@ def write(
         size: Height and width of the pictures; the declared resolution once lies (640 by 480).
         robots: Which of `ROBOTS`.
         depth: Whether to write depth pictures.
+        bodies: Of which robots to write what `BODIES` lists.
 
     Returns:
         Truths sorted by the path of their files; keys are
@@ -151,6 +188,11 @@ def write(
             datasets, truth = _episode(
                 rng, robot, length=length, size=size, depth=depth, number=number, key=key
             )
+            if name in bodies:
+                streams, vectors = _body(BODIES[name], length)
+                for stream, values in streams.items():
+                    datasets |= _stream(stream, values, datasets)
+                truth = replace(truth, vectors=truth.vectors | vectors)
             attributes = _metadata(robot, length)
             if robot.datasets:
                 datasets |= {f"metadata/{key}": value for key, value in attributes.items()}
@@ -236,6 +278,50 @@ def _episode(
         vectors={"is_intervention": intervened},
     )
     return datasets, truth
+
+
+def _stream(name: str, values: np.ndarray, datasets: dict[str, Any]) -> dict[str, Any]:
+    """A further stream with the clock of the cameras."""
+    clock = {key: datasets[f"camera_observations/{key}"] for key in ("timestamp", "is_intervene")}
+    return {f"{name}_align/{key}": value for key, value in {"data": values, **clock}.items()}
+
+
+def _body(parts: tuple[str, ...], T: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Streams of a body that moves by plan, and what they are in the output."""
+    way, turn = _ramp(T, *_DRIVING), _ramp(T, *_TURNING)
+    streams: dict[str, np.ndarray] = {}
+    truths: dict[str, np.ndarray] = {}
+    joints = {
+        "head": np.stack([np.full(T, 0.1), 0.2 - HEAD_RAD * way, np.zeros(T)], axis=1),
+        "waist": (0.05 + WAIST_RAD * way)[:, None],
+    }
+    for part, column in (("head", "head_joint_position"), ("waist", "torso_joint_position")):
+        if part in parts:
+            # The leader is ahead.
+            commanded = np.vstack([joints[part][2:], joints[part][-2:]])
+            streams[f"puppet/{part}_position"] = joints[part].astype(np.float32)
+            streams[f"master/{part}_position"] = commanded
+            truths[f"observation.{column}"] = streams[f"puppet/{part}_position"]
+            truths[f"action.{column}"] = commanded
+    if "leg" in parts:
+        streams |= {f"puppet/leg_{side}_position": np.zeros((T, 6)) for side in ("left", "right")}
+    if "chassis" in parts:
+        ahead = np.array([np.cos(_BEGIN_RAD), np.sin(_BEGIN_RAD)])
+        place = _BEGIN_M + DRIVE_M * way[:, None] * ahead
+        tilt = np.radians(np.stack([5.0 + 2.0 * way, -3.0 + turn], axis=1))
+        heading = _BEGIN_RAD + SPIN_RAD * turn
+        rotation = Rotation.from_euler("ZYX", np.column_stack([heading, tilt]))
+        pose = np.hstack([place, 0.02 * way[:, None], rotation.as_quat()])
+        streams |= {"puppet/chassis_pose": pose, "master/chassis_pose": pose}
+        streams["puppet/chassis_twist"] = np.zeros((T, 6))
+        truths["observation.base_pose"] = pose
+    return streams, truths
+
+
+def _ramp(T: int, begin: float, end: float) -> np.ndarray:
+    """(T,) from 0 to 1 between two shares of the episode, resting before and after."""
+    share = np.clip((np.arange(T) / (T - 1) - begin) / (end - begin), 0.0, 1.0)
+    return share**3 * (10 - 15 * share + 6 * share**2)
 
 
 def _arm(

@@ -3,7 +3,9 @@
 What the numbers mean is asked of the converter file that made the episode: it is kept, as text, in
 the dataset's `finedata.json`. Which form of the source an episode had is not recorded; where the
 forms that fit it disagree about an arm's axes, they count as unknown. Columns of base and torso
-are understood by their declared names only.
+are understood by their declared names only: a base's pose by `x, y, yaw` or by a position and a
+quaternion, its velocity by `vx, vy, wz`, be they three columns or of a twist of six. A commanded
+velocity is no motion: nothing here looks at the action.
 """
 
 from __future__ import annotations
@@ -47,9 +49,12 @@ _BATCH_ROWS = 65_536
 # No number of a pose that hangs moves by more than this; RoboMIND's own test has the same.
 _HANGING, _MOVING_RAD = 1e-3, 0.05
 # Names by which a converter file may declare what a column of the base or the torso is.
-_BASE_POSE = ("x", "y", "yaw")
+_PLANAR_POSE = ("x", "y", "yaw")
+_SPATIAL_POSE = ("x", "y", "qx", "qy", "qz", "qw")
 _BASE_VELOCITY = ("vx", "vy", "wz")
 _LIFT = ("height", "lift")
+# A quaternion whose norm is further from 1 tells no rotation: zeros stand where nothing was sensed.
+_NORM_TOLERANCE = 0.1
 
 Columns = dict[str, "NDArray[Any]"]
 
@@ -264,18 +269,51 @@ def _extent(values: NDArray[Any]) -> float:
 def _declared(
     name: str, wanted: tuple[str, ...], columns: Columns, names: Mapping[str, tuple[str, ...]]
 ) -> NDArray[Any] | None:
-    """The columns of the given names, where all are declared."""
+    """The columns of the given names, where all are declared and a row of them is known."""
     if name not in columns or not set(wanted) <= set(names[name]):
         return None
-    return columns[name][:, [names[name].index(one) for one in wanted]]
+    return _known(columns[name][:, [names[name].index(one) for one in wanted]])
+
+
+def _known(values: NDArray[Any]) -> NDArray[Any] | None:
+    return values if np.isfinite(values).all(axis=1).any() else None
 
 
 def _base(columns: Columns, names: Mapping[str, tuple[str, ...]]) -> BodyTrack | None:
-    pose = _declared("observation.base_pose", _BASE_POSE, columns, names)
+    pose = _base_pose(columns, names)
     if pose is not None:
         return BodyTrack(pose, "base_pose")
     velocity = _declared("observation.base_velocity", _BASE_VELOCITY, columns, names)
     return None if velocity is None else BodyTrack(velocity, "base_velocity")
+
+
+def _base_pose(columns: Columns, names: Mapping[str, tuple[str, ...]]) -> NDArray[Any] | None:
+    """(T, 3) x, y in metres and heading in radians."""
+    planar = _declared("observation.base_pose", _PLANAR_POSE, columns, names)
+    if planar is not None:
+        return planar
+    spatial = _declared("observation.base_pose", _SPATIAL_POSE, columns, names)
+    if spatial is None:
+        return None
+    return _known(np.column_stack([spatial[:, :2], _heading_rad(spatial[:, 2:])]))
+
+
+def _heading_rad(quaternion_xyzw: NDArray[Any]) -> NDArray[np.float64]:
+    """Where the x axis points, seen from above; NaN where a quaternion is none.
+
+    The angle of R x in the plane: R's first column is (1 - 2 (y² + z²), 2 (x y + w z), ...) for a
+    unit quaternion.
+
+    Args:
+        quaternion_xyzw: (T, 4), body to world.
+
+    Returns:
+        (T,) radians in (-pi, pi], counter-clockwise.
+    """
+    norm = np.linalg.norm(np.asarray(quaternion_xyzw, np.float64), axis=1)
+    unit = np.abs(norm - 1.0) <= _NORM_TOLERANCE
+    x, y, z, w = (quaternion_xyzw / np.where(unit, norm, np.nan)[:, None]).T
+    return np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
 def _torso(columns: Columns, names: Mapping[str, tuple[str, ...]]) -> BodyTrack | None:
