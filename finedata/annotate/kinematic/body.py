@@ -106,7 +106,27 @@ def _table(
     rest = max(3, round(_REST_S * motion.fps))
     limits = np.array([0.35, ball, rest, look, 0.5736, travel, LEAST_SPIN_RAD, look])
     rows = find_segments(track, turned, np.zeros((0, 6)), motion.frames, limits).tolist()
-    return [row for row in rows if row[2] == -1]
+    return _from_rest_to_rest([row for row in rows if row[2] == -1], track, turned)
+
+
+def _from_rest_to_rest(
+    rows: list[list[float]], track: NDArray[np.float64], turned: NDArray[np.float64]
+) -> list[list[float]]:
+    """Measure each stretch between the middles of the rests around it.
+
+    A stretch begins when motion shows and ends when it fades: of a smooth turn by 45 degrees it
+    holds 41.
+    """
+    last = len(track) - 1
+    for at, row in enumerate(rows):
+        before = (rows[at - 1][1] + row[0]) / 2 if at else 0
+        after = (row[1] + rows[at + 1][0]) / 2 if at + 1 < len(rows) else last
+        begin, end = int(before), min(int(after), last)
+        row[3:6] = (track[end] - track[begin]).tolist()
+        row[6] = max(row[6], float(np.linalg.norm(track[end] - track[begin])))
+        if len(turned):
+            row[10:13] = (turned[end] - turned[begin]).tolist()
+    return rows
 
 
 def _base_moves(track: NDArray[np.float64], motion: EpisodeMotion) -> tuple[Segment, ...]:

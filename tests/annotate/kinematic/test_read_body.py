@@ -24,8 +24,8 @@ from finedata.papers import paper_room
 from finedata.store.dataset import open_dataset
 
 FRAMES = 420  # seven seconds at the mobile robot's 60 Hz
-# A stretch of turning begins when it shows and ends when it fades.
-ENDS_RAD = radians(4.5)
+# What the base drifts and the smoothing takes.
+ENDS_RAD = radians(1.0)
 
 
 def motions(dataset):
