@@ -253,7 +253,7 @@ def _write_all(descriptor: int, rows: NDArray[np.float32], offset: int) -> None:
 def _read_head(path: Path) -> _Head | None:
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=_Head)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

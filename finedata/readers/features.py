@@ -76,7 +76,7 @@ def parse_features_json(text: bytes, *, place: str) -> dict[str, FeatureInfo]:
     """
     try:
         root = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_features(place, f"text that is not JSON ({error})") from error
     if not isinstance(root, dict) or "featuresDict" not in root:
         raise _not_features(place, "JSON without `featuresDict` at its top")

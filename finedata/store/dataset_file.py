@@ -105,7 +105,7 @@ def read_dataset_file(root: Path) -> DatasetFile:
         )
     try:
         found = msgspec.json.decode(path.read_bytes(), type=DatasetFile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConformError(
             place=str(path), found=f"{error}", wanted="a finedata.json of version 1"
         ) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from finedata.store.lerobot.layout import INFO_PATH
+from finedata.store.lerobot.layout import read_info
 
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
@@ -63,7 +63,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def _part(dataset: Dataset, path: str, entry: dict[str, Any]) -> dict[str, Any]:
-    info = msgspec.json.decode((dataset.root / path / INFO_PATH).read_bytes())
+    info = read_info(dataset.root / path)
     features = {
         name: {"dtype": feature["dtype"], "shape": feature["shape"], "names": feature["names"]}
         for name, feature in info["features"].items()

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from finedata.store.dataset_file import PartEntry
-from finedata.store.lerobot.layout import INFO_PATH
+from finedata.store.lerobot.layout import read_info
 from finedata.store.part_copy import PartSlice, copy_part, link_part
 from finedata.store.part_files import reading
 from finedata.store.table_copy import TableOrigin
@@ -54,7 +54,7 @@ def grouped_parts(datasets: Sequence[Dataset], *, concatenate: bool) -> list[New
 def _kind(dataset: Dataset, part: PartEntry) -> str:
     """What two parts must have in common to be one: everything that numbers can mean."""
     root = dataset.root / part.path
-    info = msgspec.json.decode((root / INFO_PATH).read_bytes())
+    info = read_info(root)
     names = dataset.episodes.filter(pl.col("part") == part.name).select("source").unique()
     sources = set(names.collect()["source"].to_list())
     converters = sorted(

@@ -30,6 +30,7 @@ from finedata.store.lerobot.layout import (
     extend_splits,
     picture_column,
     read_features,
+    read_info,
     split_ranges,
     video_path,
 )
@@ -117,7 +118,7 @@ def copy_part(slices: Sequence[PartSlice], target: Path, *, name: str, path: str
         ConformError: A file of a part is not as its tables say.
         OutputError: The disk is full, or the file cannot be written.
     """
-    info = msgspec.json.decode((slices[0].root / INFO_PATH).read_bytes())
+    info = read_info(slices[0].root)
     copier = _Copier(target, name)
     with copier:
         for part in slices:

@@ -185,7 +185,15 @@ def test_blob_that_does_not_decode(infos: dict[str, Any], blob: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"{", b"[]", b"{}", b'{"featuresDict": {"features": {"a": 3}}}']
+    "content",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"\xf7": 1}',
+        b'{"a": ' + b"[" * 100_000,
+        b'{"featuresDict": {"features": {"a": 3}}}',
+    ],
 )
 def test_not_a_features_json(content: bytes) -> None:
     with pytest.raises(SourceError, match=r"features\.json"):

@@ -31,7 +31,7 @@ from finedata.annotate.export.choose import chosen_rows
 from finedata.store.atomic import atomic_path, write_atomic
 from finedata.store.dataset import open_dataset
 from finedata.store.export.starvla import fine_grained_steps
-from finedata.store.lerobot.layout import INFO_PATH, picture_column
+from finedata.store.lerobot.layout import INFO_PATH, picture_column, read_info
 from finedata.store.subset import write_subset
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def export_lerobot_language(
         names = dict(episodes.select("episode_index", "episode_id").collect().iter_rows())
         for path in sorted(root.glob("data/*/*.parquet")):
             _rewrite(path, rows, names, fps=part.fps, counts=counts)
-        _declare(root / INFO_PATH)
+        _declare(root)
     found = {name: count for name, count in sorted(counts.items()) if count}
     return msgspec.structs.replace(summary, format="lerobot-language", counts=found)
 
@@ -215,10 +215,10 @@ def _columns(
     ]
 
 
-def _declare(path: Path) -> None:
+def _declare(root: Path) -> None:
     """Name the columns in info.json, as LeRobot's `language_feature_info` does."""
-    info = msgspec.json.decode(path.read_bytes())
+    info = read_info(root)
     for name in ("language_persistent", "language_events"):
         info["features"][name] = {"dtype": "language", "shape": [1], "names": None}
     text = msgspec.json.format(msgspec.json.encode(info), indent=2).decode()
-    write_atomic(path, text + "\n")
+    write_atomic(root / INFO_PATH, text + "\n")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from finedata.errors import ConformError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -29,6 +31,7 @@ __all__ = [
     "info_json",
     "picture_column",
     "read_features",
+    "read_info",
     "split_ranges",
     "standard_features",
     "video_path",
@@ -191,9 +194,44 @@ def _feature_entry(feature: Feature, *, codec: str | None, fps: float) -> dict[s
     return entry
 
 
+class _Declared(msgspec.Struct):
+    dtype: str
+    shape: tuple[int, ...]
+    names: list[str] | None
+
+
+class _Info(msgspec.Struct):
+    """What finedata needs of a part's info.json; LeRobot needs more."""
+
+    features: dict[str, _Declared]
+    fps: float
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """A part's info.json, whole.
+
+    Raises:
+        ConformError: It is not there, or is not an info.json as finedata writes it.
+    """
+    path = root / INFO_PATH
+    try:
+        text = path.read_bytes()
+        msgspec.json.decode(text, type=_Info)
+        return msgspec.json.decode(text)
+    # of a broken key msgspec says a bare UnicodeDecodeError
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConformError(
+            place=str(path),
+            found=f"{error}",
+            wanted="the info.json that finedata wrote",
+            next_command="fetch it again from where the dataset was published, or convert again "
+            "into another folder",
+        ) from error
+
+
 def read_features(root: Path) -> dict[str, Feature]:
-    """The features of a part, from its info.json."""
-    info = msgspec.json.decode((root / INFO_PATH).read_bytes())
+    """The features of a part, from its info.json; see `read_info`."""
+    info = read_info(root)
     return {
         name: Feature(
             entry["dtype"],
