@@ -313,7 +313,10 @@ def find_converter(name_or_path: str, *, choices: Mapping[str, str] | None = Non
                 wanted="a converter file (TOML)",
                 next_command=f"finedata sources copy bridge_v2 {name_or_path}",
             )
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _spec_error(name_or_path, f"nothing that reads as text ({error})") from error
         return decode_converter(text, origin=name_or_path, choices=choices)
     entry = paper_room("converters") / f"{name_or_path}.toml"
     if re.fullmatch(r"[a-z0-9_]+", name_or_path) and entry.is_file():

@@ -213,3 +213,10 @@ def test_what_is_wrong_with_an_option_is_named(old: str, new: str, message: str)
     assert old in WITH_OPTION
     with pytest.raises(SpecError, match=message):
         decode_converter(WITH_OPTION.replace(old, new, 1), origin="mine.toml")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b'name = "\xf7"')
+    with pytest.raises(SpecError, match=r"mine\.toml.*utf-8"):
+        find_converter(str(path))
