@@ -72,11 +72,12 @@ def opened_video(source: VideoSource) -> Generator[Any]:
     av = import_av()
     name = video_name(source)
     with reading_errors(name):
+        # titles and names in it are not looked at: bytes there that are no UTF-8 harm nothing
         if isinstance(source, Path):
-            container = av.open(str(source))
+            container = av.open(str(source), metadata_errors="replace")
         else:
             source.seek(0)
-            container = av.open(source)
+            container = av.open(source, metadata_errors="replace")
     try:
         if not container.streams.video or container.streams.video[0].codec_context is None:
             raise SourceError(place=name, found="no video that is known", wanted="a video file")

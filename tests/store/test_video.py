@@ -417,3 +417,16 @@ def test_real_video_keeps_every_pixel(real_data: Path, tmp_path: Path):
     before = list(iter_frames(source, 31, 100))[::2]
     after = decode_frames(tmp_path / "out.mp4", times_s=np.arange(len(rows)) / 10)
     assert all((a == b).all() for a, b in zip(after, before, strict=True))
+
+
+def test_names_inside_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
+    """A camera's name, say, in the encoding of its maker's country."""
+    good, odd = tmp_path / "good.mp4", tmp_path / "odd.mp4"
+    write_video(good, 12, fps=10)
+    data = good.read_bytes()
+    assert b"VideoHandler" in data
+    odd.write_bytes(data.replace(b"VideoHandler", b"Video\xc8andler"))
+    rows = np.arange(0, 12, 3)
+    for source, target in ((good, "a.mp4"), (odd, "b.mp4")):
+        remux_video(source, tmp_path / target, fps=10, rows=rows)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
