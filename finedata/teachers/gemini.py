@@ -45,6 +45,8 @@ _REFUSALS = {
     "LANGUAGE",
     "IMAGE_SAFETY",
 }
+# reasons for which an answer is not whole
+_CUTS = {"MAX_TOKENS", "CONTINUATION"}
 # what the library wants to see as contents; `extra_body` puts the turn in its place
 _REPLACED = "-"
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
@@ -175,7 +177,11 @@ class GeminiTeacher:
         if with_schema:
             fields["response_json_schema"] = dict(request.schema or {})
         fields["automatic_function_calling"] = types.AutomaticFunctionCallingConfig(disable=True)
-        body = {"contents": self._contents(request, with_schema=with_schema)}
+        if "automatic_continuation" in types.GenerateContentConfig.model_fields:
+            # else the library asks on by itself, as long as the service says so: one call of the
+            # ledger would be paid for several times, and the budget had reckoned with one
+            fields["automatic_continuation"] = False
+        body: dict[str, Any] = {"contents": self._contents(request, with_schema=with_schema)}
         fields["http_options"] = types.HttpOptions(extra_body=body)
         try:
             return types.GenerateContentConfig(**fields)
@@ -203,10 +209,10 @@ class GeminiTeacher:
             raise RefusedAnswerError(
                 place=place, found=f"a refusal: {reason}", wanted="an answer", usage=usage
             )
-        if reason == "MAX_TOKENS":
+        if reason in _CUTS:
             raise UnusableAnswerError(
                 place=place,
-                found="a cut answer (MAX_TOKENS)",
+                found=f"a cut answer ({reason})",
                 wanted="a whole one",
                 next_command="raise max_output_tokens",
                 usage=usage,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TEMPORARY = ("429_retry_after", "429", "500", "503", "drop", "cut_body", "slow_drip")
 """Faults after which nothing was delivered."""
-BAD_ANSWERS = ("truncated_json", "wrong_schema", "empty", "cut")
+BAD_ANSWERS = ("truncated_json", "wrong_schema", "empty", "cut", "continued")
 """Faults that are delivered, and paid for, and of no use."""
 FAULTS = (*TEMPORARY, *BAD_ANSWERS, "refused", "fenced")
 """All of them; a fenced answer is a good one."""
@@ -309,7 +309,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _spoilt(text: str, fault: str) -> str:
-    if fault in ("truncated_json", "cut"):
+    if fault in ("truncated_json", "cut", "continued"):
         return text[: len(text) * 2 // 3]
     if fault == "fenced":
         return f"Here you are:\n```json\n{text}\n```\nAnything else?"
@@ -317,7 +317,8 @@ def _spoilt(text: str, fault: str) -> str:
 
 
 def _openai_body(text: str, fault: str, tokens: tuple[int, int]) -> dict[str, Any]:
-    reason = {"cut": "length", "refused": "content_filter"}.get(fault, "stop")
+    reasons = {"cut": "length", "continued": "length", "refused": "content_filter"}
+    reason = reasons.get(fault, "stop")
     message = {
         "role": "assistant",
         "content": text or None,
@@ -342,8 +343,10 @@ def _openai_error(status: int, message: str) -> dict[str, Any]:
 
 
 def _gemini_body(text: str, fault: str, tokens: tuple[int, int]) -> dict[str, Any]:
-    reason = {"cut": "MAX_TOKENS", "refused": "SAFETY"}.get(fault, "STOP")
-    candidate: dict[str, Any] = {"finishReason": reason, "index": 0}
+    reasons = {"cut": "MAX_TOKENS", "continued": "CONTINUATION", "refused": "SAFETY"}
+    candidate: dict[str, Any] = {"finishReason": reasons.get(fault, "STOP"), "index": 0}
+    if fault == "continued":
+        candidate["continuationToken"] = "bW9yZQ=="
     if text:
         candidate["content"] = {"parts": [{"text": text}], "role": "model"}
     return {

@@ -107,6 +107,7 @@ REPLIES: list[tuple[str, type[TeacherError], str]] = [
     ("cut_body", TemporaryTeacherError, ""),
     ("empty", UnusableAnswerError, "empty"),
     ("cut", UnusableAnswerError, "cut"),
+    ("continued", UnusableAnswerError, "cut"),
     ("refused", RefusedAnswerError, "refusal"),
 ]
 
