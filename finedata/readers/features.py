@@ -69,7 +69,7 @@ def parse_features_json(text: bytes, *, place: str) -> dict[str, FeatureInfo]:
 
     Returns:
         Leaf name to declaration, in the file's order. Kinds of features that hold neither
-        numbers, text nor pictures are left out: asking for one is an error then.
+        numbers that NumPy knows, text nor pictures are left out: asking for one is an error then.
 
     Raises:
         SourceError: Not JSON, or not a features.json.
@@ -100,10 +100,12 @@ def _walk(node: Any, name: str, sequences: int, found: dict[str, FeatureInfo]) -
         _walk(node["sequence"]["feature"], name, sequences + 1, found)
     elif "tensor" in node:
         tensor = node["tensor"]
-        kind = "text" if tensor["dtype"] in ("string", "object", "bytes") else "tensor"
+        dtype: str = tensor["dtype"]
+        kind = "text" if dtype in ("string", "object", "bytes") else "tensor"
+        if kind == "tensor" and not _is_numeric(dtype):
+            return
         encoding: Encoding = tensor.get("encoding", "none") or "none"
-        info = FeatureInfo(name, kind, tensor["dtype"], _shape(tensor), sequences, encoding)
-        found[name] = info
+        found[name] = FeatureInfo(name, kind, dtype, _shape(tensor), sequences, encoding)
     elif "text" in node:
         found[name] = FeatureInfo(name, "text", "string", (), sequences)
     elif "image" in node:
@@ -113,6 +115,16 @@ def _walk(node: Any, name: str, sequences: int, found: dict[str, FeatureInfo]) -
         )
     elif "classLabel" in node:
         found[name] = FeatureInfo(name, "tensor", "int64", (), sequences)
+
+
+def _is_numeric(dtype: object) -> bool:
+    """Whether NumPy knows these numbers; bfloat16 is read as float32."""
+    if not isinstance(dtype, str):
+        raise TypeError(dtype)
+    try:
+        return dtype == "bfloat16" or np.dtype(dtype).kind in "biufc"
+    except (TypeError, ValueError):
+        return False
 
 
 def _shape(node: Any) -> tuple[int | None, ...]:
@@ -171,8 +183,8 @@ def _decode_flat(feature: Feature, info: FeatureInfo) -> np.ndarray | list[bytes
         return _typed(feature, info, "bytes").values()
     if info.encoding != "none":
         return _decode_blobs(_typed(feature, info, "bytes").values(), info)
-    dtype = np.dtype(info.dtype)
-    if dtype.kind in "fc" or info.dtype == "bfloat16":
+    dtype = np.dtype("float32" if info.dtype == "bfloat16" else info.dtype)
+    if dtype.kind in "fc":
         flat = _typed(feature, info, "float").floats()
         return _reshaped(flat.astype(dtype, copy=False), info)
     # uint64 was stored bit by bit; the cast wraps it back.
@@ -198,7 +210,7 @@ def _decode_blobs(blobs: list[bytes], info: FeatureInfo) -> np.ndarray:
             np.frombuffer(blob, np.dtype(info.dtype)).reshape(_open(info.shape)) for blob in raw
         ]
         return np.stack(rows) if rows else np.zeros((0, *_open(info.shape)), np.dtype(info.dtype))
-    except (zlib.error, ValueError) as error:
+    except (zlib.error, ValueError, TypeError) as error:
         raise FeatureError(
             place=f"feature {info.name}",
             found=f"a blob that does not decode ({error})",

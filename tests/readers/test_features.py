@@ -193,6 +193,8 @@ def test_blob_that_does_not_decode(infos: dict[str, Any], blob: bytes) -> None:
         b'{"\xf7": 1}',
         b'{"a": ' + b"[" * 100_000,
         b'{"featuresDict": {"features": {"a": 3}}}',
+        json.dumps(mapping({"a": tensor(7)})).encode(),  # pyright: ignore[reportArgumentType]
+        json.dumps(mapping({"a": tensor(None)})).encode(),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_not_a_features_json(content: bytes) -> None:
@@ -206,3 +208,19 @@ def test_real_features(real_bridge: Path) -> None:
     assert infos["steps/observation/image_0"].kind == "image"
     assert infos["steps/observation/image_0"].shape == (64, 64, 3)
     assert infos["episode_metadata/file_path"].kind == "text"
+
+
+def test_bfloat16_is_read_as_float32() -> None:
+    spec = json.dumps(mapping({"brain": tensor("bfloat16", (2,))})).encode()
+    info = parse_features_json(spec, place="x")["brain"]
+    record = parse_example(encode_example({"brain": np.array([0.5, -2.0])}))
+    values = decode_feature(record, info)
+    assert isinstance(values, np.ndarray)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, [0.5, -2.0])
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "int4", "datetime64[s]", "no such thing", ""])
+def test_numbers_that_numpy_does_not_know_are_left_out(dtype: str) -> None:
+    spec = json.dumps(mapping({"odd": tensor(dtype), "number": tensor("int64")})).encode()
+    assert list(parse_features_json(spec, place="x")) == ["number"]
