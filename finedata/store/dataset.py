@@ -39,6 +39,7 @@ __all__ = ["Dataset", "Episode", "VideoSpan", "open_dataset"]
 
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
+_OF_PARTS = ("episodes", "frames")
 _PICTURES = picture_column("")
 # Tables that a verb writes whole, so that running it again mends a damaged file.
 _WRITTEN_BY = {"gate": "gate", "clusters": "cluster", "representatives": "cluster"}
@@ -371,6 +372,14 @@ class Dataset:
     def _scan(self, part: PartEntry, pattern: str, table: str) -> pl.LazyFrame:
         files = sorted((self.root / part.path).glob(pattern))
         if not files:
+            if part.episodes:
+                raise ConformError(
+                    place=str(self.root / part.path / pattern),
+                    found="no such file",
+                    wanted=f"the table {table} of {part.episodes} episodes",
+                    next_command="fetch it again from where the dataset was published, or convert "
+                    "again into another folder",
+                )
             return _empty(table)
         _check_tag(files[0], table)
         return pl.scan_parquet(files)
@@ -425,7 +434,7 @@ def _empty(table: str) -> pl.LazyFrame:
 
 def _check_tag(file: Path, table: str) -> None:
     try:
-        metadata = pq.read_schema(file).metadata  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        schema = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConformError(
             place=str(file),
@@ -433,9 +442,19 @@ def _check_tag(file: Path, table: str) -> None:
             wanted=f"a Parquet file of table {table}",
             next_command=f"finedata {_WRITTEN_BY[table]} DIR" if table in _WRITTEN_BY else "",
         ) from error
-    name, _ = read_schema_tag(metadata)
+    name, _ = read_schema_tag(schema.metadata, place=str(file))
     if name != table:
         raise ConformError(place=str(file), found=f"table {name!r}", wanted=f"table {table!r}")
+    published: Any = arrow_schema(table)
+    # a part's own tables leave out what its source does not have
+    wanted = {field.name for field in published if table not in _OF_PARTS or not field.nullable}
+    if lost := sorted(wanted - set(schema.names)):
+        raise ConformError(
+            place=str(file),
+            found=f"no column {lost[0]!r}",
+            wanted=f"the columns of schemas/v1/{table}.json",
+            next_command="fetch it again from where the dataset was published",
+        )
 
 
 def _text_columns(table: str) -> list[str]:

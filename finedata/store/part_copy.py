@@ -36,7 +36,7 @@ from finedata.store.lerobot.layout import (
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
 from finedata.store.lerobot.write import write_stats, write_tasks
-from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, reading
+from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, read_tasks, reading
 from finedata.store.video import place_video
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class _Copier:
 
     def add(self, part: PartSlice) -> None:
         """Copy a slice."""
-        tasks = _task_texts(part.root)
+        tasks = read_tasks(part.root)
         with DataReader(part.root) as reader:
             for table in part.tables():
                 changed = self._copy_rows(part, tasks, reader, table)
@@ -272,15 +272,6 @@ class _Copier:
         write_stats(self.target, read_features(first.root), stats)
         text = msgspec.json.format(msgspec.json.encode(info), indent=2)
         write_atomic(self.target / INFO_PATH, text + b"\n")
-
-
-def _task_texts(root: Path) -> dict[int, str]:
-    """Task text by task_index, from meta/tasks.parquet of ours or of a newer writer."""
-    path = root / TASKS_PATH
-    with reading(path):
-        table: Any = pq.read_table(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-    words = "task" if "task" in table.column_names else "__index_level_0__"
-    return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
 
 
 def _row_stats(table: pa.Table) -> list[dict[str, FeatureStats]]:

@@ -19,6 +19,7 @@ from finedata.store.lerobot.layout import (
     CHUNK_FILES,
     DATA_FILE_MB,
     EPISODES_PER_META_FILE,
+    TASKS_PATH,
     data_path,
     episodes_path,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["DataFiles", "DataReader", "EpisodeRows", "reading"]
+__all__ = ["DataFiles", "DataReader", "EpisodeRows", "read_tasks", "reading"]
 
 
 class EpisodeRows:
@@ -163,6 +164,27 @@ def reading(path: Path) -> Generator[None]:
             wanted="a file as finedata wrote it",
             next_command="finedata verify on the dataset",
         ) from error
+
+
+def read_tasks(root: Path) -> dict[int, str]:
+    """Task text by task_index, from a part's meta/tasks.parquet.
+
+    Raises:
+        ConformError: It is not there, or is damaged.
+    """
+    path = root / TASKS_PATH
+    with reading(path):
+        table: Any = pq.read_table(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+    # Ours and newer writers name the column `task`; older ones leave pandas' own name.
+    words = "task" if "task" in table.column_names else "__index_level_0__"
+    if lost := {"task_index", words} - set(table.column_names):
+        raise ConformError(
+            place=str(path),
+            found=f"no column {min(lost)!r}",
+            wanted="the columns task_index and task",
+            next_command="fetch it again from where the dataset was published",
+        )
+    return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
 
 
 def _episode_ranges(file: pq.ParquetFile) -> list[tuple[int, int]]:

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 
 from finedata.errors import ConformError, CorruptRecordError, UsageError
-from finedata.store.lerobot.layout import TASKS_PATH, Feature, picture_column
+from finedata.store.lerobot.layout import Feature, picture_column
+from finedata.store.part_files import read_tasks
 from finedata.store.pictures import decode_rgb
 
 if TYPE_CHECKING:
@@ -169,19 +170,12 @@ def export_parts(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[Export
                 embodiment=part.embodiment,
                 fps=part.fps,
                 features=dataset.features(part.name),
-                tasks=_tasks(dataset.root / part.path / TASKS_PATH),
+                tasks=read_tasks(dataset.root / part.path),
                 episodes=rows.select(plain).to_dicts(),
                 stats=rows.select(picture_stats),
             )
         )
     return parts
-
-
-def _tasks(path: Path) -> dict[int, str]:
-    table = pl.read_parquet(path)
-    # Ours and newer writers name the column `task`; older ones leave pandas' own name.
-    words = "task" if "task" in table.columns else "__index_level_0__"
-    return dict(zip(table["task_index"].to_list(), table[words].to_list(), strict=True))
 
 
 def camera_features(part: ExportPart) -> dict[str, Feature]:
