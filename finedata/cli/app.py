@@ -86,10 +86,23 @@ def main() -> NoReturn:
     try:
         app()
     except FinedataError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(error)
     except OSError as error:
         # The machine's refusal, not ours: its words are the message.
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # Polars' panics are no Exception
+        from finedata.cli.damage import error_of_damage
+
+        damage = error_of_damage(error, arguments=sys.argv[1:])
+        if damage is None:
+            raise
+        _end(damage)
     sys.exit(0)
+
+
+def _end(error: FinedataError) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(error.exit_code)

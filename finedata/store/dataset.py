@@ -435,7 +435,7 @@ def _empty(table: str) -> pl.LazyFrame:
 def _check_tag(file: Path, table: str) -> None:
     try:
         schema = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise ConformError(
             place=str(file),
             found=f"{error}",

@@ -6,14 +6,16 @@ Nobody reads a traceback: what a verb cannot do ends in one error of ours, with 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from finedata.cli.app import app
-from finedata.errors import FinedataError
+from finedata.cli.app import app, main
+from finedata.errors import ConformError, FinedataError
 
 VERBS = [
     ["info"],
@@ -93,3 +95,38 @@ def test_lost_episodes_are_an_error_and_not_none(whole: Path, tmp_path: Path) ->
     ended = run(["episodes"], root, tmp_path)
     assert isinstance(ended, FinedataError)
     assert "meta/episodes" in ended.place
+
+
+@pytest.mark.parametrize("name", ["curation/receipts.parquet", "meta/episodes"])
+def test_a_damaged_page_is_found(
+    whole: Path,
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The file opens, its rows do not: whoever meets it, the file is named."""
+    root = tmp_path / "bridge"
+    shutil.copytree(whole, root)
+    path = root / name if name.endswith("parquet") else next((root / name).rglob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[4:400] = bytes(396)
+    path.write_bytes(bytes(data))
+    monkeypatch.setattr(sys, "argv", ["finedata", "gate", str(root)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == ConformError.exit_code
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}: found ")
+    assert "next: fetch it again" in said
+
+
+def test_a_mistake_of_ours_stays_one(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        msg = "no_such_column"
+        raise pl.exceptions.ColumnNotFoundError(msg)
+
+    monkeypatch.setattr("finedata.quality.gate.gate", fail)
+    monkeypatch.setattr(sys, "argv", ["finedata", "gate", str(whole)])
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        main()
