@@ -10,10 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finedata.errors import ConformError
+from finedata.store.damaged import damaged_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from finedata.errors import ConformError
 
 __all__ = ["error_of_damage"]
 
@@ -36,13 +38,7 @@ def error_of_damage(error: BaseException, *, arguments: Iterable[str]) -> Confor
         try:
             pl.read_parquet(path)
         except (*kinds, OSError) as unreadable:
-            return ConformError(
-                place=str(path),
-                found=f"{unreadable}".splitlines()[0],
-                wanted="a Parquet file as finedata wrote it",
-                next_command="fetch it again from where the dataset was published, or remove it "
-                "and run the verb that writes it",
-            )
+            return damaged_file(path, found=unreadable, wanted="a file as finedata wrote it")
     return None
 
 

@@ -21,6 +21,7 @@ from finedata.errors import ConformError, UsageError
 from finedata.schema.conform import read_schema_tag
 from finedata.schema.tables import TABLES, arrow_schema
 from finedata.store.annotation_files import count_values, never_revised
+from finedata.store.damaged import damaged_file
 from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
 from finedata.store.lerobot.layout import (
     CHUNK_FILES,
@@ -41,8 +42,6 @@ _CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
 _OF_PARTS = ("episodes", "frames")
 _PICTURES = picture_column("")
-# Tables that a verb writes whole, so that running it again mends a damaged file.
-_WRITTEN_BY = {"gate": "gate", "clusters": "cluster", "representatives": "cluster"}
 # Tables whose rows may be written again, with a higher revision: the newest of an id wins.
 _REVISED = {
     "steps": "step_id",
@@ -373,12 +372,10 @@ class Dataset:
         files = sorted((self.root / part.path).glob(pattern))
         if not files:
             if part.episodes:
-                raise ConformError(
-                    place=str(self.root / part.path / pattern),
+                raise damaged_file(
+                    self.root / part.path / pattern,
                     found="no such file",
                     wanted=f"the table {table} of {part.episodes} episodes",
-                    next_command="fetch it again from where the dataset was published, or convert "
-                    "again into another folder",
                 )
             return _empty(table)
         _check_tag(files[0], table)
@@ -436,12 +433,7 @@ def _check_tag(file: Path, table: str) -> None:
     try:
         schema = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ConformError(
-            place=str(file),
-            found=f"{error}",
-            wanted=f"a Parquet file of table {table}",
-            next_command=f"finedata {_WRITTEN_BY[table]} DIR" if table in _WRITTEN_BY else "",
-        ) from error
+        raise damaged_file(file, found=error, wanted=f"a Parquet file of table {table}") from error
     name, _ = read_schema_tag(schema.metadata, place=str(file))
     if name != table:
         raise ConformError(place=str(file), found=f"table {name!r}", wanted=f"table {table!r}")
@@ -449,11 +441,8 @@ def _check_tag(file: Path, table: str) -> None:
     # a part's own tables leave out what its source does not have
     wanted = {field.name for field in published if table not in _OF_PARTS or not field.nullable}
     if lost := sorted(wanted - set(schema.names)):
-        raise ConformError(
-            place=str(file),
-            found=f"no column {lost[0]!r}",
-            wanted=f"the columns of schemas/v1/{table}.json",
-            next_command="fetch it again from where the dataset was published",
+        raise damaged_file(
+            file, found=f"no column {lost[0]!r}", wanted=f"the columns of schemas/v1/{table}.json"
         )
 
 

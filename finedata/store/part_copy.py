@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from finedata.errors import ConformError
 from finedata.store.arrow_compute import compute
 from finedata.store.atomic import write_atomic
+from finedata.store.damaged import damaged_file
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import (
     CHUNK_FILES,
@@ -219,11 +220,10 @@ class _Copier:
             file.write_rows(columns)
             done += count
         if done != row["length"]:
-            raise ConformError(
-                place=f"{reader.path}, episode {row['episode_id']}",
-                found=f"{done} rows",
+            raise damaged_file(
+                reader.path,
+                found=f"{done} rows of episode {row['episode_id']}",
                 wanted=f"{row['length']}, as meta/episodes says",
-                next_command="finedata verify on the dataset",
             )
         return self._data.number
 

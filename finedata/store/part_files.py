@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from finedata.errors import ConformError
 from finedata.store.atomic import atomic_path, output_errors
+from finedata.store.damaged import damaged_file
 from finedata.store.lerobot.layout import (
     CHUNK_FILES,
     DATA_FILE_MB,
@@ -158,12 +158,7 @@ def reading(path: Path) -> Generator[None]:
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        raise ConformError(
-            place=str(path),
-            found=f"{error}",
-            wanted="a file as finedata wrote it",
-            next_command="finedata verify on the dataset",
-        ) from error
+        raise damaged_file(path, found=error, wanted="a file as finedata wrote it") from error
 
 
 def read_tasks(root: Path) -> dict[int, str]:
@@ -178,11 +173,8 @@ def read_tasks(root: Path) -> dict[int, str]:
     # Ours and newer writers name the column `task`; older ones leave pandas' own name.
     words = "task" if "task" in table.column_names else "__index_level_0__"
     if lost := {"task_index", words} - set(table.column_names):
-        raise ConformError(
-            place=str(path),
-            found=f"no column {min(lost)!r}",
-            wanted="the columns task_index and task",
-            next_command="fetch it again from where the dataset was published",
+        raise damaged_file(
+            path, found=f"no column {min(lost)!r}", wanted="the columns task_index and task"
         )
     return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
 

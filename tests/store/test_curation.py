@@ -72,4 +72,4 @@ def test_a_damaged_table_names_the_verb_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ConformError) as caught:
         _ = dataset.gate
     assert caught.value.place.endswith("gate.parquet")
-    assert caught.value.next_command == "finedata gate DIR"
+    assert caught.value.next_command == f"finedata gate {tmp_path}"

@@ -119,9 +119,9 @@ def _from_rest_to_rest(
     """
     last = len(track) - 1
     for at, row in enumerate(rows):
-        before = (rows[at - 1][1] + row[0]) / 2 if at else 0
-        after = (row[1] + rows[at + 1][0]) / 2 if at + 1 < len(rows) else last
-        begin, end = int(before), min(int(after), last)
+        before = rows[at - 1][1] if at else 0
+        after = rows[at + 1][0] if at + 1 < len(rows) else len(track)
+        begin, end = int(before + row[0]) // 2, min(int(row[1] + after) // 2, last)
         row[3:6] = (track[end] - track[begin]).tolist()
         row[6] = max(row[6], float(np.linalg.norm(track[end] - track[begin])))
         if len(turned):

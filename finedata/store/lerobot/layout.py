@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from finedata.errors import ConformError
+from finedata.store.damaged import damaged_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,13 +220,7 @@ def read_info(root: Path) -> dict[str, Any]:
         return msgspec.json.decode(text)
     # of a broken key msgspec says a bare UnicodeDecodeError
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConformError(
-            place=str(path),
-            found=f"{error}",
-            wanted="the info.json that finedata wrote",
-            next_command="fetch it again from where the dataset was published, or convert again "
-            "into another folder",
-        ) from error
+        raise damaged_file(path, found=error, wanted="the info.json that finedata wrote") from error
 
 
 def read_features(root: Path) -> dict[str, Feature]:

@@ -1,0 +1,41 @@
+"""The error of a file of a dataset that is not as finedata wrote it.
+
+A path and what is wrong come in; an error goes out that says how to get the file back: by the verb
+that writes it whole, or else from where the dataset came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from finedata.errors import ConformError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["damaged_file"]
+
+# Tables that a verb writes whole, so that running it again mends a damaged file.
+_WRITTEN_BY = {"gate": "gate", "clusters": "cluster", "representatives": "cluster"}
+
+
+def damaged_file(path: Path, *, found: object, wanted: str) -> ConformError:
+    """The error to raise for a damaged or missing file.
+
+    Args:
+        path: The file, below the root of a dataset.
+        found: What is wrong with it; of several lines the first is said.
+        wanted: What it should be.
+
+    Example:
+        >>> from pathlib import Path
+        >>> damaged_file(Path("d/curation/gate.parquet"), found="x", wanted="y").next_command
+        'finedata gate d'
+    """
+    next_command = (
+        "fetch it again from where the dataset was published, or convert again into another folder"
+    )
+    if path.parent.name == "curation" and path.stem in _WRITTEN_BY:
+        next_command = f"finedata {_WRITTEN_BY[path.stem]} {path.parent.parent}"
+    said = f"{found}".strip().splitlines() or [repr(found)]
+    return ConformError(place=str(path), found=said[0], wanted=wanted, next_command=next_command)
