@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import finedata
 from finedata.annotate.append import append_rows
 from finedata.schema.dimension import SLOT_DIMENSION
-from finedata.schema.tables import build_schema, declared_table
+from finedata.schema.tables import arrow_schema, build_schema, declared_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,11 +93,15 @@ def dataset(root: Path, count: int) -> float:
             "task": [f"{VERBS[n % 6]} the {THINGS[n % 8]}" for n in range(episodes)],
             "source": ["source"] * episodes,
         }
-    )
+    ).to_arrow()
+    for field in arrow_schema("episodes"):
+        if field.name not in table.column_names and not field.nullable:
+            # no query looks at it, but the table has it
+            table = table.append_column(field.name, pa.nulls(episodes, field.type))
     folder = root / "meta" / "episodes" / "chunk-000"
     folder.mkdir(parents=True)
     tag = {"finedata.schema": "episodes", "finedata.version": "1"}
-    pq.write_table(table.to_arrow().replace_schema_metadata(tag), folder / "file-000.parquet")
+    pq.write_table(table.replace_schema_metadata(tag), folder / "file-000.parquet")
     part = {"name": "main", "path": ".", "embodiment": "x", "fps": 5.0, "episodes": episodes}
     marker = {
         "finedata.schema": "dataset",
