@@ -12,7 +12,7 @@ it, `quality` and `cluster` take their presets from it, `annotate` asks it for t
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -68,6 +68,11 @@ RotationEncoding = Literal[
 ]
 Reader = Literal["rlds", "lerobot", "hdf5", "rh20t"]
 LeftOut = Literal["depth", "force", "tactile", "extrinsics", "audio", "velocity", "other"]
+# The keys are said outright because msgspec before 0.23 leaves them out of the published schema.
+_LeftOutFeatures = Annotated[
+    dict[LeftOut, tuple[str, ...]],
+    msgspec.Meta(extra_json_schema={"propertyNames": {"enum": sorted(get_args(LeftOut))}}),
+]
 VectorName = Literal[
     "observation.base_pose",
     "observation.base_velocity",
@@ -326,9 +331,7 @@ class Variant(Strict, frozen=True, kw_only=True):
     intervention: FlagSpec | None = None
     success: SuccessSpec | None = None
     language: LanguageSpec = LanguageSpec()
-    not_converted: dict[LeftOut, tuple[str, ...]] = msgspec.field(
-        default_factory=dict[LeftOut, tuple[str, ...]]
-    )
+    not_converted: _LeftOutFeatures = msgspec.field(default_factory=dict[LeftOut, tuple[str, ...]])
     quirks: tuple[Literal["truncate_to_shortest"], ...] = ()
 
 

@@ -18,6 +18,7 @@ import msgspec
 from finedata.errors import SpecError, UsageError
 from finedata.papers import paper_room
 from finedata.schema.converter import Converter
+from finedata.schema.json_schema import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -333,7 +334,7 @@ def find_converter(name_or_path: str, *, choices: Mapping[str, str] | None = Non
 
 def converter_json_schema() -> str:
     """The JSON Schema of converter files, as published in schemas/converter.schema.json."""
-    schema = msgspec.json.schema(Converter)
+    schema = json_schema(Converter)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "finedata converter file"
     text = msgspec.json.format(msgspec.json.encode(_or_option(schema), order="sorted"), indent=2)

@@ -15,7 +15,7 @@ import msgspec
 
 from finedata.teachers.protocol import UnusableAnswerError
 
-__all__ = ["json_schema", "parse_answer", "parse_json"]
+__all__ = ["parse_answer", "parse_json"]
 
 _T = TypeVar("_T")
 _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\r?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
@@ -74,16 +74,6 @@ def parse_json(text: str, *, place: str = "answer") -> Any:
     if found is None:
         raise _broken(bare, first, place)
     return found
-
-
-def json_schema(type_: Any) -> dict[str, Any]:
-    """JSON schema of a type, with its parts in `$defs`, for `Request.schema`.
-
-    Example:
-        >>> json_schema(list[int])
-        {'type': 'array', 'items': {'type': 'integer'}}
-    """
-    return msgspec.json.schema(type_)
 
 
 def _longest(text: str, place: str) -> Any:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finedata.schema.json_schema import json_schema
 from finedata.teachers.ask import ask_all
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.opening import open_teacher
-from finedata.teachers.parsing import json_schema, parse_answer
+from finedata.teachers.parsing import parse_answer
 from finedata.teachers.prices import Price
 from finedata.teachers.protocol import Answer, Picture, Request, UnusableAnswerError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.teachers.parsing import json_schema, parse_answer, parse_json
+from finedata.teachers.parsing import parse_answer, parse_json
 from finedata.teachers.protocol import UnusableAnswerError
 
 
@@ -84,8 +84,3 @@ def test_a_cut_text_never_reads_as_another_whole(value: Any, data: st.DataObject
     cut = data.draw(st.integers(0, len(text) - 1))
     with pytest.raises(UnusableAnswerError):
         parse_json(text[:cut])
-
-
-def test_the_schema_is_json() -> None:
-    schema = json_schema(Step)
-    assert schema["$defs"]["Step"]["required"] == ["verb", "start"]
