@@ -1,0 +1,1 @@
+"""WebDataset shards: pixels written once, words and numbers beside them, draws scheduled."""
