@@ -1,0 +1,140 @@
+"""The external shuffle behind `--order step`: every byte is written twice, none is held long.
+
+A set larger than memory is put into a random order in two passes. The first reads episodes in
+sequence and writes each unit of them as one spill file, its samples grouped by the tar they belong
+to; the second takes one tar at a time, reads its piece of every spill file in one go, puts the
+samples at their places and writes the tar. Which place a sample has is a keyed permutation of the
+set, known before anything is read, so units and tars can be done by anybody, in any order, and a
+unit whose file stands under its name is never read again.
+
+Memory: one unit in the first pass, one tar in the second. Files: as many as units, not units times
+tars. Cost: the set is written twice and read twice (once from the dataset, once from the spills).
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finedata.errors import OutputError
+from finedata.shard.tar import Sample
+from finedata.store.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["Spilled", "read_tar_samples", "write_spill"]
+
+_FOOTER_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Spilled:
+    """One sample on its way to a tar.
+
+    Attributes:
+        tar: Number of the tar.
+        position: Its place in that tar.
+        number: What the caller knows it by.
+        members: The bytes of each member.
+    """
+
+    tar: int
+    position: int
+    number: int
+    members: tuple[bytes | memoryview, ...]
+
+
+def write_spill(path: Path, samples: Sequence[Spilled], *, num_members: int) -> None:
+    """Write a unit's samples, grouped by tar and placed within it.
+
+    Layout: the members' bytes, then one row a sample (`_row_type`), then the offset and number of
+    rows as two little-endian uint64.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    ordered = sorted(samples, key=lambda sample: (sample.tar, sample.position))
+    rows = np.zeros(len(ordered), _row_type(num_members))
+    at = 0
+    with atomic_path(path) as partial, partial.open("wb", buffering=4 << 20) as file:
+        for row, sample in zip(rows, ordered, strict=True):
+            row["tar"], row["position"] = sample.tar, sample.position
+            row["number"], row["offset"] = sample.number, at
+            row["size"] = [len(member) for member in sample.members]
+            for member in sample.members:
+                file.write(member)
+                at += len(member)
+        file.write(rows.tobytes())
+        file.write(np.array([at, len(rows)], "<u8").tobytes())
+
+
+def read_tar_samples(
+    spills: Sequence[Path], tar: int, *, num_members: int, keys: Sequence[str]
+) -> Iterator[tuple[int, Sample]]:
+    """The samples of one tar in their order, with the number each was spilled under.
+
+    Args:
+        spills: All spill files of the set.
+        tar: Which tar.
+        num_members: Members of a sample.
+        keys: The key of each place of this tar; one sample is wanted for each.
+
+    Raises:
+        OutputError: A place has no sample or two: a spill file is not of this run.
+    """
+    pieces: list[tuple[np.ndarray, memoryview]] = []
+    for spill in spills:
+        rows, view = _open_spill(spill, num_members)
+        first, last = np.searchsorted(rows["tar"], [tar, tar + 1])
+        if first < last:
+            pieces.append((rows[first:last], view))
+    none = np.zeros(0, np.int64)
+    place = np.concatenate([rows["position"] for rows, _ in pieces] or [none])
+    if sorted(place.tolist()) != list(range(len(keys))):
+        raise _not_of_this_run(spills[0].parent, f"{len(place)} samples of tar {tar}")
+    owner = np.concatenate([np.full(len(rows), i) for i, (rows, _) in enumerate(pieces)] or [none])
+    within = np.concatenate([np.arange(len(rows)) for rows, _ in pieces] or [none])
+    for key, i in zip(keys, np.argsort(place), strict=True):
+        rows, view = pieces[owner[i]]
+        row = rows[within[i]]
+        ends = int(row["offset"]) + np.cumsum(row["size"])
+        starts = ends - row["size"]
+        members = tuple(view[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
+        yield int(row["number"]), Sample(key, members)
+
+
+def _open_spill(path: Path, num_members: int) -> tuple[np.ndarray, memoryview]:
+    """A spill file's rows, and its bytes as mapped memory."""
+    with path.open("rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    start, count = (int(v) for v in np.frombuffer(view[-_FOOTER_BYTES:], "<u8"))
+    row_type = _row_type(num_members)
+    if start + count * row_type.itemsize + _FOOTER_BYTES != len(view):
+        raise _not_of_this_run(path, f"{len(view)} bytes with a footer of {count} samples")
+    return np.frombuffer(view[start:-_FOOTER_BYTES], row_type), view
+
+
+def _row_type(num_members: int) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            ("tar", "<i8"),
+            ("position", "<i8"),
+            ("number", "<i8"),
+            ("offset", "<i8"),
+            ("size", "<i8", (num_members,)),
+        ]
+    )
+
+
+def _not_of_this_run(place: Path, found: str) -> OutputError:
+    return OutputError(
+        place=str(place),
+        found=found,
+        wanted="every sample once, as this run's own plan says",
+        next_command="remove the folder .finedata of the shards and run the same command again",
+    )
