@@ -113,6 +113,7 @@ def episode_row(
         "cameras": sorted(camera.name for camera in layout.cameras),
         "cameras_missing": sorted(result.cameras_missing),
         "licence": file.converter.licence,
+        "variant": variant.name,
         "data/chunk_index": data_chunk,
         "data/file_index": data_file,
         "dataset_from_index": job.first_index,

@@ -72,6 +72,7 @@ EPISODES = Table(
         Column("cameras", "list<string>", "cameras of the part, sorted"),
         Column("cameras_missing", "list<string>", "those that have no real pictures here"),
         Column("licence", "string", "SPDX identifier, or the licence's name"),
+        Column("variant", "string", "form of the converter file that read it", never_empty=True),
     ),
     open=(
         Open(prefix="data/", meaning="LeRobot: where the frames are (chunk_index, file_index)"),

@@ -1,8 +1,9 @@
 """Inputs of the annotator out of a dataset: a part comes in, one `EpisodeMotion` after another out.
 
 What the numbers mean is asked of the converter file that made the episode: it is kept, as text, in
-the dataset's `finedata.json`. Which form of the source an episode had is not recorded; where the
-forms that fit it disagree about an arm's axes, they count as unknown. Columns of base and torso
+the dataset's `finedata.json`, and which of its forms read an episode is in `episodes.variant`. Only
+where a merged dataset keeps several converter files of one source, and their forms of that name
+disagree about an arm's axes, do these count as unknown. Columns of base and torso
 are understood by their declared names only: a base's pose by `x, y, yaw` or by a position and a
 quaternion, its velocity by `vx, vy, wz`, be they three columns or of a twist of six. A commanded
 velocity is no motion: nothing here looks at the action.
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.annotate.kinematic.motion import ArmName, Signed, ToolFrame
-    from finedata.schema.converter import ArmSpec, BaseAxes, Variant
+    from finedata.schema.converter import ArmSpec, BaseAxes
     from finedata.store.dataset import Dataset
 
 __all__ = ["ArmConvention", "arm_conventions", "episode_motions"]
@@ -61,28 +62,25 @@ Columns = dict[str, "NDArray[Any]"]
 
 @dataclass(frozen=True, slots=True)
 class ArmConvention:
-    """What a converter file says of one arm, as far as every form that fits agrees."""
+    """What the form of a converter file that read an episode says of one arm."""
 
     base_axes: BaseAxes | None = None
     model: str | None = None
     approach_axis: Signed | None = None
 
 
-def arm_conventions(
-    dataset: Dataset, *, source: str, embodiment: str, space: str
-) -> Mapping[str, ArmConvention]:
-    """Arm to its conventions, for the episodes of one source, robot and space.
+def arm_conventions(dataset: Dataset, *, source: str, variant: str) -> Mapping[str, ArmConvention]:
+    """Arm to its conventions, for the episodes that one form of a source's converter file read.
 
     Args:
         dataset: The dataset, whose marker keeps the converter files.
         source: Name of the source.
-        embodiment: As the table of episodes has it.
-        space: `ee`, `joint` or `undeclared`.
+        variant: Name of the form, as the table of episodes has it.
 
     Returns:
-        Nothing for a source that the dataset does not know.
+        Nothing for a source or a form that the dataset does not know.
     """
-    variants: list[Variant] = []
+    found: dict[str, list[ArmSpec]] = {}
     choices = [(str(key), str(choice)) for key, choice in dataset.info.options.get("choices", ())]
     for entry in dataset.info.sources:
         if entry.name != source:
@@ -90,13 +88,9 @@ def arm_conventions(
         listed = decode_converter(entry.converter, origin=DATASET_FILE).converter.options
         mine = {key: choice for key, choice in choices if key in listed}
         converter = decode_converter(entry.converter, origin=DATASET_FILE, choices=mine).converter
-        variants += [one for one in converter.variants if one.space == space]
-    named = [one for one in variants if one.embodiment == embodiment]
-    fitting = named or [one for one in variants if one.embodiment_feature is not None]
-    found: dict[str, list[ArmSpec]] = {}
-    for variant in fitting:
-        for arm in variant.arms:
-            found.setdefault(arm.name, []).append(arm)
+        for form in converter.variants:
+            for arm in form.arms if form.name == variant else ():
+                found.setdefault(arm.name, []).append(arm)
     return {name: _agreed(specs) for name, specs in found.items()}
 
 
@@ -140,7 +134,7 @@ def episode_motions(
     columns = [_STATE, *(name for name in _EXTRA if name in features)]
     names = {name: features[name].names or () for name in columns}
     rows = _episode_rows(dataset, part, episodes)
-    known: dict[tuple[str, str, str], Mapping[str, ArmConvention]] = {}
+    known: dict[tuple[str, str], Mapping[str, ArmConvention]] = {}
     for table in rows.partition_by("number", maintain_order=True):
         facts = table.to_dicts()
         path = dataset.root / entry.path / data_path(int(facts[0]["number"]))[0]
@@ -157,13 +151,11 @@ def episode_motions(
                     for name, value in zip(columns, values, strict=True)
                 }
                 begin = end
-                key = (str(fact["source"]), str(fact["embodiment"]), str(fact["space"]))
-                if key[2] == "undeclared":
+                if fact["space"] == "undeclared":
                     continue
+                key = (str(fact["source"]), str(fact["variant"]))
                 if key not in known:
-                    known[key] = arm_conventions(
-                        dataset, source=key[0], embodiment=key[1], space=key[2]
-                    )
+                    known[key] = arm_conventions(dataset, source=key[0], variant=key[1])
                 yield str(fact["episode_id"]), _motion(own, names, fact, known[key])
             done += count
 
@@ -174,7 +166,7 @@ def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None)
         rows = rows.filter(pl.col("episode_id").is_in(list(episodes)))
     return (
         rows.select(
-            *("episode_id", "episode_index", "length", "fps", "source", "embodiment", "space"),
+            *("episode_id", "episode_index", "length", "fps", "source", "variant", "space"),
             *("right_tool_frame", "left_tool_frame"),
             number=pl.col("data/chunk_index") * CHUNK_FILES + pl.col("data/file_index"),
         )

@@ -6,9 +6,11 @@ multiplied out here, matrix by matrix, from the maker's published table.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import cos, pi, sin
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -24,6 +26,7 @@ from finedata.papers import paper_room
 from finedata.schema.converter import BaseAxes
 from finedata.store.dataset import open_dataset
 
+FORM = "bridge_dataset"
 AXES = BaseAxes(forward="+x", left="+y", up="+z")
 PLAIN = 'base_axes = { forward = "+x", left = "+y", up = "+z" }'
 TURNED = 'base_axes = { forward = "+y", left = "-x", up = "+z" }'
@@ -238,10 +241,9 @@ def test_undeclared_numbers_are_untestable(tmp_path):
     assert list(motions_in_order(dataset, ids)) == [(one, None) for one in ids]
     row = {"slot": "translation_direction", "value": "left", "kinematic_verdict": "untestable"}
     assert judged_facts([row], None) == ([row], ())
-    for space in ("undeclared", "ee"):
-        conventions = arm_conventions(dataset, source="lerobot", embodiment="any", space=space)
-        assert dict(conventions) == {}
-    assert dict(arm_conventions(dataset, source="nobody", embodiment="any", space="ee")) == {}
+    (variant,) = set(dataset.episodes.collect()["variant"])
+    assert dict(arm_conventions(dataset, source="lerobot", variant=variant)) == {}
+    assert dict(arm_conventions(dataset, source="nobody", variant=variant)) == {}
 
 
 def bridge_with(corpus, tmp_path, *edits, choices=()):
@@ -251,20 +253,36 @@ def bridge_with(corpus, tmp_path, *edits, choices=()):
     return open_dataset(out)
 
 
-def test_forms_that_disagree_about_axes_leave_them_unknown(corpus, tmp_path):
-    dataset = bridge_with(corpus, tmp_path, (PLAIN, TURNED, 1))
+@pytest.mark.parametrize("ours", [True, False])
+def test_forms_that_disagree_are_told_apart_by_the_recorded_one(corpus, tmp_path, ours):
+    """The demo's form is the first of three: what the others declare is not said of it."""
+    told = f'{TURNED}\napproach_axis = "-z"'
+    rest = () if ours else ((PLAIN, told, -1), (told, PLAIN, 1))
+    dataset = bridge_with(corpus, tmp_path, *(rest or ((PLAIN, told, 1),)))
+    assert set(dataset.episodes.collect()["variant"]) == {FORM}
+    axes = BaseAxes(forward="+y", left="-x", up="+z") if ours else AXES
     for motion in every(dataset).values():
+        (arm,) = motion.arms
+        assert (arm.base_axes, arm.approach_axis) == (axes, "-z" if ours else None)
+
+
+def test_converter_files_that_disagree_about_a_form_leave_its_axes_unknown(corpus, tmp_path):
+    """As in a dataset merged of two conversions: which of the files it was is not recorded."""
+    dataset = bridge_with(corpus, tmp_path)
+    (entry,) = dataset.info.sources
+    turned = msgspec.structs.replace(entry, converter=entry.converter.replace(PLAIN, TURNED))
+    info = msgspec.structs.replace(dataset.info, sources=[entry, turned])
+    for motion in every(replace(dataset, info=info)).values():
         assert motion.arms[0].base_axes is None
         said = {"slot": "translation_direction", "value": "left"}
         assert judge(said, measure(motion)).verdict == "untestable"
 
 
-def test_conventions_are_those_of_the_source_and_the_space(converted):
+def test_conventions_are_those_of_the_source_and_the_form(converted):
     dataset = open_dataset(converted)
-    row = dataset.episodes.collect().to_dicts()[0]
-    own = {"source": row["source"], "embodiment": row["embodiment"], "space": "ee"}
+    own = {"source": "bridge_v2", "variant": FORM}
     assert set(arm_conventions(dataset, **own)) == {"right"}
-    for other in ({"source": "rt_1"}, {"space": "joint"}, {"embodiment": "another"}):
+    for other in ({"source": "rt_1"}, {"variant": "another"}):
         assert dict(arm_conventions(dataset, **{**own, **other})) == {}
 
 
@@ -274,12 +292,6 @@ def test_forms_that_agree_are_taken_at_their_word(corpus, tmp_path):
         (arm,) = motion.arms
         assert arm.base_axes == BaseAxes(forward="+y", left="-x", up="+z")
         assert arm.approach_axis == "-z"
-
-
-def test_forms_that_disagree_about_the_approach_leave_it_unknown(corpus, tmp_path):
-    dataset = bridge_with(corpus, tmp_path, (PLAIN, PLAIN + '\napproach_axis = "-z"', 1))
-    for motion in every(dataset).values():
-        assert (motion.arms[0].approach_axis, motion.arms[0].base_axes) == (None, AXES)
 
 
 @pytest.mark.parametrize("choices", [(), (("approach", "-x"),)])
