@@ -200,7 +200,7 @@ def _written(
             if result is None:
                 continue
             steps = step_rows(context, result, run_id=run_id, annotator=annotator)
-            facts = fact_rows(context, result, run_id=run_id, annotator=annotator)
+            facts = fact_rows(context, result, steps, run_id=run_id, annotator=annotator)
             facts, left_out = judged_facts(facts, motion)
             verdicts.update(row["kinematic_verdict"] for row in facts)
             omissions.update(omission.kind for omission in left_out)

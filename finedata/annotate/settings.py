@@ -20,7 +20,7 @@ from finedata.annotate.frames import (
 from finedata.annotate.prompt import BIMANUAL, PROMPTS, load_prompt
 from finedata.schema.identity import hash16
 
-__all__ = ["AnnotateSettings", "provenance"]
+__all__ = ["AnnotateSettings"]
 
 Product = Literal["facts", "traces"]
 
@@ -75,23 +75,3 @@ class AnnotateSettings(msgspec.Struct, frozen=True, kw_only=True):
             **shown,
         }
         return hash16(msgspec.json.encode(hashed, order="deterministic").decode())
-
-
-def provenance(
-    origin: Literal["teacher", "assembled"],
-    *,
-    annotator: str,
-    run_id: str,
-    prompt_sha256: str | None,
-    call_id: str | None,
-) -> dict[str, Any]:
-    """Block P of a row that nobody has reviewed yet."""
-    return {
-        "origin": origin,
-        "annotator": annotator,
-        "run_id": run_id,
-        "prompt_sha256": prompt_sha256,
-        "call_id": call_id,
-        "revision": 0,
-        "review_status": "unreviewed",
-    }

@@ -147,9 +147,6 @@ RECEIPT_FLAGS = _closed(
         "camera_left_out": "a camera is left out: it has no frame of its own for every row",
         "camera_resampled": "frames of a camera were assigned to rows by their time stamps",
         "video_longer": "a video goes on after the last row",
-        "video_start_differs": "where a video begins is no frame's time, or lengths say otherwise",
-        "episode_number_differs": "the rows bear another episode's number than their file",
-        "declared_length_differs": "the source declares another number of rows than there are",
         "timestamps_repeat": "neighbouring frames have the same time stamp",
         "timestamps_decrease": "a frame's time stamp lies before that of the frame before it",
         "rate_differs": "the measured rate is more than a fifth away from the part's",
@@ -312,6 +309,9 @@ DECISIONS = _closed(
         "add": "a row was missing and was written",
         "split": "one row became several",
         "merge": "several rows became one",
+        "move": "a row went to another place or step",
+        "skip": "looked at and left undecided",
+        "send_back": "to be made anew, by whoever made it",
         "undo": "an earlier decision was taken back",
     }
 )

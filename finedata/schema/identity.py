@@ -1,8 +1,11 @@
-"""Identities: the names by which every table, mirror and machine knows one episode and one task.
+"""Identities: the names by which every table, mirror and machine knows an episode, a step, a fact.
 
-In comes text (a locator, an instruction, a file and record number), out comes a short stable
-name. No clock, host or path takes part, so two machines that convert two mirrors of one corpus
-agree, and every table can be joined on `episode_id`. Standard library only.
+Every formula of a name stands here and nowhere else. No clock, host or path takes part, so two
+machines that convert two mirrors of one corpus agree, and every table can be joined on
+`episode_id`. The name of an annotation is made once, with the row, from what the row says then; no
+revision changes it, so what refers to a row still finds it after it was edited, moved or split. In
+every text that is hashed, `#` stands between parts that cannot hold it; a part that can is the
+last. Standard library only: light paths import this module.
 """
 
 from __future__ import annotations
@@ -13,7 +16,19 @@ from hashlib import sha256
 
 from finedata.errors import FeatureError, SpecError
 
-__all__ = ["broken_episode_id", "episode_id", "hash16", "normalise_instruction", "task_id"]
+__all__ = [
+    "broken_episode_id",
+    "episode_id",
+    "fact_head",
+    "fact_id",
+    "fact_tail",
+    "hash16",
+    "instruction_id",
+    "normalise_instruction",
+    "step_id",
+    "task_id",
+    "trace_id",
+]
 
 # No dots or slashes: an episode_id is also a WebDataset key and part of a file name.
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -132,6 +147,78 @@ def broken_episode_id(source: str, *, relative_file: str, record: int) -> str:
         FeatureError: The path holds a lone surrogate.
     """
     return f"{_checked_source(source)}-x{hash16(f'{relative_file}#{record}')}"
+
+
+def step_id(episode: str, run_id: str, *, place: int) -> str:
+    """Name a step: hash16 of `<episode_id>#<run_id>#<place>`.
+
+    Args:
+        episode: The episode_id.
+        run_id: hash16 of the settings of the run.
+        place: How many steps the run had made of the episode before this one, rejected and merged
+            ones counted. For the steps that a run makes at once it is their index; a step that an
+            edit adds later takes the next number, wherever it stands in the order.
+    """
+    return hash16(f"{episode}#{run_id}#{place}")
+
+
+def fact_id(
+    episode: str,
+    run_id: str,
+    *,
+    dimension: str,
+    slot: str,
+    anchor: str,
+    object: str | None = None,
+    step: str | None = None,
+    next_step: str | None = None,
+    nth: int = 0,
+) -> str:
+    """Name a fact by what it is about, not by what it says: a corrected value keeps its name.
+
+    hash16 of `<episode_id>#<run_id>#<dimension>#<slot>#<anchor>#<step_id>#<next step_id>#<nth>#
+    <object>` in one line, where what is missing is empty and the object is case folded.
+
+    Args:
+        episode: The episode_id.
+        run_id: hash16 of the settings of the run.
+        dimension: One of the ten.
+        slot: One of the dimension's.
+        anchor: What the fact is tied to.
+        object: The object it is about.
+        step: step_id of its step.
+        next_step: For the anchor `between`, step_id of the other step.
+        nth: 0; where a person adds a fact and the name is taken, by a row that was about the same
+            before it was edited, the first number that gives a free one.
+    """
+    head = fact_head(episode, run_id, dimension=dimension, slot=slot, anchor=anchor)
+    return hash16(head + fact_tail(step, next_step, object=object, nth=nth))
+
+
+def fact_head(episode: str, run_id: str, *, dimension: str, slot: str, anchor: str) -> str:
+    """The first half of what `fact_id` hashes, which many facts of an episode share."""
+    return f"{episode}#{run_id}#{dimension}#{slot}#{anchor}#"
+
+
+def fact_tail(
+    step: str | None = None,
+    next_step: str | None = None,
+    *,
+    object: str | None = None,
+    nth: int = 0,
+) -> str:
+    """The second half of what `fact_id` hashes; the object last, as it may hold a `#`."""
+    return f"{step or ''}#{next_step or ''}#{nth}#{(object or '').casefold()}"
+
+
+def instruction_id(episode: str, run_id: str, *, kind: str, order: int) -> str:
+    """Name a wording: hash16 of `<episode_id>#<run_id>#<kind>#<order>`, the order when made."""
+    return hash16(f"{episode}#{run_id}#{kind}#{order}")
+
+
+def trace_id(episode: str, run_id: str, *, frame_index: int) -> str:
+    """Name a trace: hash16 of `<episode_id>#<frame_index>#<run_id>`."""
+    return hash16(f"{episode}#{frame_index}#{run_id}")
 
 
 def _checked_source(source: str) -> str:

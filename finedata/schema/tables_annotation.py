@@ -43,7 +43,7 @@ STEPS = Table(
     key=("step_id",),
     stored_key=("step_id", "revision"),
     columns=(
-        Column("step_id", "string", "`<episode_id>#<run_id>#<k>`"),
+        Column("step_id", "string", "hash16 of episode, run and first place; never made anew"),
         _EPISODE_ID,
         Column("step_index", "int32", "its place among the run's steps", range=_NON_NEGATIVE),
         *_SPAN,
@@ -61,6 +61,7 @@ STEPS = Table(
             nullable=True,
             enum=enums.STEP_PROBLEMS,
         ),
+        Column("merged_into", "string", "step_id of the step it became part of", nullable=True),
         *PROVENANCE,
     ),
 )
@@ -75,7 +76,7 @@ FACTS = Table(
         Column(
             "fact_id",
             "string",
-            "hash16 of episode, run, dimension, slot, object, anchor and step",
+            "hash16 of episode, run, dimension, slot, object, anchor and steps, when made",
         ),
         _EPISODE_ID,
         Column("dimension", "string", "one of the ten", enum=enums.FACT_DIMENSIONS),
@@ -95,7 +96,8 @@ FACTS = Table(
         Column("anchor", "string", "what the fact is tied to", enum=enums.ANCHORS),
         Column("step_id", "string", "the step, in `steps`", nullable=True),
         Column("step_index", "int32", "its index", nullable=True, range=_NON_NEGATIVE),
-        Column("next_step_index", "int32", "for `between`", nullable=True, range=_NON_NEGATIVE),
+        Column("next_step_id", "string", "for `between`: the other step", nullable=True),
+        Column("next_step_index", "int32", "its index", nullable=True, range=_NON_NEGATIVE),
         *_SPAN,
         Column(
             "kinematic_verdict",
@@ -151,7 +153,7 @@ INSTRUCTIONS = Table(
     key=("instruction_id",),
     stored_key=("instruction_id", "revision"),
     columns=(
-        Column("instruction_id", "string", "hash16"),
+        Column("instruction_id", "string", "hash16 of episode, run, kind and order, when made"),
         _EPISODE_ID,
         Column("kind", "string", "what sort of wording", enum=enums.INSTRUCTION_KINDS),
         Column("is_primary", "bool", "the one goal of the episode"),

@@ -1,8 +1,7 @@
-"""Rows of `instructions` and `steps` from the language that came with a source.
+"""What the language of a source becomes: rows of `instructions` and `steps`, and their tables.
 
-An `EpisodeLanguage` comes in, dictionaries in the form of the published schemas go out, and
-Arrow tables of many of them. Ids come from episode, run and place alone, never from a clock, so
-the same conversion anywhere gives the same rows, and a later revision of a row keeps its id.
+The source itself is the annotator. The rows are made by `finedata.schema.makers`, so the same
+conversion anywhere gives the same rows.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from finedata.schema.conform import conform
-from finedata.schema.identity import hash16
+from finedata.schema.makers import make_instruction, make_step, provenance
 from finedata.schema.tables import build_schema, declared_table
 
 if TYPE_CHECKING:
@@ -32,30 +31,24 @@ def instruction_rows(
         episode_id: Its part before the last `-` is the source, which is the annotator.
         language: What the source says.
         run_id: `hash16` of the settings of the conversion.
-
-    Returns:
-        Rows with every column of the table; `instruction_id` is
-        hash16(`<episode_id>#<run_id>#<kind>#<order>`).
     """
+    said_by = _source(episode_id, run_id)
     rows: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     for instruction in language.instructions:
         order = counts.get(instruction.kind, 0)
         counts[instruction.kind] = order + 1
         rows.append(
-            {
-                "instruction_id": hash16(f"{episode_id}#{run_id}#{instruction.kind}#{order}"),
-                "episode_id": episode_id,
-                "kind": instruction.kind,
-                "is_primary": instruction.kind == "goal" and order == 0,
-                "order": order,
-                "text": instruction.text,
-                "text_original": instruction.original,
-                "language": instruction.language,
-                "steps": None,
-                "fact_ids": None,
-                **_provenance(episode_id, run_id),
-            }
+            make_instruction(
+                said_by,
+                episode_id=episode_id,
+                kind=instruction.kind,
+                is_primary=instruction.kind == "goal" and order == 0,
+                order=order,
+                text=instruction.text,
+                text_original=instruction.original,
+                language=instruction.language,
+            )
         )
     return rows
 
@@ -70,30 +63,24 @@ def step_rows(
         language: What the source says; ranges may leave the episode, and then say so.
         fps: Frames a second of the episode's part; times are frame / fps, in seconds.
         run_id: `hash16` of the settings of the conversion.
-
-    Returns:
-        Rows with every column of the table; `step_id` is `<episode_id>#<run_id>#<k>`.
     """
+    said_by = _source(episode_id, run_id)
     return [
-        {
-            "step_id": f"{episode_id}#{run_id}#{index}",
-            "episode_id": episode_id,
-            "step_index": index,
-            "start_frame": step.start_frame,
-            "end_frame": step.end_frame,
-            "start_s": step.start_frame / fps,
-            "end_s": step.end_frame / fps,
-            "text": step.text,
-            "text_original": step.original,
-            "language": step.language,
-            "kind": step.kind,
-            "arm": step.arm,
-            "primitive_action": None,
-            "object": None,
-            "problem": step.problem,
-            **_provenance(episode_id, run_id),
-        }
-        for index, step in enumerate(language.steps)
+        make_step(
+            said_by,
+            episode_id=episode_id,
+            place=place,
+            start_frame=step.start_frame,
+            end_frame=step.end_frame,
+            fps=fps,
+            text=step.text,
+            text_original=step.original,
+            language=step.language,
+            kind=step.kind,
+            arm=step.arm,
+            problem=step.problem,
+        )
+        for place, step in enumerate(language.steps)
     ]
 
 
@@ -120,13 +107,5 @@ def _table(rows: Sequence[dict[str, Any]], name: str) -> pa.Table:
     return conform(pa.Table.from_pylist(list(rows), schema=schema), name)
 
 
-def _provenance(episode_id: str, run_id: str) -> dict[str, Any]:
-    return {
-        "origin": "source",
-        "annotator": episode_id.rpartition("-")[0],
-        "run_id": run_id,
-        "prompt_sha256": None,
-        "call_id": None,
-        "revision": 0,
-        "review_status": "unreviewed",
-    }
+def _source(episode_id: str, run_id: str) -> dict[str, Any]:
+    return provenance("source", annotator=episode_id.rpartition("-")[0], run_id=run_id)

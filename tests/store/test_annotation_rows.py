@@ -53,7 +53,10 @@ def test_there_is_one_primary_goal_and_the_alternatives_are_in_order() -> None:
 
 def test_steps_have_their_times_and_the_sources_errors() -> None:
     rows = steps_table(step_rows(EPISODE, LANGUAGE, fps=15.0, run_id=RUN)).to_pylist()
-    assert [row["step_id"] for row in rows] == [f"{EPISODE}#{RUN}#0", f"{EPISODE}#{RUN}#1"]
+    assert [row["step_id"] for row in rows] == [
+        hash16(f"{EPISODE}#{RUN}#0"),
+        hash16(f"{EPISODE}#{RUN}#1"),
+    ]
     assert [(row["start_s"], row["end_s"]) for row in rows] == [(0.0, 0.4), (-1 / 15, 6.0)]
     assert [(row["start_frame"], row["end_frame"]) for row in rows] == [(0, 6), (-1, 90)]
     assert [(row["kind"], row["arm"], row["problem"], row["step_index"]) for row in rows] == [

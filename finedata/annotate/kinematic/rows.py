@@ -1,7 +1,9 @@
-"""Published rows of what was measured: `Measured` comes in, tables `steps` and `facts` go out.
+"""What was measured becomes the tables `steps` and `facts`, as columns and not row by row.
 
-Rows are kept as flat lists, and become columns in the end: a million of them cost no dicts. Each
-fact has the number it rests on, a sentence that stands for itself, and the step it belongs to.
+Rows are kept as flat lists, and become columns in the end: a million of them cost no dicts. They
+are the rows that `finedata.schema.makers` would make one by one: names and provenance come from
+the same places. Each fact has the number it rests on, a sentence that stands for itself, and the
+step it belongs to.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from finedata.annotate.kinematic.fact_kinds import KINDS, FactKind
 from finedata.annotate.kinematic.sentences import COLUMNS, WIDTH, episode_facts
 from finedata.annotate.kinematic.step_words import episode_steps
 from finedata.schema.conform import conform
-from finedata.schema.identity import hash16
+from finedata.schema.identity import fact_head, fact_tail, step_id
+from finedata.schema.makers import provenance
 from finedata.schema.tables import build_schema, declared_table
 
 if TYPE_CHECKING:
@@ -26,30 +29,12 @@ if TYPE_CHECKING:
 
     from finedata.annotate.kinematic.measured import Measured
 
-__all__ = ["ANNOTATOR", "KinematicRows", "fact_id", "kinematic_facts"]
+__all__ = ["ANNOTATOR", "KinematicRows", "kinematic_facts"]
 
 ANNOTATOR = "kinematic"
 """What the column `annotator` says."""
 
 _STEP = ("step_id", "step_index", "start_frame", "end_frame", "text", "arm", "primitive_action")
-# What `fact_id` puts between a fact's run and its step.
-_KEYS = tuple(f"{kind.dimension}#{kind.slot}##{kind.anchor}#".encode() for kind in KINDS)
-
-
-def fact_id(
-    episode_id: str,
-    run_id: str,
-    dimension: str,
-    slot: str,
-    *,
-    object: str | None,
-    anchor: str,
-    step_id: str | None,
-) -> str:
-    """hash16 of episode, run, dimension, slot, object, anchor and step, joined by `#`."""
-    return hash16(
-        f"{episode_id}#{run_id}#{dimension}#{slot}#{object or ''}#{anchor}#{step_id or ''}"
-    )
 
 
 class KinematicRows:
@@ -88,10 +73,10 @@ class KinematicRows:
             measured: What was measured.
             episode_id: Whose it is; each episode once.
         """
-        steps, prefix, out = episode_steps(measured), f"{episode_id}#{self._run_id}#", self._steps
-        for k, step in enumerate(steps):
-            segment = step.segment
-            out += (f"{prefix}{k}", k, segment.start_frame, segment.end_frame)
+        steps, out = episode_steps(measured), self._steps
+        for place, step in enumerate(steps):
+            segment, name = step.segment, step_id(episode_id, self._run_id, place=place)
+            out += (name, place, segment.start_frame, segment.end_frame)
             out += (step.text, step.arm, step.verb)
         episode_facts(measured, steps, self._facts)
         self._episodes.append(episode_id)
@@ -119,26 +104,43 @@ class KinematicRows:
         kinds = columns["kind"]
         for name, choices in zip(FactKind._fields, zip(*KINDS, strict=True), strict=True):
             columns[name] = _looked_up(choices, kinds)
-        columns["fact_id"] = self._fact_ids(kinds, columns["step_index"])
+        columns["fact_id"] = self._fact_ids(
+            kinds, columns["step_index"], columns["next_step_index"]
+        )
         columns |= self._of_episode(columns, self._facts_after)
         columns["step_id"] = self._step_ids(columns["step_index"])
+        columns["next_step_id"] = self._step_ids(columns["next_step_index"])
         return self._table("facts", columns, len(self))
 
-    def _fact_ids(self, kinds: list[int], places: list[int | None]) -> Any:
-        """Names of the facts, as `fact_id` has them; what many facts share is encoded once."""
+    def _fact_ids(
+        self, kinds: list[int], places: list[int | None], next_places: list[int | None]
+    ) -> Any:
+        """Names of the facts, as `identity.fact_id` has them; what many share is encoded once."""
         named = self._steps[:: len(_STEP)]
         digests: list[bytes] = []
         for k, episode_id in enumerate(self._episodes):
-            prefix = f"{episode_id}#{self._run_id}#".encode()
-            heads = [prefix + key for key in _KEYS]
-            own = named[self._steps_after[k] : self._steps_after[k + 1]]
-            tails: dict[int | None, bytes] = {None: b""}
-            tails |= {number: step_id.encode() for number, step_id in enumerate(own)}
-            rows = slice(self._facts_after[k], self._facts_after[k + 1])
-            digests += [
-                sha256(heads[kind] + tails[place]).digest()[:8]
-                for kind, place in zip(kinds[rows], places[rows], strict=True)
+            heads = [
+                fact_head(
+                    episode_id,
+                    self._run_id,
+                    dimension=kind.dimension,
+                    slot=kind.slot,
+                    anchor=kind.anchor,
+                ).encode()
+                for kind in KINDS
             ]
+            own = named[self._steps_after[k] : self._steps_after[k + 1]]
+            tails: dict[int | None, bytes] = {None: fact_tail().encode()}
+            tails |= {place: fact_tail(name).encode() for place, name in enumerate(own)}
+            rows = slice(self._facts_after[k], self._facts_after[k + 1])
+            for kind, place, after in zip(
+                kinds[rows], places[rows], next_places[rows], strict=True
+            ):
+                if place is None or after is None:
+                    tail = tails[place]
+                else:
+                    tail = fact_tail(own[place], own[after]).encode()
+                digests.append(sha256(heads[kind] + tail).digest()[:8])
         return _texts(b"".join(digests).hex().encode(), 16)
 
     def _step_ids(self, places: list[int | None]) -> Any:
@@ -165,11 +167,7 @@ class KinematicRows:
             "language": "en",
             "kind": "primitive",
             "kinematic_verdict": "confirmed",
-            "origin": "kinematic",
-            "annotator": ANNOTATOR,
-            "run_id": self._run_id,
-            "revision": 0,
-            "review_status": "unreviewed",
+            **provenance("kinematic", annotator=ANNOTATOR, run_id=self._run_id),
         }
         fields: list[Any] = list(schema)
         arrays: list[Any] = []

@@ -8,9 +8,11 @@ import pytest
 from annotate.kinematic.made_motion import made_episode
 
 from finedata.annotate.kinematic import KinematicRows, judge, kinematic_facts, measure
-from finedata.annotate.kinematic.rows import fact_id
+from finedata.annotate.kinematic.rows import ANNOTATOR
 from finedata.errors import ConformError
 from finedata.schema.conform import conform
+from finedata.schema.identity import fact_id, step_id
+from finedata.schema.makers import make_fact, make_step, provenance
 
 RUN = "0123456789abcdef"
 
@@ -43,12 +45,15 @@ def test_ids_texts_and_anchors(made):
         assert row["fact_id"] == fact_id(
             row["episode_id"],
             RUN,
-            row["dimension"],
-            row["slot"],
-            object=None,
+            dimension=row["dimension"],
+            slot=row["slot"],
             anchor=row["anchor"],
-            step_id=row["step_id"],
+            step=row["step_id"],
+            next_step=row["next_step_id"],
         )
+        assert (row["next_step_id"] is None) == (row["next_step_index"] is None)
+        if row["next_step_id"] is not None:
+            assert steps[row["next_step_id"]]["step_index"] == row["next_step_index"]
         key = (row["episode_id"], row["dimension"], row["text"])
         assert key not in texts
         texts.add(key)
@@ -60,8 +65,31 @@ def test_ids_texts_and_anchors(made):
             step = steps[row["step_id"]]
             assert step["step_index"] == row["step_index"]
             assert step["start_frame"] == row["start_frame"] or row["anchor"] == "between"
-    for step_id, row in steps.items():
-        assert step_id == f"{row['episode_id']}#{RUN}#{row['step_index']}"
+    for name, row in steps.items():
+        assert name == step_id(row["episode_id"], RUN, place=row["step_index"])
+
+
+def test_columns_are_the_rows_that_the_makers_make(made):
+    episodes, rows = made
+    said_by = provenance("kinematic", annotator=ANNOTATOR, run_id=RUN)
+    steps = {row["step_id"]: row for row in rows.steps().to_pylist()}
+    for row in steps.values():
+        of = {name: row[name] for name in ("episode_id", "start_frame", "end_frame", "text")}
+        of |= {name: row[name] for name in ("kind", "language", "arm", "primitive_action")}
+        fps = episodes[row["episode_id"]].fps
+        assert row == make_step(said_by, place=row["step_index"], fps=fps, **of)
+    asked = ("episode_id", "dimension", "slot", "value", "text", "anchor", "start_frame")
+    asked += ("end_frame", "value_number", "unit", "actor", "confidence")
+    measured = ("kinematic_verdict", "measurement")
+    for row in rows.facts().to_pylist():
+        wanted = make_fact(
+            said_by,
+            step=steps.get(row["step_id"]),
+            next_step=steps.get(row["next_step_id"]),
+            fps=episodes[row["episode_id"]].fps,
+            **{name: row[name] for name in asked},
+        )
+        assert row == wanted | {name: row[name] for name in measured}
 
 
 def test_the_judge_contradicts_nothing_that_was_measured(made):
