@@ -30,6 +30,7 @@ from finedata.store.lerobot.layout import (
     read_features,
     video_path,
 )
+from finedata.store.step_order import with_current_steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,7 +213,7 @@ class Dataset:
         """A table by its published name; empty with the right columns where none was written.
 
         Of annotations that were written again, only the newest revision of each id is there;
-        `history` has them all.
+        `history` has them all. Facts have the `step_index` that their steps have now.
 
         Raises:
             UsageError: There is no such table.
@@ -234,6 +235,8 @@ class Dataset:
         if name in _REVISED and not never_revised(files):
             newest = pl.col("revision").max().over(_REVISED[name])
             rows = rows.filter(pl.col("revision") == newest)
+        if name == "facts" and not never_revised(self.root.glob("annotations/steps/*.parquet")):
+            rows = with_current_steps(rows, self.steps)
         return rows
 
     def count(self, name: str, *, by: str) -> dict[str | None, int]:
@@ -257,7 +260,7 @@ class Dataset:
         files = sorted(self.root.glob(f"annotations/{name}/*.parquet"))
         for file in files:
             _check_tag(file, name)
-        if never_revised(files):
+        if never_revised(files) and by not in ("step_id", "next_step_id"):
             counts: dict[str | None, int] = dict(count_values(files, by))
         else:
             counts = dict(self.table(name).group_by(by).agg(pl.len()).collect().iter_rows())
