@@ -1,20 +1,41 @@
-# Two commands on a fresh machine: `make demo` and `make test`; each does its own set-up.
+# Two commands on a fresh machine: `make demo` and `make test`; each does its own set-up, with the
+# versions of constraints.txt, which `make lock` writes.
 PYTHON ?= python3
+JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# `-c` does not reach the environments in which pip builds, `--build-constraint` does.
+LOCKED := -c constraints.txt --build-constraint constraints.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# Groups of tests move to whichever worker is idle.
+PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-.PHONY: demo test test-slow lint fix schemas bench wheel clean
+.PHONY: demo test test-slow test-newest test-oldest lint fix lock schemas wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
 
 test: $(VENV)/.dev .venv-lerobot/.tried
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python $(PYTEST)
 	@echo "not run: tests marked slow (make test-slow)"
 
 test-slow: $(VENV)/.dev .venv-lerobot/.tried
 	$(BIN)/python -m pytest -m slow
+
+# What a user gets today who installs without our lock.
+test-newest: .venv-lerobot/.tried
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python $(PIP_INSTALL) --upgrade pip
+	.venv-newest/bin/python $(PIP_INSTALL) -e ".[dev,remote]"
+	.venv-newest/bin/python $(PYTEST)
+
+# Every lower bound of pyproject.toml, but those of the extras `train` and `cuda`: gigabytes of CUDA.
+test-oldest: .venv-lerobot/.tried
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python $(PIP_INSTALL) -c constraints.txt pip
+	$(PYTHON) .ci/lower_bounds.py > .venv-oldest/bounds.txt
+	.venv-oldest/bin/python $(PIP_INSTALL) -c .venv-oldest/bounds.txt -e ".[dev,remote]"
+	.venv-oldest/bin/python $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,28 +47,38 @@ fix: $(VENV)/.dev schemas
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Keeps what still fits; `make lock UPGRADE=--upgrade` takes the newest of everything.
+lock: | $(VENV)/bin/python
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(UPGRADE) --all-extras \
+	  --excludes constraints.exclude --annotation-style line --custom-compile-command "make lock" \
+	  --output-file constraints.txt \
+	  pyproject.toml constraints.in tests/lerobot_oracle/requirements.txt
+
 schemas: $(VENV)/.dev
 	$(BIN)/python -m finedata.schema.publish
 
 wheel: $(VENV)/.dev
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) .venv-lerobot build dist demo-out
+	rm -rf $(VENV) .venv-lerobot .venv-newest .venv-oldest build dist demo-out
 
+# pip first: the one that comes with Python may be too old for `--build-constraint`.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+	$@ $(PIP_INSTALL) -c constraints.txt pip setuptools
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e ".[curate]"
+	$(BIN)/python $(PIP_INSTALL) $(LOCKED) -e ".[curate]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e ".[dev]"
+	$(BIN)/python $(PIP_INSTALL) $(LOCKED) -e ".[dev]"
 	@touch $@ $(VENV)/.demo
 
 # The real lerobot, in an environment of its own, for the conformance tests; where it cannot be
 # installed those tests are skipped and say so.
-.venv-lerobot/.tried: tests/lerobot_oracle/requirements.txt tests/lerobot_oracle/install.sh
+.venv-lerobot/.tried: tests/lerobot_oracle/requirements.txt tests/lerobot_oracle/install.sh constraints.txt
 	@bash tests/lerobot_oracle/install.sh || echo "lerobot could not be installed: its tests are skipped"
 	@mkdir -p .venv-lerobot && touch $@
