@@ -22,6 +22,7 @@ from finedata.annotate.selection import (
     contexts,
     done_episodes,
     done_frames,
+    nothing_chosen,
     select_ids,
 )
 from finedata.annotate.stages import requests_of_episode
@@ -67,6 +68,7 @@ class AnnotateEstimate(msgspec.Struct, frozen=True, kw_only=True):
         output_tokens: Tokens expected back.
         cost_usd: Expected cost; None without a price.
         most_usd: Cost if every answer is as long as allowed; None without a price.
+        notes: What the user should know: why nothing was chosen.
     """
 
     product: Literal["facts", "traces"]
@@ -84,6 +86,7 @@ class AnnotateEstimate(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     cost_usd: float | None
     most_usd: float | None
+    notes: list[str] = []
 
 
 def estimate_facts(
@@ -114,7 +117,8 @@ def estimate_facts(
             context, analysis=analysis, refinement=refinement, settings=settings
         )
         total.add(requests)
-    return total.result("facts", episodes=len(chosen), todo=len(todo))
+    found = total.result("facts", episodes=len(chosen), todo=len(todo))
+    return msgspec.structs.replace(found, notes=nothing_chosen(dataset, chosen))
 
 
 def estimate_traces(
@@ -150,7 +154,8 @@ def estimate_traces(
             total.without_pictures += 1
     frames_in_all = sum(left.values())
     scale = frames_in_all / frames_sampled if frames_sampled else 0.0
-    return total.result("traces", episodes=len(chosen), todo=len(todo), scale=scale)
+    found = total.result("traces", episodes=len(chosen), todo=len(todo), scale=scale)
+    return msgspec.structs.replace(found, notes=nothing_chosen(dataset, chosen))
 
 
 class _Total:

@@ -35,6 +35,8 @@ class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
         before: Of these, those that the same run had annotated before.
         done: Episodes whose rows were written now; an episode of traces counts once it has one.
         failed: Episodes (frames, for traces) without a good answer: they have no rows.
+        not_applicable: Episodes of which this product says nothing, whatever is done: `notes` say
+            why, and what to do.
         over_budget: The same where the budget did not suffice.
         reasons: Why they failed -> how many, the most frequent first, at most twenty.
         rows: Table -> rows written now.
@@ -47,6 +49,7 @@ class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
         output_tokens: Tokens received in this run; the same.
         cost_usd: What this run cost; None where the price or the usage is unknown.
         cost_per_fact_usd: `cost_usd` over facts that the motion does not contradict.
+        notes: What the user should know: why nothing was chosen or something is not applicable.
         files: New files, relative to the dataset.
     """
 
@@ -58,6 +61,7 @@ class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
     before: int
     done: int
     failed: int = 0
+    not_applicable: int = 0
     over_budget: int = 0
     reasons: dict[str, int] = {}
     rows: dict[str, int] = {}
@@ -70,6 +74,7 @@ class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = 0
     cost_usd: float | None = 0.0
     cost_per_fact_usd: float | None = None
+    notes: list[str] = []
     files: list[str] = []
 
     @property

@@ -23,7 +23,13 @@ from finedata.annotate.outcome import AnnotateSummary, Progress, top_reasons
 from finedata.annotate.pictures import PictureSource
 from finedata.annotate.results import EpisodeContext, FactsResult
 from finedata.annotate.rows import fact_rows, instruction_row, step_rows
-from finedata.annotate.selection import Choice, contexts, done_episodes, select_ids
+from finedata.annotate.selection import (
+    Choice,
+    contexts,
+    done_episodes,
+    nothing_chosen,
+    select_ids,
+)
 from finedata.annotate.stages import facts_of_episode
 from finedata.errors import SourceError
 from finedata.store.dataset import open_dataset
@@ -96,6 +102,7 @@ def annotate_facts(
         summary,
         episodes=len(chosen),
         before=len(chosen) - len(todo),
+        notes=nothing_chosen(dataset, chosen),
         **charged(asking.spent, verdicts=summary.verdicts),
     )
 

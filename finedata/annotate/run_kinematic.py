@@ -10,9 +10,15 @@ from finedata.annotate.append import Appender, append_rows, undo_unfinished
 from finedata.annotate.judging import motions_in_order
 from finedata.annotate.kinematic import KinematicRows, measure
 from finedata.annotate.outcome import AnnotateSummary, Progress
-from finedata.annotate.selection import Choice, kinematic_episodes, select_ids
+from finedata.annotate.selection import (
+    Choice,
+    kinematic_episodes,
+    nothing_chosen,
+    select_ids,
+)
 from finedata.schema.identity import hash16
 from finedata.store.dataset import open_dataset
+from finedata.store.nothing import undeclared_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +45,7 @@ def annotate_kinematic(
         on_progress: Called after each batch of episodes.
 
     Returns:
-        What was done; an episode without readable motion counts as failed.
+        What was done; an episode whose numbers nobody declares counts as not applicable.
 
     Raises:
         UsageError: Nothing to annotate.
@@ -54,7 +60,8 @@ def annotate_kinematic(
     chosen = select_ids(dataset, choice or Choice())
     known = kinematic_episodes(dataset, run_id=KINEMATIC_RUN)
     todo = [episode_id for episode_id in chosen if episode_id not in known]
-    done = failed = pending = 0
+    undeclared: Counter[str] = Counter()
+    done = pending = 0
     rows = KinematicRows(run_id=KINEMATIC_RUN)
     verdicts: Counter[str] = Counter()
 
@@ -65,10 +72,11 @@ def annotate_kinematic(
         appender.add_table("steps", rows.steps())
         appender.add_table("facts", facts)
 
+    parts = dict(dataset.episodes.select("episode_id", "part").collect().iter_rows())
     with append_rows(path, ("steps", "facts")) as appender:
         for episode_id, motion in motions_in_order(dataset, todo):
             if motion is None:
-                failed += 1
+                undeclared[parts[episode_id]] += 1
                 continue
             rows.add(measure(motion), episode_id=episode_id)
             done, pending = done + 1, pending + 1
@@ -76,7 +84,7 @@ def annotate_kinematic(
                 flush(appender)
                 rows, pending = KinematicRows(run_id=KINEMATIC_RUN), 0
                 if on_progress is not None:
-                    on_progress(Progress(done, failed, len(todo)))
+                    on_progress(Progress(done, 0, len(todo)))
         flush(appender)
     return AnnotateSummary(
         product="kinematic",
@@ -86,9 +94,19 @@ def annotate_kinematic(
         episodes=len(chosen),
         before=len(chosen) - len(todo),
         done=done,
-        failed=failed,
-        reasons={"no motion that can be read": failed} if failed else {},
+        not_applicable=undeclared.total(),
         rows=dict(appender.counts),
         verdicts=dict(sorted(verdicts.items())),
+        notes=[
+            *nothing_chosen(dataset, chosen),
+            *(
+                undeclared_note(
+                    part,
+                    found="numbers that nobody declares",
+                    wanted="poses, joints or grippers that a converter file declares",
+                )
+                for part in sorted(undeclared)
+            ),
+        ],
         files=sorted(appender.files.values()),
     )

@@ -22,7 +22,13 @@ from finedata.annotate.pictures import PictureSource
 from finedata.annotate.prompt import PROMPTS, fill, load_prompt
 from finedata.annotate.results import EpisodeContext, TraceResult, TracesResult
 from finedata.annotate.rows import trace_rows
-from finedata.annotate.selection import Choice, contexts, done_frames, select_ids
+from finedata.annotate.selection import (
+    Choice,
+    contexts,
+    done_frames,
+    nothing_chosen,
+    select_ids,
+)
 from finedata.annotate.stages import episode_prompt, stage_end
 from finedata.annotate.trace_text import Trace, read_trace
 from finedata.errors import SourceError, UsageError
@@ -89,7 +95,10 @@ def annotate_traces(
         summary = _written(dataset, chosen, spool, settings)
         write_calls(path, calls=calls)
     return msgspec.structs.replace(
-        summary, before=run.before, **charged(asking.spent, verdicts=summary.verdicts)
+        summary,
+        before=run.before,
+        notes=nothing_chosen(dataset, chosen),
+        **charged(asking.spent, verdicts=summary.verdicts),
     )
 
 

@@ -15,6 +15,7 @@ from finedata.annotate.answers import Step, words
 from finedata.annotate.results import EpisodeContext
 from finedata.errors import UsageError
 from finedata.store.export.episodes import select_episodes
+from finedata.store.nothing import no_episodes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "done_episodes",
     "done_frames",
     "kinematic_episodes",
+    "nothing_chosen",
     "select_ids",
     "source_steps",
 ]
@@ -54,7 +56,9 @@ def select_ids(dataset: Dataset, choice: Choice) -> list[str]:
     """Ids of the episodes to annotate, in the dataset's order.
 
     Raises:
-        UsageError: No representatives were chosen yet, an id is unknown, or nothing is left.
+        UsageError: No representatives were chosen yet, an id is unknown, or no episode meets the
+            condition. Where there is no episode, or clustering could choose none, the answer is
+            empty; see `nothing_chosen`.
     """
     if choice.episodes:
         return _known(dataset, choice.episodes)[: choice.limit]
@@ -63,7 +67,8 @@ def select_ids(dataset: Dataset, choice: Choice) -> list[str]:
     ranked: list[str] = (
         dataset.representatives.sort("rank").select("episode_id").collect()["episode_id"].to_list()
     )
-    if not ranked:
+    clustered = (dataset.root / "curation" / "representatives.parquet").is_file()
+    if not ranked and not clustered and no_episodes(dataset) is None:
         raise UsageError(
             place=str(dataset.root),
             found="no representatives",
@@ -71,6 +76,25 @@ def select_ids(dataset: Dataset, choice: Choice) -> list[str]:
             next_command=f"finedata cluster {dataset.root}  # or add --all to annotate everything",
         )
     return _known(dataset, ranked[: choice.limit])
+
+
+def nothing_chosen(dataset: Dataset, ids: Sequence[str]) -> list[str]:
+    """Say why no episode was chosen; [] where one was.
+
+    Args:
+        dataset: The dataset.
+        ids: From `select_ids`.
+    """
+    if ids:
+        return []
+    nothing = no_episodes(dataset)
+    if nothing is not None:
+        return [nothing]
+    return [
+        "clustering chose no representative: no episode that passed the gate has an instruction. "
+        f'Next: finedata query {dataset.root} "select reason, count(*) as n from gate group by '
+        'reason", or add --all to annotate everything'
+    ]
 
 
 def _known(dataset: Dataset, ids: Sequence[str]) -> list[str]:

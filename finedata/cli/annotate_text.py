@@ -27,7 +27,7 @@ def estimate_lines(found: AnnotateEstimate) -> list[str]:
         lines.append(f"scaled up from {found.sampled} episodes, evenly spaced")
     if found.without_pictures:
         lines.append(f"{found.without_pictures} of {found.sampled} have no picture to show")
-    return [*lines, "nothing was asked"]
+    return [*lines, "nothing was asked", *(f"note: {note}" for note in found.notes)]
 
 
 def summary_lines(summary: AnnotateSummary) -> list[str]:
@@ -60,9 +60,12 @@ def failure_lines(summary: AnnotateSummary) -> list[str]:
     lines: list[str] = []
     if summary.failed:
         lines.append(f"FAILED: {summary.failed} {unit}; they have no rows")
+    if summary.not_applicable:
+        lines.append(f"not applicable: {summary.not_applicable} {unit}; they have no rows")
     if summary.over_budget:
         lines.append(f"not asked, as the budget is spent: {summary.over_budget} {unit}")
-    return lines + [f"  {count} x {reason}" for reason, count in summary.reasons.items()]
+    lines += [f"  {count} x {reason}" for reason, count in summary.reasons.items()]
+    return lines + [f"note: {note}" for note in summary.notes]
 
 
 def status_lines(found: AnnotateStatus) -> list[str]:

@@ -132,8 +132,6 @@ def cluster(
             typer.echo("stopped; the same command continues where it stopped", err=True)
             raise typer.Exit(130) from None
     _print(summary, root, dry_run=dry_run, as_json=as_json)
-    if not summary.clustered:
-        raise typer.Exit(1)
 
 
 def _print(summary: ClusterSummary, root: Path, *, dry_run: bool, as_json: bool) -> None:

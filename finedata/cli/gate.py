@@ -124,6 +124,8 @@ def _print_summary(summary: GateSummary) -> None:
             f"{entry.part}, {entry.source}: {line} ({entry.origin}); "
             f"{entry.scored} of {entry.episodes} episodes scored{median}"
         )
+    for note in summary.notes:
+        typer.echo(f"note: {note}", err=True)
     typer.echo(
         f"written: {summary.root}/curation/gate.parquet"
         if summary.written

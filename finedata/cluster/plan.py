@@ -25,6 +25,7 @@ LEFT_OUT = {
     "no_instruction": "they have no instruction, so no task",
     "small_task": "their task has fewer episodes than the preset wants",
     "empty": "they have no frame",
+    "no_vector": "their part has no vector of numbers that could be compared",
     "not_finite": "a number of their motion is not finite, or a quaternion is zero",
 }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from finedata.cluster.settings import ClusterSettings
     from finedata.cluster.units import UnitWork
 
-__all__ = ["Representatives", "rank_units"]
+__all__ = ["Representatives", "offsets_of", "rank_units"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +49,11 @@ class Representatives:
     radius: NDArray[np.float64]
     score: NDArray[np.float64]
     role: list[str]
+
+
+def offsets_of(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Where each of some pieces begins, and where the last ends; [0] of none."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def rank_units(
@@ -74,7 +79,7 @@ def rank_units(
     orders = [one.order for one in clusters]
     ranking = rank_tasks(orders, uncovered=uncovered_distances(orders))
     task, position, score = ranking.task, ranking.position, ranking.score
-    bounds = np.concatenate([[0], np.cumsum([len(order.member) for order in orders])])
+    bounds = offsets_of([len(order.member) for order in orders])
     places = bounds[task] + position
     members = np.concatenate([np.zeros(0, np.int64), *(order.member for order in orders)])[places]
     if settings.budget is None:
@@ -111,7 +116,7 @@ def _is_chosen(
     members: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Which of the ranked episodes their own units chose."""
-    first = np.concatenate([[0], np.cumsum([len(one.labels) for one in clusters])])
+    first = offsets_of([len(one.labels) for one in clusters])
     flags = np.zeros(int(first[-1]), np.bool_)
     for unit, one in enumerate(clusters):
         if one.chosen is not None:

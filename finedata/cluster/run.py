@@ -11,8 +11,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 import finedata
 from finedata.cluster.extra import need_extra
 from finedata.cluster.manifest import FINISHED, INDEX, Finished, finished_bytes, store_manifest
@@ -21,7 +19,7 @@ from finedata.cluster.pipeline import Engine
 from finedata.cluster.plan import LEFT_OUT, DatasetPlan, plan_dataset
 from finedata.cluster.preset import preset_of
 from finedata.cluster.quality import episode_quality
-from finedata.cluster.rank import rank_units
+from finedata.cluster.rank import offsets_of, rank_units
 from finedata.cluster.scratch import open_motion, undone_motion
 from finedata.cluster.summary import ClusterSummary, LandmarkError, Progress
 from finedata.cluster.tables import clusters_table, representatives_table
@@ -31,11 +29,14 @@ from finedata.store.atomic import output_errors
 from finedata.store.curation import write_curation
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.nothing import no_episodes, undeclared_note
+from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from finedata.cluster.clusters import UnitClusters
@@ -114,7 +115,7 @@ def cluster(
             linkage=settings.linkage,
             settings_sha256=sha256,
         )
-        offsets = np.concatenate([[0], np.cumsum([len(one.labels) for one in clusters])])
+        offsets = offsets_of([len(one.labels) for one in clusters])
         picked = representatives_table(chosen, table, offsets, settings_sha256=sha256)
         write_curation(dataset.root, "clusters", table)
         write_curation(dataset.root, "representatives", picked)
@@ -148,7 +149,10 @@ def _plan(
     """Choose, read and cut; `dry` reads no motion."""
     chosen = plan_dataset(dataset, smallest_task=settings.smallest_task)
     left_out, notes = dict(chosen.left_out), list[str]()
-    if not chosen.gated:
+    nothing = no_episodes(dataset)
+    if nothing is not None:
+        notes.append(nothing)
+    elif not chosen.gated:
         notes.append(
             f"no gate has run: every episode is compared, good or bad. First: finedata gate "
             f"{dataset.root}"
@@ -158,7 +162,15 @@ def _plan(
     qualities: list[NDArray[np.float64]] = []
     number = frames = 0
     total = sum(int(part.lengths.sum()) for part in chosen.parts)
+    column = "action" if settings.on == "action" else "observation.state"
     for part in chosen.parts:
+        lacking = without_vector(dataset.features(part.part), column)
+        if lacking is not None:
+            left_out["no_vector"] = left_out.get("no_vector", 0) + len(part.episode_ids)
+            notes.append(
+                undeclared_note(part.part, found=lacking, wanted=f"one vector {column} a row")
+            )
+            continue
         if dry:
             motion = undone_motion(dataset, part, on=settings.on)
         else:
@@ -197,6 +209,11 @@ def _plan(
             number += len(works[-1].tiles)
             groups.append(group)
             qualities.append(_quality(group, motion))
+    if not groups and nothing is None:
+        notes.append(
+            "no episode can be compared; every one has its reason above. Next: finedata query "
+            f'{dataset.root} "select reason, count(*) as n from gate group by reason"'
+        )
     notes += tasks_apart(groups)
     return _Plan(
         dataset=chosen,

@@ -84,14 +84,17 @@ def batch_checks(
     everywhere = np.ones(len(tracks), np.bool_)
     bad = _non_finite(tracks, groups, present)
     usable = (bad == 0) & (lengths > 1)
+    # what is not there is neither finite nor frozen
+    has_state = everywhere & (tracks.state.shape[1] > 0)
+    has_action = everywhere & (tracks.action.shape[1] > 0)
     state = whole_values(tracks.state, tracks.offsets, groups, present)
     action = whole_values(tracks.action, tracks.offsets, groups, present)
     checks = {
         "too_short": _at_least(lengths, facts.minimum_frames, everywhere),
         "empty_instruction": _at_least(facts.has_instruction, everywhere, everywhere),
-        "non_finite": _at_most(bad, 0.0, everywhere),
-        "frozen_state": _frozen(state, tracks, groups, limits, usable),
-        "frozen_action": _frozen(action, tracks, groups, limits, usable),
+        "non_finite": _at_most(bad, 0.0, has_state | has_action),
+        "frozen_state": _frozen(state, tracks, groups, limits, usable & has_state),
+        "frozen_action": _frozen(action, tracks, groups, limits, usable & has_action),
     }
     smallest = _smallest_time_step(tracks)
     checks["time_not_increasing"] = CheckColumn(

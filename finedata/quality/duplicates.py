@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from finedata.quality.segments import segment_max
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.store.tracks import PartTracks
 
-__all__ = ["kept_equals", "motion_digests"]
+__all__ = ["has_motion", "kept_equals", "motion_digests"]
 
 _DIGEST_BYTES = 16
+
+
+def has_motion(tracks: PartTracks) -> NDArray[np.bool_]:
+    """(N,) whether any number was recorded: two episodes without one are not each other's copy."""
+    known = np.zeros(len(tracks), np.bool_)
+    for values in (tracks.state, tracks.action):
+        if values.shape[1]:
+            known |= segment_max(np.isfinite(values).any(axis=1)[:, None], tracks.offsets)[:, 0] > 0
+    return known
 
 
 def motion_digests(tracks: PartTracks) -> NDArray[np.uint64]:
@@ -36,7 +47,11 @@ def motion_digests(tracks: PartTracks) -> NDArray[np.uint64]:
     return np.frombuffer(bytes(found), "<u8").reshape(-1, 2)
 
 
-def kept_equals(digests: NDArray[np.uint64], failed: NDArray[np.bool_]) -> NDArray[np.int64]:
+def kept_equals(
+    digests: NDArray[np.uint64],
+    failed: NDArray[np.bool_],
+    known: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
     """For each episode the equal one that is kept: the first that fails nothing else.
 
     Where all of them fail something, the first.
@@ -44,6 +59,7 @@ def kept_equals(digests: NDArray[np.uint64], failed: NDArray[np.bool_]) -> NDArr
     Args:
         digests: (N, 2) from `motion_digests`, in the dataset's order.
         failed: (N,) whether an episode fails another check.
+        known: (N,) from `has_motion`; the others equal nothing. All by default.
 
     Returns:
         (N,) number of the kept episode; its own for most.
@@ -55,4 +71,4 @@ def kept_equals(digests: NDArray[np.uint64], failed: NDArray[np.bool_]) -> NDArr
     begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     kept = np.empty(len(order), np.int64)
     kept[order] = order[begins][np.cumsum(begins) - 1] if len(order) else order
-    return kept
+    return kept if known is None else np.where(known, kept, number)

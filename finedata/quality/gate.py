@@ -19,7 +19,7 @@ from finedata.errors import MissingExtraError
 from finedata.quality.checks import CheckColumn, joined_checks
 from finedata.quality.duplicates import kept_equals
 from finedata.quality.groups import Scales
-from finedata.quality.measure import measure_part
+from finedata.quality.measure import measure_part, part_facts
 from finedata.quality.released import RELEASED_DEFAULT_THRESHOLD
 from finedata.quality.rows import failed_names, gate_rows
 from finedata.quality.settings import GateSettings, gate_presets
@@ -30,6 +30,8 @@ from finedata.quality.threshold import (
 )
 from finedata.store.curation import write_curation
 from finedata.store.dataset import open_dataset
+from finedata.store.nothing import no_episodes, undeclared_note
+from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.quality.measure import Measured
+    from finedata.store.dataset import Dataset
 
 __all__ = ["GateProgress", "GateSummary", "ThresholdEntry", "gate"]
 
@@ -69,6 +72,7 @@ class GateSummary(msgspec.Struct, frozen=True, kw_only=True):
         verdicts: Verdict to number of episodes.
         reasons: Failed check to number of episodes; one episode may fail several.
         thresholds: For each part and source.
+        notes: What was not judged, why, and what to do.
         settings_sha256: As in every row.
         written: Whether curation/gate.parquet was written; not by a dry run.
     """
@@ -80,6 +84,7 @@ class GateSummary(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, int]
     reasons: dict[str, int]
     thresholds: list[ThresholdEntry]
+    notes: list[str]
     settings_sha256: str
     written: bool
 
@@ -164,7 +169,7 @@ def gate(
             on_frames=advance,
         )
         parts.append(_with_threshold(part.name, measured, settings))
-    return _finish(dataset.root, parts, settings, dry_run=dry_run)
+    return _finish(dataset, parts, settings, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,24 +232,26 @@ def _threshold(
 
 
 def _finish(
-    root: Path, parts: list[_Part], settings: GateSettings, *, dry_run: bool
+    dataset: Dataset, parts: list[_Part], settings: GateSettings, *, dry_run: bool
 ) -> GateSummary:
     """What needs all parts: equal episodes; then the table and the counts."""
-    facts = pl.concat([part.measured.facts for part in parts], how="vertical_relaxed")
+    facts = pl.concat(
+        [part_facts(dataset, ""), *(part.measured.facts for part in parts)], how="vertical_relaxed"
+    )
     checks = joined_checks([part.measured.checks for part in parts if part.measured.checks])
-    score = np.concatenate([part.measured.score for part in parts])
-    limit = np.concatenate([part.threshold for part in parts])
-    judged = np.concatenate([part.measured.judged for part in parts])
+    none = np.zeros(0)
+    score = np.concatenate([none, *(part.measured.score for part in parts)])
+    limit = np.concatenate([none, *(part.threshold for part in parts)])
+    judged = np.concatenate([none.astype(bool), *(part.measured.judged for part in parts)])
     apart = CheckColumn(~np.isnan(score) & ~np.isnan(limit), score, limit, score <= limit)
     failed = apart.failed
     for column in checks.values():
         failed = failed | column.failed
-    kept = kept_equals(np.concatenate([part.measured.digests for part in parts]), failed)
+    digests = [np.zeros((0, 2), np.uint64), *(part.measured.digests for part in parts)]
+    known = np.concatenate([none.astype(bool), *(part.measured.known for part in parts)])
+    kept = kept_equals(np.concatenate(digests), failed, known)
     other = kept != np.arange(len(kept))
-    everywhere = np.ones(len(kept), np.bool_)
-    checks["duplicate"] = CheckColumn(
-        everywhere, other.astype(np.float64), np.zeros(len(kept)), ~other
-    )
+    checks["duplicate"] = CheckColumn(known, other.astype(np.float64), np.zeros(len(kept)), ~other)
     checks["action_state"] = apart
     table = gate_rows(
         episode_ids=facts["episode_id"].to_list(),
@@ -254,24 +261,47 @@ def _finish(
         score=score,
         threshold=limit,
         threshold_origin=[name for part in parts for name in part.origin],
-        lag_frames=np.concatenate([part.measured.lag_frames for part in parts]),
+        lag_frames=np.concatenate([none, *(part.measured.lag_frames for part in parts)]),
         kept=kept,
         method=settings.method,
         settings_sha256=settings.sha256,
     )
     if not dry_run:
-        write_curation(root, "gate", table)
+        write_curation(dataset.root, "gate", table)
     return GateSummary(
-        root=str(root),
+        root=str(dataset.root),
         method=settings.method,
         episodes=len(kept),
         frames=int(facts["length"].sum()),
         verdicts=_counted(table.column("verdict").to_pylist()),
         reasons=failed_names(table),
         thresholds=[entry for part in parts for entry in part.entries],
+        notes=_notes(dataset, parts),
         settings_sha256=settings.sha256,
         written=not dry_run,
     )
+
+
+def _notes(dataset: Dataset, parts: list[_Part]) -> list[str]:
+    """Say which parts have no score because nothing says what to compare with what."""
+    nothing = no_episodes(dataset)
+    notes = [] if nothing is None else [nothing]
+    for entry, part in zip(dataset.parts, parts, strict=True):
+        # a target that is the next state is not compared on purpose
+        own = part.measured.facts["action_origin"].ne("next_state").to_numpy()
+        if not own.any() or part.measured.judged[own].any():
+            continue
+        features = dataset.features(entry.name)
+        lacking = [without_vector(features, name) for name in ("observation.state", "action")]
+        found = " and ".join(text for text in lacking if text is not None)
+        notes.append(
+            undeclared_note(
+                entry.name,
+                found=found or "observation.state and action whose numbers have other names",
+                wanted="both as one vector of numbers a row under the same names, to be compared",
+            )
+        )
+    return notes
 
 
 def _counted(values: Sequence[object]) -> dict[str, int]:

@@ -14,7 +14,7 @@ import polars as pl
 
 from finedata.errors import ConformError
 from finedata.quality.checks import CheckColumn, EpisodeFacts, batch_checks, joined_checks
-from finedata.quality.duplicates import motion_digests
+from finedata.quality.duplicates import has_motion, motion_digests
 from finedata.quality.groups import part_groups, present_groups, whole_values
 from finedata.quality.lag import estimate_lags
 from finedata.quality.released import released_columns, released_scores
@@ -53,6 +53,7 @@ class Measured:
         judged: (N,) whether an action-state score says anything of the episode.
         lag_frames: (N,) NaN where it cannot be told.
         digests: (N, 2) of the motion.
+        known: (N,) whether any number of the motion was recorded.
     """
 
     facts: pl.DataFrame
@@ -61,6 +62,7 @@ class Measured:
     judged: NDArray[np.bool_]
     lag_frames: NDArray[np.float64]
     digests: NDArray[np.uint64]
+    known: NDArray[np.bool_]
 
 
 def part_facts(dataset: Dataset, part: str) -> pl.DataFrame:
@@ -164,7 +166,8 @@ def _measure_batch(
     else:
         score = action_state_scores(tracks, groups, present, usable, threads=threads)
     lag = _lags(tracks, groups, present, usable, fps)
-    return Measured(rows, checks, score, judged, lag, motion_digests(tracks))
+    digests, known = motion_digests(tracks), has_motion(tracks)
+    return Measured(rows, checks, score, judged, lag, digests, known)
 
 
 def _minimum_frames(sources: Sequence[str], settings: GateSettings) -> NDArray[np.int64]:
@@ -259,4 +262,5 @@ def _joined(batches: Sequence[Measured], facts: pl.DataFrame) -> Measured:
         np.concatenate([none.astype(bool), *(batch.judged for batch in batches)]),
         np.concatenate([none, *(batch.lag_frames for batch in batches)]),
         np.concatenate([np.zeros((0, 2), np.uint64), *(batch.digests for batch in batches)]),
+        np.concatenate([none.astype(bool), *(batch.known for batch in batches)]),
     )

@@ -24,6 +24,7 @@ from finedata.store.dataset_file import (
     PartEntry,
 )
 from finedata.store.export.episodes import ExportSummary
+from finedata.store.nothing import nothing_to_export
 from finedata.store.part_copy import PartSlice, copy_part, link_part
 from finedata.store.table_copy import (
     TableOrigin,
@@ -126,9 +127,7 @@ def dataset_file_text(info: DatasetFile) -> bytes:
 def _taken_by_part(dataset: Dataset, wanted: frozenset[str]) -> dict[str, list[str]]:
     """The chosen episodes of each part that has any."""
     if not wanted:
-        raise UsageError(
-            place="episodes to export", found="none", wanted="at least one episode of this dataset"
-        )
+        raise nothing_to_export(dataset)
     taken: dict[str, list[str]] = {}
     for episode_id, part in dataset.episodes.select("episode_id", "part").collect().iter_rows():
         if episode_id in wanted:

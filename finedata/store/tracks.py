@@ -20,11 +20,12 @@ from finedata.store.lerobot.layout import CHUNK_FILES, data_path
 from finedata.store.track_files import whole_episodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from finedata.store.dataset import Dataset
+    from finedata.store.lerobot.layout import Feature
 
 __all__ = [
     "ArmColumns",
@@ -34,6 +35,7 @@ __all__ = [
     "pose_track",
     "read_tracks",
     "scan_tracks",
+    "without_vector",
 ]
 
 _STATE, _ACTION, _TIME = "observation.state", "action", "source_time_s"
@@ -44,6 +46,8 @@ _BATCH_ROWS = 65_536
 @dataclass(frozen=True, slots=True, eq=False)
 class PartTracks:
     """States and actions of some episodes of one part, one episode after the other.
+
+    A part without one of the two (see `without_vector`) has no column on that side.
 
     Attributes:
         part: Name of the part.
@@ -71,6 +75,30 @@ class PartTracks:
 
     def __len__(self) -> int:
         return len(self.episode_ids)
+
+
+def without_vector(features: Mapping[str, Feature], column: str) -> str | None:
+    """Say why a part has no vector of that name to compare; None where it has one.
+
+    The one place that decides it: what is declared decides, and every verb that needs the packed
+    vectors leaves such a part out with these words.
+
+    Args:
+        features: The part's features.
+        column: `observation.state` or `action`.
+
+    Example:
+        >>> without_vector({}, "action")
+        "no feature 'action'"
+    """
+    feature = features.get(column)
+    if feature is None:
+        return f"no feature {column!r}"
+    if not feature.dtype.startswith(("float", "int", "uint")):
+        return f"feature {column!r} of dtype {feature.dtype}"
+    if len(feature.shape) > 1:
+        return f"feature {column!r} of shape {feature.shape}"
+    return None
 
 
 def read_tracks(
@@ -150,11 +178,7 @@ def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None)
 def _frame_of(dataset: Dataset, part: str, rows: pl.DataFrame) -> PartTracks:
     """The answer without any episode: what all batches of a part have in common."""
     features = dataset.features(part)
-    widths = [features[name].shape[0] for name in (_STATE, _ACTION)]
-    names = [
-        features[name].names or tuple(f"{name}_{k}" for k in range(width))
-        for name, width in zip((_STATE, _ACTION), widths, strict=True)
-    ]
+    names = [_names_of(features, name) for name in (_STATE, _ACTION)]
     space = str(rows["space"][0]) if len(rows) else "undeclared"
     return PartTracks(
         part=part,
@@ -164,10 +188,20 @@ def _frame_of(dataset: Dataset, part: str, rows: pl.DataFrame) -> PartTracks:
         arms=() if space == "undeclared" else tuple(arm_columns(names[0])),
         episode_ids=[],
         offsets=np.zeros(1, np.int64),
-        state=np.zeros((0, widths[0]), np.float32),
-        action=np.zeros((0, widths[1]), np.float32),
+        state=np.zeros((0, len(names[0])), np.float32),
+        action=np.zeros((0, len(names[1])), np.float32),
         source_time_s=np.zeros(0, np.float64) if _TIME in features else None,
     )
+
+
+def _names_of(features: Mapping[str, Feature], column: str) -> tuple[str, ...]:
+    """One name for each number of a vector; none where the part has no such vector."""
+    if without_vector(features, column) is not None:
+        return ()
+    feature = features[column]
+    width = feature.shape[0] if feature.shape else 1
+    names = feature.names or ()
+    return names if len(names) == width else tuple(f"{column}_{k}" for k in range(width))
 
 
 def _batches(
@@ -175,7 +209,12 @@ def _batches(
 ) -> Iterator[PartTracks]:
     empty = _frame_of(dataset, part, rows)
     root = dataset.root / next(entry.path for entry in dataset.parts if entry.name == part)
-    columns = [_STATE, _ACTION] + ([] if empty.source_time_s is None else [_TIME])
+    there = {
+        _STATE: bool(empty.names),
+        _ACTION: bool(empty.action_names),
+        _TIME: empty.source_time_s is not None,
+    }
+    columns = [name for name, is_there in there.items() if is_there]
     pending: list[PartTracks] = []
     for file_rows in rows.partition_by("number", maintain_order=True):
         ids, lengths = file_rows["episode_id"].to_list(), file_rows["length"].to_numpy()
@@ -188,7 +227,8 @@ def _batches(
             batch_rows=min(frames or _BATCH_ROWS, _BATCH_ROWS),
         ):
             end = begin + count
-            pending.append(_with_rows(empty, ids[begin:end], _offsets(lengths[begin:end]), values))
+            read = dict(zip(columns, values, strict=True))
+            pending.append(_with_rows(empty, ids[begin:end], _offsets(lengths[begin:end]), read))
             begin = end
             if frames is not None and sum(len(one.state) for one in pending) >= frames:
                 yield _joined(empty, pending)
@@ -198,8 +238,9 @@ def _batches(
 
 
 def _with_rows(
-    empty: PartTracks, ids: list[str], offsets: NDArray[np.int64], values: list[NDArray[Any]]
+    empty: PartTracks, ids: list[str], offsets: NDArray[np.int64], values: dict[str, NDArray[Any]]
 ) -> PartTracks:
+    none = np.zeros((int(offsets[-1]), 0), np.float32)
     return PartTracks(
         part=empty.part,
         space=empty.space,
@@ -209,9 +250,9 @@ def _with_rows(
         episode_ids=ids,
         offsets=offsets,
         # A vector of one number is stored as a plain column.
-        state=values[0].reshape(-1, len(empty.names)),
-        action=values[1].reshape(-1, len(empty.action_names)),
-        source_time_s=values[2] if len(values) > 2 else None,
+        state=_vectors(values[_STATE], len(empty.names)) if _STATE in values else none,
+        action=_vectors(values[_ACTION], len(empty.action_names)) if _ACTION in values else none,
+        source_time_s=values.get(_TIME),
     )
 
 
@@ -221,15 +262,22 @@ def _joined(empty: PartTracks, pieces: list[PartTracks]) -> PartTracks:
     if len(pieces) == 1:
         return pieces[0]
     lengths = np.concatenate([np.diff(piece.offsets) for piece in pieces])
-    values: list[NDArray[Any]] = [
-        np.concatenate([piece.state for piece in pieces]),
-        np.concatenate([piece.action for piece in pieces]),
-    ]
+    values: dict[str, NDArray[Any]] = {}
+    if empty.names:
+        values[_STATE] = np.concatenate([piece.state for piece in pieces])
+    if empty.action_names:
+        values[_ACTION] = np.concatenate([piece.action for piece in pieces])
     times = [piece.source_time_s for piece in pieces if piece.source_time_s is not None]
     if times:
-        values.append(np.concatenate(times))
+        values[_TIME] = np.concatenate(times)
     ids = [episode_id for piece in pieces for episode_id in piece.episode_ids]
     return _with_rows(empty, ids, _offsets(lengths), values)
+
+
+def _vectors(values: NDArray[Any], width: int) -> NDArray[np.float32]:
+    """(rows, width) as stored; whole numbers as float32, which the kernels want."""
+    rows = values.reshape(-1, width)
+    return rows if rows.dtype.kind == "f" else rows.astype(np.float32)
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from finedata.store.arm_columns import arm_columns
 from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.lerobot.layout import CHUNK_FILES, data_path
 from finedata.store.track_files import whole_episodes
+from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -131,9 +132,10 @@ def episode_motions(
             next_command=f"finedata info {dataset.root}",
         )
     features = dataset.features(part)
-    columns = [_STATE, *(name for name in _EXTRA if name in features)]
+    # Of undeclared parts nothing is read: a name that nobody declares says nothing of a motion.
+    columns = [name for name in (_STATE, *_EXTRA) if without_vector(features, name) is None]
     names = {name: features[name].names or () for name in columns}
-    rows = _episode_rows(dataset, part, episodes)
+    rows = _episode_rows(dataset, part, episodes).filter(pl.col("space") != "undeclared")
     known: dict[tuple[str, str], Mapping[str, ArmConvention]] = {}
     for table in rows.partition_by("number", maintain_order=True):
         facts = table.to_dicts()
@@ -151,8 +153,6 @@ def episode_motions(
                     for name, value in zip(columns, values, strict=True)
                 }
                 begin = end
-                if fact["space"] == "undeclared":
-                    continue
                 key = (str(fact["source"]), str(fact["variant"]))
                 if key not in known:
                     known[key] = arm_conventions(dataset, source=key[0], variant=key[1])

@@ -18,6 +18,7 @@ import polars as pl
 
 from finedata.errors import ConformError, CorruptRecordError, UsageError
 from finedata.store.lerobot.layout import Feature, picture_column
+from finedata.store.nothing import nothing_to_export
 from finedata.store.part_files import read_tasks
 from finedata.store.pictures import decode_rgb
 
@@ -149,11 +150,13 @@ def export_parts(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[Export
         UsageError: An id is not of this dataset, or there are none.
     """
     chosen = dataset.episodes.filter(pl.col("episode_id").is_in(list(episode_ids))).collect()
+    if not episode_ids:
+        raise nothing_to_export(dataset)
     unknown = set(episode_ids) - set(chosen["episode_id"].to_list())
-    if unknown or not episode_ids:
+    if unknown:
         raise UsageError(
             place="episodes to export",
-            found=f"{min(unknown)!r}" if unknown else "none",
+            found=f"{min(unknown)!r}",
             wanted="episodes of this dataset",
             next_command=f'finedata query {dataset.root} "select episode_id from episodes"',
         )
@@ -172,7 +175,8 @@ def export_parts(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[Export
                 features=dataset.features(part.name),
                 tasks=read_tasks(dataset.root / part.path),
                 episodes=rows.select(plain).to_dicts(),
-                stats=rows.select(picture_stats),
+                # without the index a part that has no camera would have no rows here either
+                stats=rows.select("episode_index", *picture_stats),
             )
         )
     return parts
