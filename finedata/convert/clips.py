@@ -37,6 +37,8 @@ __all__ = [
 
 # The farthest a frame may lie from where LeRobot looks for it (its `tolerance_s`), with a margin.
 _TOLERANCE_S = 5e-5
+# Of a frame number that is rounded, with a margin.
+_MOST_DRIFT = 0.4
 
 
 class ClipPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,7 @@ def plan_clips(
         plans.append(plan)
         flags |= {"video_longer"} if longer else set()
         flags |= {"camera_resampled"} if clip.rows is not None else set()
+        flags |= set(clip.flags)
     return tuple(plans), flags
 
 
@@ -127,9 +130,7 @@ def _plan_clip(
             found=f"{index.frames} frames",
             wanted=f"{clip.first_frame + available}, as its description says",
         )
-    linked = clip.rows is None and index.uniform(
-        fps, tolerance_s=_TOLERANCE_S, first_frame=clip.first_frame, count=frames
-    )
+    linked = clip.rows is None and _is_readable(index, fps, frames=clip.first_frame + frames)
     mode: Literal["link", "remux", "transcode"] = "link" if linked else "remux"
     if options.transcode is not None or options.resize is not None:
         mode = "transcode"
@@ -144,6 +145,19 @@ def _plan_clip(
         sha256=index.sha256,
     )
     return plan, clip.rows is None and clip.frames > frames
+
+
+def _is_readable(index: Mp4Index, fps: float, *, frames: int) -> bool:
+    """Whether LeRobot finds each of the first frames of a file by its time, with both decoders.
+
+    One takes the frame whose time is k / fps, so the first must be shown at 0. The other, its
+    default, takes frame number round(k / fps * average rate), whatever times the frames bear.
+    """
+    if abs(float(index.time_s[0])) > _TOLERANCE_S:
+        return False
+    if (frames - 1) * abs(index.average_fps / fps - 1.0) > _MOST_DRIFT:
+        return False
+    return index.uniform(fps, tolerance_s=_TOLERANCE_S, count=frames)
 
 
 @lru_cache(maxsize=256)

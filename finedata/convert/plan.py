@@ -189,7 +189,7 @@ class _Planner:
                 fps_measured=facts.clock.fps_measured,
                 dt_max_s=facts.clock.dt_max_s,
                 start_unix_s=facts.clock.start_unix_s,
-                flags=tuple(sorted(facts.flags)),
+                flags=tuple(sorted(facts.flags | set(found.flags))),
                 picture_bytes=facts.picture_bytes,
                 last_step_marks=facts.last_step_marks,
             )

@@ -24,7 +24,8 @@ def has_motion(tracks: PartTracks) -> NDArray[np.bool_]:
     known = np.zeros(len(tracks), np.bool_)
     for values in (tracks.state, tracks.action):
         if values.shape[1]:
-            known |= segment_max(np.isfinite(values).any(axis=1)[:, None], tracks.offsets)[:, 0] > 0
+            finite = np.isfinite(values).astype(np.float32)
+            known |= segment_max(finite, tracks.offsets).max(axis=1) > 0
     return known
 
 

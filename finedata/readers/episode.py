@@ -60,6 +60,8 @@ class Found:
         length: How far it reaches, in the same unit.
         reason: A receipt's reason (`finedata.schema.enums.RECEIPT_REASONS`) where it is broken.
         message: What was found there, in words; empty where nothing is wrong.
+        flags: A receipt's flags (`finedata.schema.enums.RECEIPT_FLAGS`) of a good record: what
+            the source says of it in two ways that differ.
     """
 
     number: int
@@ -67,6 +69,7 @@ class Found:
     length: int
     reason: str | None = None
     message: str = ""
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class VideoClip:
         codec: `h264`, `av1`, `mpeg4`, ...
         rows: For each row of the episode the frame shown (counted from `first_frame`), increasing;
             `None` where row k shows frame k.
+        flags: A receipt's flags: what is doubtful about where the frames are.
     """
 
     file: str
@@ -93,6 +97,7 @@ class VideoClip:
     fps: float
     codec: str
     rows: np.ndarray | None = None
+    flags: tuple[str, ...] = ()
 
 
 class PictureList(Protocol):

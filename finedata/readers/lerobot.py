@@ -169,7 +169,13 @@ class LerobotShard:
             reader.close()
             raise
         self.found = [
-            Found(number, place.first, place.last - place.first, *place.problem)
+            Found(
+                number,
+                place.first,
+                place.last - place.first,
+                *(place.problem or (None, "")),
+                flags=place.flags,
+            )
             for number, place in enumerate(self._places)
         ]
 
@@ -179,7 +185,12 @@ class LerobotShard:
         Raises:
             SourceError: The file has other rows there by now.
         """
-        if found.number >= len(self.found) or self.found[found.number] != found or found.reason:
+        mine = self.found[found.number] if found.number < len(self.found) else None
+        if (
+            mine is None
+            or mine.reason
+            or (mine.offset, mine.length) != (found.offset, found.length)
+        ):
             raise SourceError(
                 place=f"{self._table.name}, episode {found.number} of the file",
                 found="other rows than the scan found",
@@ -213,6 +224,7 @@ class _Place:
     first: int
     last: int
     problem: tuple[str, str] | tuple[()] = ()
+    flags: tuple[str, ...] = ()
 
 
 def _shard(dataset: LerobotDataset, file: DataFile) -> Shard:
@@ -227,7 +239,7 @@ def _shard(dataset: LerobotDataset, file: DataFile) -> Shard:
 def _places(dataset: LerobotDataset, file: DataFile, table: ParquetRows) -> Iterator[_Place]:
     """Whose rows are whose, by the first row; declared episodes without rows come last."""
     if dataset.is_one_per_file(file):
-        yield _Place(file.number[0], 0, table.rows)
+        yield _whole_file(dataset, file.number[0], table)
         return
     declared = dataset.declared_in.get(file.number, [])
     runs = _runs(table)
@@ -242,6 +254,26 @@ def _places(dataset: LerobotDataset, file: DataFile, table: ParquetRows) -> Iter
         if episode not in there
     ]
     yield from (*places, *absent)
+
+
+def _whole_file(dataset: LerobotDataset, episode: int, table: ParquetRows) -> _Place:
+    """The one episode of a v2.x file: its name, its column and the description are compared.
+
+    Videos and tasks are found by the number in the file's name, so the name decides. A column
+    that says another number makes the rows another episode's, perhaps: the receipt says so.
+    """
+    flags: list[str] = []
+    runs = _runs(table) or []
+    numbers = sorted({number for number, _, _ in runs})
+    if len(numbers) > 1:
+        message = f"rows of the episodes {', '.join(map(str, numbers))} in the file of one"
+        return _Place(episode, 0, table.rows, ("framing_error", message))
+    if numbers and numbers[0] != episode:
+        flags.append("episode_number_differs")
+    length = dataset.meta.episodes.get(episode, {}).get("length")
+    if isinstance(length, int) and length != table.rows:
+        flags.append("declared_length_differs")
+    return _Place(episode, 0, table.rows, flags=tuple(flags))
 
 
 def _runs(table: ParquetRows) -> list[tuple[int, int, int]] | None:

@@ -11,6 +11,8 @@ from finedata.readers.lerobot_files import fill_template
 from finedata.readers.lerobot_meta import DatasetInfo, DatasetMeta, read_info
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from finedata.readers.files import SourceFolder
     from finedata.readers.lerobot_files import DataFile, DatasetFiles, FileNumber
 
@@ -42,6 +44,7 @@ class LerobotDataset:
             self.info = DatasetInfo({}, {})
             self.problem = error
         self.data_files = files.data_files(self.info.template("data_path"))
+        self._video_places: dict[str, dict[int, tuple[int, int]]] = {}
 
     @cached_property
     def meta(self) -> DatasetMeta:
@@ -81,6 +84,17 @@ class LerobotDataset:
             found.setdefault(number, []).append((start if isinstance(start, int) else 0, index))
         return {number: [index for _, index in sorted(rows)] for number, rows in found.items()}
 
+    def video_places(self, feature: str) -> dict[int, tuple[int, int]]:
+        """By the declared lengths: where each episode begins in its video file of a camera.
+
+        Returns:
+            Episode to (frames of the episodes before it, frames of all), for files whose episodes
+            all have a length and a start.
+        """
+        if feature not in self._video_places:
+            self._video_places[feature] = dict(_places_by_length(self.meta.episodes, feature))
+        return self._video_places[feature]
+
     def missing(self) -> list[str]:
         """Data files that the description declares and the folder lacks."""
         there = {file.number for file in self.data_files}
@@ -105,3 +119,22 @@ class LerobotDataset:
         if ".." in name or name.startswith("/"):
             name = usual
         return fill_template(name, values) or name
+
+
+def _places_by_length(
+    episodes: dict[int, dict[str, Any]], feature: str
+) -> Iterator[tuple[int, tuple[int, int]]]:
+    files: dict[tuple[Any, ...], list[tuple[float, int, Any]]] = {}
+    for episode, row in episodes.items():
+        start = row.get(f"videos/{feature}/from_timestamp")
+        if isinstance(start, int | float):
+            number = tuple(row.get(f"videos/{feature}/{key}_index") for key in ("chunk", "file"))
+            files.setdefault(number, []).append((float(start), episode, row.get("length")))
+    for rows in files.values():
+        lengths = [length for _, _, length in rows if isinstance(length, int) and length >= 0]
+        if len(lengths) < len(rows):
+            continue
+        before = 0
+        for _, episode, length in sorted(rows):
+            yield episode, (before, sum(lengths))
+            before += length

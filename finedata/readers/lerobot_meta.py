@@ -198,7 +198,7 @@ class DatasetMeta:
         elif "meta/tasks.jsonl" in self._files.sizes:
             rows, damage = self._json_lines("meta/tasks.jsonl")
         tasks: dict[int, str] = {}
-        for row in rows:
+        for row in map(_with_whole_numbers, rows):
             # pandas' index: unnamed in older writers, `task` in newer ones
             text = row.get("task", row.get("__index_level_0__"))
             index = row.get("task_index")
@@ -224,7 +224,7 @@ class DatasetMeta:
         elif "meta/episodes.jsonl" in self._files.sizes:
             rows, damage = self._json_lines("meta/episodes.jsonl")
         episodes: dict[int, dict[str, Any]] = {}
-        for row in rows:
+        for row in map(_with_whole_numbers, rows):
             index = row.get("episode_index")
             if isinstance(index, int) and not isinstance(index, bool) and index >= 0:
                 episodes.setdefault(index, row)
@@ -271,6 +271,18 @@ class DatasetMeta:
                 place=f"{self._files.prefix}meta", found=damage, wanted=f"a row for {wanted}"
             )
         return value
+
+
+def _with_whole_numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose indices and length are integers: pandas makes floats of columns with a gap."""
+    return {
+        key: int(value)
+        if isinstance(value, float)
+        and value.is_integer()
+        and (key.endswith("_index") or key == "length")
+        else value
+        for key, value in row.items()
+    }
 
 
 def _decode_json(data: bytes) -> Any:

@@ -1,7 +1,9 @@
 """Where the video of an episode is: which file, and which of its frames. Nothing is decoded.
 
-The description of a dataset and the index of an MP4 file come in, a `VideoClip` goes out. A v2.x
-file belongs to one episode; in v3.0 several share one, and `from_timestamp` says where each begins.
+A v2.x file belongs to one episode; in v3.0 several share one, and `from_timestamp` says where each
+begins. Times count from the first frame that a file shows, whatever its own clock says there. Where
+an episode begins is told twice, by `from_timestamp` and by the lengths of the episodes before it:
+the two are compared, and a clip says so where they differ.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from finedata.readers.lerobot_files import DataFile
 
 __all__ = ["EpisodeVideos", "VideoIndexes"]
+
+# The farthest a start may lie from a frame: LeRobot refuses to show another one (`tolerance_s`).
+_TOLERANCE_S = 1e-4
+# As a share of a frame's time: nearer than this there is no doubt which frame is meant.
+_NEAR = 0.25
 
 
 class VideoIndexes:
@@ -67,8 +74,9 @@ class EpisodeVideos:
         """
         index = self.index(feature)
         first, frames = 0, index.frames
+        certain = True
         if not self.dataset.is_one_per_file(self.data_file):
-            first = self._first_frame(feature, index)
+            first, certain = self._first_frame(feature, index)
             frames = max(0, min(rows, index.frames - first))
         return VideoClip(
             file=self._name(feature),
@@ -78,6 +86,7 @@ class EpisodeVideos:
             shape=index.shape,
             fps=index.fps,
             codec=index.codec,
+            flags=() if certain else ("video_start_differs",),
         )
 
     def index(self, feature: str) -> Mp4Index:
@@ -116,11 +125,17 @@ class EpisodeVideos:
         row = self.dataset.meta.episodes.get(self.episode, {})
         return row.get(f"videos/{feature}/from_timestamp")
 
-    def _first_frame(self, feature: str, index: Mp4Index) -> int:
-        """The frame nearest to `from_timestamp`, by the file's own time stamps.
+    def _first_frame(self, feature: str, index: Mp4Index) -> tuple[int, bool]:
+        """The episode's first frame, and whether nothing contradicts it.
 
-        `to_timestamp` is not looked at: it is from + length/fps or from + (length - 1)/fps,
-        whoever wrote it.
+        `from_timestamp` decides where a frame is shown then. Where it lies between two frames,
+        the lengths of the episodes decide if together they are the whole file; else the nearest
+        frame, if it is much nearer than the other one. `to_timestamp` is not looked at: it is
+        from + length/fps or from + (length - 1)/fps, whoever wrote it.
+
+        Raises:
+            MissingFeatureError: The description does not say where the episode begins.
+            LengthError: No frame can be told to be the first.
         """
         start = self._start(feature)
         if isinstance(start, bool) or not isinstance(start, int | float) or start != start:
@@ -129,11 +144,19 @@ class EpisodeVideos:
                 found=f"from_timestamp {start!r} of episode {self.episode}",
                 wanted="seconds",
             )
-        nearest = int(np.argmin(np.abs(index.time_s - start))) if index.frames else 0
-        if not index.frames or abs(float(index.time_s[nearest]) - start) > 0.5 / index.fps:
+        shown_s = index.time_s - index.time_s[0]
+        nearest = int(np.argmin(np.abs(shown_s - start)))
+        apart_s = abs(float(shown_s[nearest]) - start)
+        before, total = self.dataset.video_places(feature).get(self.episode, (-1, -1))
+        fills = total == index.frames
+        if apart_s <= _TOLERANCE_S:
+            return nearest, not fills or before == nearest
+        if fills and apart_s <= 0.5 / index.fps:
+            return before, False
+        if apart_s > _NEAR / index.fps:
             raise LengthError(
                 place=f"feature {feature}",
                 found=f"{index.frames} frames, none at {start} s",
                 wanted=f"the first frame of episode {self.episode} there",
             )
-        return nearest
+        return nearest, False

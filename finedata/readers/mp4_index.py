@@ -50,6 +50,8 @@ class Mp4Index:
         shape: (height, width, 3).
         codec: `h264`, `hevc`, `av1`, `mpeg4`, `vp8`, `vp9`, else the file's four characters.
         fps: One over the median step between frames.
+        average_fps: Frames by the sum of their durations, as a demuxer states it: LeRobot's default
+            decoder turns times into frame numbers with it.
         byte_size: Bytes of the file.
         sha256: Hex digest of the `moov` box (and of every `moof` box): it changes when a frame's
             size or time does.
@@ -60,6 +62,7 @@ class Mp4Index:
     shape: tuple[int, int, int]
     codec: str
     fps: float
+    average_fps: float
     byte_size: int
     sha256: str
 
@@ -141,6 +144,7 @@ def _read(reader: RangeReader) -> Mp4Index:
         shape=(track.height, track.width, 3),
         codec=_CODECS.get(track.fourcc, track.fourcc),
         fps=1.0 / step_s if step_s > 0 else 0.0,
+        average_fps=len(samples.ticks) / samples.total_s if samples.total_s > 0 else 0.0,
         byte_size=reader.size,
         sha256=digest.hexdigest(),
     )

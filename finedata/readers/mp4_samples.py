@@ -28,10 +28,17 @@ __all__ = ["Samples"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Composition times of all samples in the order of decoding, in ticks (n,) int64."""
+    """Composition times of all samples in the order of decoding, in ticks (n,) int64.
+
+    Attributes:
+        ticks: The times.
+        last_s: How long the last sample lasts.
+        total_s: How long all last.
+    """
 
     ticks: np.ndarray
     last_s: float = field(default=0.0)
+    total_s: float = field(default=0.0)
 
     @staticmethod
     def of(track: VideoTrack, fragments: list[tuple[int, bytes]], file_size: int) -> Samples:
@@ -55,14 +62,16 @@ class Samples:
         decode = np.cumsum(steps) - steps
         ticks = decode + _runs(track.tables.get(b"ctts", b""), len(sizes), ">i4", whole=False)
         parts, end = [ticks], int(steps.sum())
+        total = end
         for start, body in fragments:
             for traf in boxes_of(body, b"traf"):
-                part, end = _fragment(traf, track, end, start, file_size)
+                part, end, lasts = _fragment(traf, track, end, start, file_size)
                 parts += part
+                total += lasts
                 if sum(map(len, parts)) > MOST_FRAMES:
                     raise _too_many()
         last = int(steps[-1]) if len(steps) else track.default_duration
-        return Samples(np.concatenate(parts), last / track.timescale)
+        return Samples(np.concatenate(parts), last / track.timescale, total / track.timescale)
 
 
 def _runs(box: bytes, samples: int, value_type: str, *, whole: bool) -> np.ndarray:
@@ -124,12 +133,12 @@ def _check_places(tables: dict[bytes, bytes], sizes: np.ndarray, file_size: int)
 
 def _fragment(
     traf: bytes, track: VideoTrack, decode: int, start: int, file_size: int
-) -> tuple[list[np.ndarray], int]:
-    """Composition times of a fragment's runs, and the decoding time after it."""
+) -> tuple[list[np.ndarray], int, int]:
+    """Composition times of a fragment's runs, the decoding time after it, and how long it lasts."""
     boxes = child_boxes(traf)
     flags, number = struct.unpack_from(">II", (tfhd := boxes.get(b"tfhd", b"")))
     if number != track.number:
-        return [], decode
+        return [], decode, 0
     place, base = 8, start
     if flags & 0x1:
         (base,), place = struct.unpack_from(">Q", tfhd, place), place + 8
@@ -144,12 +153,13 @@ def _fragment(
     if decode >= 1 << 60:
         raise corrupt_mp4(found="a fragment at an impossible time")
     parts: list[np.ndarray] = []
+    begin = decode
     for trun in boxes_of(traf, b"trun"):
         part, decode, reach = _run(trun, decode, duration, size)
         if reach and base + reach > file_size:
             raise corrupt_mp4(found="a fragment that lies past the end of the file")
         parts.append(part)
-    return parts, decode
+    return parts, decode, decode - begin
 
 
 def _run(trun: bytes, decode: int, duration: int, size: int) -> tuple[np.ndarray, int, int]:
