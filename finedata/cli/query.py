@@ -12,7 +12,8 @@ __all__ = ["HELP", "query"]
 HELP = """Query a dataset's tables with SQL (Polars' dialect).
 
 Tables: episodes, frames, images, receipts, gate, clusters, representatives, steps, facts,
-traces, instructions. Pictures are in `images` only, and print as size and sha256.
+traces, instructions. Pictures are in `images` only, and print as size and sha256. One SELECT is
+run, over these tables: table functions such as read_csv, and other statements, are refused.
 
 Example: finedata query bridge "select task, count(*) as n from episodes group by task" --json
 """

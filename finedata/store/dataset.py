@@ -30,6 +30,7 @@ from finedata.store.lerobot.layout import (
     read_features,
     video_path,
 )
+from finedata.store.sealed_sql import SealedQuery, seal_condition, seal_query
 from finedata.store.step_order import with_current_steps
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = ["Dataset", "Episode", "VideoSpan", "open_dataset"]
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
 _OF_PARTS = ("episodes", "frames")
+_TABLES = ("episodes", "frames", "images", *_CURATION, *_ANNOTATIONS)
 _PICTURES = picture_column("")
 # Tables whose rows may be written again, with a higher revision: the newest of an id wins.
 _REVISED = {
@@ -282,23 +284,45 @@ class Dataset:
         return pl.scan_parquet(files) if files else _empty(name)
 
     def sql(self, query: str) -> pl.DataFrame:
-        """Run a query in Polars' SQL over the tables, by their published names.
+        """Run a SELECT in Polars' SQL over the tables, by their published names.
+
+        The query is parsed first: it can read these tables, and no file beside them.
 
         Raises:
-            UsageError: The query is wrong, or names a table or column that is not there.
+            UsageError: The query is wrong, is no SELECT, calls a table function such as
+                `read_csv`, or names a table or column that is not there. Nothing was read.
         """
-        names = ("episodes", "frames", "images", *_CURATION, *_ANNOTATIONS)
-        # Only tables that the query can mean are opened: opening reads footers.
-        named = [name for name in names if name in query.lower()]
-        context = pl.SQLContext({name: self.table(name) for name in named})
+        return self._run(seal_query(query, tables=_TABLES, next_command=self._tables_command))
+
+    def episode_ids_where(self, condition: str) -> list[str]:
+        """Ids of the episodes for which a SQL condition over `episodes` holds, as the query has it.
+
+        Args:
+            condition: A boolean expression. It may name other tables in a subquery:
+                `episode_id in (select episode_id from representatives)`.
+
+        Raises:
+            UsageError: It is no expression, or is refused as `sql` refuses a query.
+        """
+        names = {"over": "episodes", "column": "episode_id", "next_command": self._tables_command}
+        query = seal_condition(condition, tables=_TABLES, **names)
+        return self._run(query)["episode_id"].to_list()
+
+    @property
+    def _tables_command(self) -> str:
+        return f"finedata info {self.root}  # tables and columns"
+
+    def _run(self, query: SealedQuery) -> pl.DataFrame:
+        # Only tables that the query names are opened: opening reads footers.
+        context = pl.SQLContext({name: self.table(name) for name in query.tables})
         try:
-            return context.execute(query, eager=True)
+            return context.execute(query.text, eager=True)
         except (pl.exceptions.PolarsError, pl.exceptions.SQLInterfaceError) as error:
             raise UsageError(
                 place="the query",
                 found=f"{str(error).splitlines()[0]}",
-                wanted=f"SQL over {', '.join(names)}",
-                next_command=f"finedata info {self.root}  # tables and columns",
+                wanted=f"SQL over {', '.join(_TABLES)}",
+                next_command=self._tables_command,
             ) from error
 
     def episode(self, episode_id: str) -> Episode:

@@ -88,7 +88,7 @@ def episode_places(dataset: Dataset, *, where: str = "") -> list[EpisodePlace]:
     """
     if not where.strip():
         return _places(dataset, dataset.episodes)
-    found = dataset.sql(f"select episode_id from episodes where {where}")["episode_id"].to_list()
+    found = dataset.episode_ids_where(where)
     return _places(dataset, dataset.episodes.filter(pl.col("episode_id").is_in(found)))
 
 

@@ -125,8 +125,7 @@ def select_episodes(dataset: Dataset, *, where: str = "") -> list[str]:
     """
     if not where.strip():
         return dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
-    found = dataset.sql(f"select episode_id from episodes where {where}")
-    chosen: set[str] = set(found["episode_id"].to_list())
+    chosen = set(dataset.episode_ids_where(where))
     everything: list[str] = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
     ids = [episode_id for episode_id in everything if episode_id in chosen]
     if not ids:
