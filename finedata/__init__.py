@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from finedata.errors import FinedataError as FinedataError
     from finedata.store.dataset import Dataset as Dataset
-    from finedata.store.dataset import Episode as Episode
     from finedata.store.dataset import open_dataset as open
+    from finedata.store.episode import Episode as Episode
 
 __version__ = "0.1.0.dev0"
 
 # public name -> (the module that owns it, its name there)
 _LAZY = {
     "Dataset": ("finedata.store.dataset", "Dataset"),
-    "Episode": ("finedata.store.dataset", "Episode"),
+    "Episode": ("finedata.store.episode", "Episode"),
     "FinedataError": ("finedata.errors", "FinedataError"),
     "open": ("finedata.store.dataset", "open_dataset"),
 }

@@ -26,7 +26,7 @@ from finedata.annotate.selection import (
     select_ids,
 )
 from finedata.annotate.stages import requests_of_episode
-from finedata.errors import SourceError
+from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.teachers.call_export import has_calls
 from finedata.teachers.calls import CallLedger
@@ -110,7 +110,7 @@ def estimate_facts(
     for context in contexts(dataset, _sample(todo)):
         try:
             analysis, refinement = shown_pictures(source, context, settings)
-        except (SourceError, UnusableAnswerError):
+        except (ConformError, SourceError, UnusableAnswerError):
             total.without_pictures += 1
             continue
         requests = requests_of_episode(
@@ -150,7 +150,7 @@ def estimate_traces(
         try:
             shown = trace_requests(source, context, chosen_frames, settings)
             total.add([request for _, request in shown])
-        except SourceError:
+        except (ConformError, SourceError):
             total.without_pictures += 1
     frames_in_all = sum(left.values())
     scale = frames_in_all / frames_sampled if frames_sampled else 0.0

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from finedata.errors import UsageError
+from finedata.store.episode import shown_camera
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,8 +131,8 @@ def choose_cameras(
     """
     present = [camera for camera in cameras if camera not in set(missing)]
     if settings.views:
-        wanted = {view.removesuffix("_bgr") for view in settings.views}
-        return [camera for camera in present if camera.removesuffix("_bgr") in wanted]
+        wanted = {shown_camera(view) for view in settings.views}
+        return [camera for camera in present if shown_camera(camera) in wanted]
     if settings.max_views is None or len(present) <= settings.max_views:
         return present
 

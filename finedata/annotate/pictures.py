@@ -9,28 +9,26 @@ an episode lacks is never shown: its pictures are placeholders.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
 from finedata.annotate.answers import AnswerError
 from finedata.annotate.frames import FrameSettings, choose_cameras, sample_frames
-from finedata.store.lerobot.layout import CHUNK_FILES, data_path, picture_column, video_path
+from finedata.store.episode import Episode, is_swapped, shown_camera
+from finedata.store.lerobot.layout import picture_column
 from finedata.store.pictures import decode_rgb, read_header
 from finedata.teachers.protocol import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from finedata.store.dataset import Dataset
 
 __all__ = ["EpisodePictures", "PictureSource", "encoded_picture"]
 
-_BGR = "_bgr"
 _MEDIA = {"jpeg": "image/jpeg", "png": "image/png"}
 
 
@@ -51,7 +49,7 @@ class EpisodePictures:
 
         Raises:
             AnswerError: The episode has no such camera, or none of its pictures decodes.
-            CorruptRecordError: A video does not decode.
+            ConformError: A file of pictures is damaged.
         """
         frames = sample_frames(self._row["length"], fps=self._row["fps"], settings=settings)
         pictures = [
@@ -71,7 +69,7 @@ class EpisodePictures:
         """Frame -> its pictures, one of each chosen camera; frames without any are left out.
 
         Raises:
-            CorruptRecordError: A video does not decode.
+            ConformError: A file of pictures is damaged.
         """
         found: dict[int, list[Picture]] = {}
         for camera in self.cameras(settings):
@@ -98,7 +96,7 @@ class EpisodePictures:
             if data is None or header is None:
                 continue  # it does not decode; the labels show the gap
             time_s = frame / self._row["fps"]
-            label = f"camera {camera.removesuffix(_BGR)}, frame {frame}, {time_s:.2f} s"
+            label = f"camera {shown_camera(camera)}, frame {frame}, {time_s:.2f} s"
             shown.append((frame, Picture(data, _MEDIA[header.codec], label)))
         return shown
 
@@ -112,80 +110,40 @@ class PictureSource:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._groups: dict[Path, dict[int, int]] = {}
 
     def episode(self, row: dict[str, Any]) -> EpisodePictures:
         """The cameras of an episode, by its row of the table `episodes`."""
         return EpisodePictures(self, row)
 
     @cached_property
-    def _cameras(self) -> dict[str, dict[str, bool]]:
-        """Part -> camera -> whether it is a video; depth is no picture to look at."""
+    def _cameras(self) -> dict[str, list[str]]:
+        """Part -> its cameras; depth is no picture to look at."""
         prefix = picture_column("")
         return {
-            part.name: {
-                name.removeprefix(prefix): feature.dtype == "video"
+            part.name: [
+                name.removeprefix(prefix)
                 for name, feature in self._dataset.features(part.name).items()
                 if name.startswith(prefix) and feature.dtype in ("image", "video")
                 if len(feature.shape) == 3 and 3 in feature.shape
-            }
+            ]
             for part in self._dataset.parts
         }
 
     def cameras(self, part: str) -> list[str]:
         """Colour cameras of a part."""
-        return list(self._cameras[part])
+        return self._cameras[part]
 
     def encoded(
         self, row: dict[str, Any], camera: str, frames: Sequence[int], settings: FrameSettings
     ) -> list[bytes | None]:
         """Encoded pictures of one camera; None for one that does not decode."""
-        swapped = camera.endswith(_BGR)
-        if self._cameras[row["part"]][camera]:
-            decoded = self._video_frames(row, camera, frames)
-            return [_encode(frame, swapped=swapped, settings=settings) for frame in decoded]
-        stored = self._stored(row, camera, frames)
+        episode = Episode(self._dataset, row)
+        if camera in episode.videos:
+            decoded = episode.iter_frames(camera, frames)
+            return [None if one is None else _encode(one, settings=settings) for one in decoded]
+        swapped = is_swapped(camera)
+        stored = episode.stored(camera, frames)
         return [encoded_picture(data, swapped=swapped, settings=settings) for data in stored]
-
-    def _stored(self, row: dict[str, Any], camera: str, frames: Sequence[int]) -> list[bytes]:
-        number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
-        path = self._folder(row) / data_path(number)[0]
-        column = picture_column(camera)
-        with pq.ParquetFile(path) as file:
-            groups = self._groups.setdefault(path, {}) or _groups(file, self._groups[path])
-            group, first = groups[row["episode_index"]], 0
-            names = [f"{column}.bytes", "episode_index"]
-            table = cast("Any", file).read_row_group(group, columns=names)
-        ours = np.flatnonzero(table["episode_index"].to_numpy() == row["episode_index"])
-        first = int(ours[0])
-        taken = table[column].take([first + frame for frame in frames])
-        return [cell["bytes"].as_py() for cell in taken]
-
-    def _video_frames(
-        self, row: dict[str, Any], camera: str, frames: Sequence[int]
-    ) -> list[np.ndarray]:
-        from finedata.store.video_frames import decode_frames
-
-        name = f"videos/{picture_column(camera)}"
-        number = row[f"{name}/chunk_index"] * CHUNK_FILES + row[f"{name}/file_index"]
-        first = round(row[f"{name}/from_timestamp"] * row["fps"])
-        path = self._folder(row) / video_path(camera, number)[0]
-        return decode_frames(path, numbers=[first + frame for frame in frames])
-
-    def _folder(self, row: dict[str, Any]) -> Path:
-        part = next(part for part in self._dataset.parts if part.name == row["part"])
-        return self._dataset.root / part.path
-
-
-def _groups(file: Any, found: dict[int, int]) -> dict[int, int]:
-    """episode_index -> its row group: finedata's files hold exactly one episode in each."""
-    schema = file.schema
-    leaf = [schema.column(i).path for i in range(len(schema.names))].index("episode_index")
-    for group in range(file.num_row_groups):
-        statistics = file.metadata.row_group(group).column(leaf).statistics
-        for index in range(statistics.min, statistics.max + 1):
-            found.setdefault(index, group)
-    return found
 
 
 def encoded_picture(data: bytes, *, swapped: bool, settings: FrameSettings) -> bytes | None:
@@ -206,18 +164,16 @@ def encoded_picture(data: bytes, *, swapped: bool, settings: FrameSettings) -> b
     if not wide and not swapped:
         return data
     pixels = decode_rgb(data)
-    return None if pixels is None else _encode(pixels, swapped=swapped, settings=settings)
+    if pixels is None:
+        return None
+    return _encode(pixels[..., ::-1] if swapped else pixels, settings=settings)
 
 
-def _encode(pixels: np.ndarray, *, swapped: bool, settings: FrameSettings) -> bytes:
+def _encode(pixels: np.ndarray, *, settings: FrameSettings) -> bytes:
     """Resize to the width, the ratio kept, and encode as JPEG."""
     height, width = pixels.shape[:2]
     if settings.width is not None and width > settings.width:
         size = (settings.width, max(1, round(height * settings.width / width)))
-        picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-        pixels = np.asarray(picture)
-    return simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels),
-        quality=settings.quality,
-        colorspace="BGR" if swapped else "RGB",
-    )
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=settings.quality)

@@ -31,7 +31,7 @@ from finedata.annotate.selection import (
     select_ids,
 )
 from finedata.annotate.stages import facts_of_episode
-from finedata.errors import SourceError
+from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER
 from finedata.teachers.call_export import write_calls
@@ -149,7 +149,7 @@ class _Run:
             analysis, refinement = await asyncio.to_thread(
                 shown_pictures, self._pictures, context, self._settings
             )
-        except (SourceError, UnusableAnswerError) as error:
+        except (ConformError, SourceError, UnusableAnswerError) as error:
             reason = f"pictures: {error}"
             return FactsResult(
                 episode_id=context.episode_id, ended="failed", stages=[], reason=reason
@@ -170,7 +170,7 @@ def shown_pictures(
 
     Raises:
         AnswerError: There is none to show.
-        SourceError: A video does not decode.
+        ConformError: A file of pictures is damaged.
     """
     episode = source.episode(context.row)
     # where the source has steps, the first look is not taken

@@ -31,8 +31,9 @@ from finedata.annotate.selection import (
 )
 from finedata.annotate.stages import episode_prompt, stage_end
 from finedata.annotate.trace_text import Trace, read_trace
-from finedata.errors import SourceError, UsageError
+from finedata.errors import ConformError, SourceError, UsageError
 from finedata.store.dataset import open_dataset
+from finedata.store.episode import shown_camera
 from finedata.store.ledger import LEDGER_FOLDER
 from finedata.teachers.call_export import write_calls
 from finedata.teachers.calls import CallLedger
@@ -147,13 +148,13 @@ class _Run:
             chunk = frames[begin : begin + _CHUNK]
             try:
                 requests = await asyncio.to_thread(self._requests, context, chunk)
-            except (SourceError, UnusableAnswerError) as error:
+            except (ConformError, SourceError, UnusableAnswerError) as error:
                 reason = f"pictures: {error}"
                 break
             asked = [self._frame(frame, request) for frame, request in requests]
             results += await asyncio.gather(*asked)
         cameras = self._pictures.episode(context.row).cameras(self._settings.trace)
-        names = [camera.removesuffix("_bgr") for camera in cameras]
+        names = [shown_camera(camera) for camera in cameras]
         found = TracesResult(
             episode_id=context.episode_id,
             cameras=names,
@@ -203,7 +204,7 @@ def trace_requests(
 
     Raises:
         AnswerError: There is no picture to show.
-        SourceError: A video does not decode.
+        ConformError: A file of pictures is damaged.
     """
     prompt = load_prompt(PROMPTS["trace"])
     values = episode_prompt(context)

@@ -19,14 +19,13 @@ from finedata.convert.verify_report import Problem, VerifyReport
 from finedata.motion import from_quaternion_xyzw, geodesic_angle_rad, to_quaternion_xyzw
 from finedata.readers.files import open_folder
 from finedata.readers.mp4_index import read_mp4_index
-from finedata.store.pictures import decode_rgb
-from finedata.store.video_frames import iter_frames
+from finedata.store.pictures import decode_picture
 
 if TYPE_CHECKING:
     from finedata.convert.forms import EpisodeView
     from finedata.convert.pictures import CameraPictures
     from finedata.schema.converter import Variant
-    from finedata.store.dataset import Episode
+    from finedata.store.episode import Episode
 
 __all__ = ["check_pictures", "check_round_trips", "check_videos"]
 
@@ -98,7 +97,7 @@ def check_pictures(
     """Pictures are byte for byte those of the source, and the receipt says so."""
     recorded = {image["camera"]: image for image in receipt["images"]}
     for camera, wanted in examined.items():
-        stored = episode.pictures[camera]
+        stored = episode.stored(camera)
         digest = hashlib.sha256(b"".join(stored)).hexdigest()
         report.expect(f"{place}: sha256 of {camera}'s pictures", digest, wanted.sha256)
         report.expect(f"{place}: receipt's sha256 of {camera}", recorded[camera]["sha256"], digest)
@@ -106,7 +105,7 @@ def check_pictures(
         report.require(f"{place}: sizes of {camera}", holds=same, wanted="the source's")
         report.pictures += len(stored)
         if decode:
-            broken = sum(decode_rgb(picture) is None for picture in stored)
+            broken = sum(decode_picture(picture) is None for picture in stored)
             if broken and "undecodable_picture" not in receipt["flags"]:
                 report.expect(f"{place}: undecodable pictures of {camera}", broken, 0)
 
@@ -118,7 +117,6 @@ def check_videos(
     for camera, span in episode.videos.items():
         with closing(open_folder(span.path.parent).open(span.path.name)) as reader:
             index = read_mp4_index(reader)
-        first = int(np.searchsorted(index.time_s, span.from_s - 1e-4))
         wanted = span.from_s + np.arange(len(episode)) / episode.fps
         nearest = index.time_s[
             np.clip(np.searchsorted(index.time_s, wanted - 1e-4), 0, index.frames - 1)
@@ -129,7 +127,7 @@ def check_videos(
         )
         report.pictures += len(episode)
         if decode:
-            frames = sum(1 for _ in iter_frames(span.path, first, len(episode)))
+            frames = sum(1 for _ in episode.iter_frames(camera))
             report.expect(f"{place}: decoded frames of {camera}", frames, len(episode))
     recorded = {image["camera"] for image in receipt["images"]}
-    report.expect(f"{place}: cameras", recorded, set(episode.videos) | set(episode.pictures))
+    report.expect(f"{place}: cameras", recorded, set(episode.cameras))

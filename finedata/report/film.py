@@ -1,7 +1,6 @@
 """Film strips: an episode comes in, a few small pictures of one camera go out, evenly in time.
 
-Only the pictures that are shown are read and decoded. Stored pictures keep whatever order of
-colours the source had (`…_bgr`); here they are put right. What cannot be shown is said in words: a
+Only the pictures that are shown are read and decoded. What cannot be shown is said in words: a
 report never fails because of a picture.
 """
 
@@ -11,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from finedata.errors import FinedataError, MissingExtraError
-from finedata.store.export.episodes import is_swapped
-from finedata.store.lerobot.layout import CHUNK_FILES, data_path, picture_column, video_path
-from finedata.store.pictures import decode_rgb
+from finedata.store.episode import Episode
+from finedata.store.pictures import as_rgb
 
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
@@ -93,63 +90,23 @@ def read_film_strip(
     camera = cameras[0]
     numbers = frame_numbers(row["length"], frames)
     try:
-        feature = dataset.features(row["part"]).get(picture_column(camera))
-        if feature is not None and feature.dtype == "video":
-            pictures = _from_video(dataset, row, camera, numbers)
-        else:
-            pictures = _from_rows(dataset, row, camera, numbers)
+        pictures = list(Episode(dataset, row).iter_frames(camera, numbers))
     except MissingExtraError:
         note = "pictures of videos need PyAV: pip install 'finedata[video]'"
         return FilmStrip(camera="", frames=[], note=note)
-    except (FinedataError, OSError, pl.exceptions.PolarsError):
+    except FinedataError:
         # Its message names paths of this machine; `finedata verify --decode` has the details.
         return FilmStrip(camera="", frames=[], note=f"camera {camera} cannot be read")
-    strip = [_film_frame(number, row["fps"], pixels, camera, width) for number, pixels in pictures]
+    strip = [
+        _film_frame(number, row["fps"], pixels, width)
+        for number, pixels in zip(numbers, pictures, strict=True)
+    ]
     return FilmStrip(camera=camera, frames=strip)
 
 
-def _film_frame(
-    number: int, fps: float, pixels: np.ndarray | None, camera: str, width: int
-) -> FilmFrame:
+def _film_frame(number: int, fps: float, pixels: np.ndarray | None, width: int) -> FilmFrame:
     time_s = number / fps
     if pixels is None:
         return FilmFrame(frame_index=number, time_s=time_s, jpeg=None, width=width, height=width)
-    if is_swapped(camera):
-        pixels = pixels[..., ::-1]
-    jpeg, wide, high = small_jpeg(pixels, width=width)
+    jpeg, wide, high = small_jpeg(as_rgb(pixels), width=width)
     return FilmFrame(frame_index=number, time_s=time_s, jpeg=jpeg, width=wide, height=high)
-
-
-def _from_rows(
-    dataset: Dataset, row: dict[str, Any], camera: str, numbers: list[int]
-) -> list[tuple[int, np.ndarray | None]]:
-    part = next(part for part in dataset.parts if part.name == row["part"])
-    file_number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
-    path = dataset.root / part.path / data_path(file_number)[0]
-    found = (
-        pl.scan_parquet(path)
-        .filter(
-            pl.col("episode_index") == row["episode_index"], pl.col("frame_index").is_in(numbers)
-        )
-        .select("frame_index", pl.col(picture_column(camera)).struct.field("bytes"))
-        .sort("frame_index")
-        .collect()
-    )
-    return [
-        (int(number), None if encoded is None else decode_rgb(encoded))
-        for number, encoded in found.iter_rows()
-    ]
-
-
-def _from_video(
-    dataset: Dataset, row: dict[str, Any], camera: str, numbers: list[int]
-) -> list[tuple[int, np.ndarray | None]]:
-    from finedata.store.video_frames import decode_frames
-
-    part = next(part for part in dataset.parts if part.name == row["part"])
-    prefix = f"videos/{picture_column(camera)}"
-    file_number = row[f"{prefix}/chunk_index"] * CHUNK_FILES + row[f"{prefix}/file_index"]
-    path = dataset.root / part.path / video_path(camera, file_number)[0]
-    begin_s = row[f"{prefix}/from_timestamp"]
-    times_s = [begin_s + number / row["fps"] for number in numbers]
-    return list(zip(numbers, decode_frames(path, times_s=times_s), strict=True))

@@ -6,14 +6,18 @@ that writes it whole, or else from where the dataset came.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from finedata.errors import ConformError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["damaged_file"]
+__all__ = ["damaged_file", "reading"]
 
 # Tables that a verb writes whole, so that running it again mends a damaged file.
 _WRITTEN_BY = {"gate": "gate", "clusters": "cluster", "representatives": "cluster"}
@@ -39,3 +43,12 @@ def damaged_file(path: Path, *, found: object, wanted: str) -> ConformError:
         next_command = f"finedata {_WRITTEN_BY[path.stem]} {path.parent.parent}"
     said = f"{found}".strip().splitlines() or [repr(found)]
     return ConformError(place=str(path), found=said[0], wanted=wanted, next_command=next_command)
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Turn what Arrow or the system says about a file of a dataset into a `ConformError`."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged_file(path, found=error, wanted="a file as finedata wrote it") from error

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError, UsageError
@@ -23,22 +22,19 @@ from finedata.schema.tables import TABLES, arrow_schema
 from finedata.store.annotation_files import count_values, never_revised
 from finedata.store.damaged import damaged_file
 from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
-from finedata.store.lerobot.layout import (
-    CHUNK_FILES,
-    data_path,
-    picture_column,
-    read_features,
-    video_path,
-)
+from finedata.store.episode import Episode
+from finedata.store.lerobot.layout import picture_column, read_features
+from finedata.store.open_videos import OpenVideos
+from finedata.store.row_groups import DataFileCache
 from finedata.store.sealed_sql import SealedQuery, seal_condition, seal_query
 from finedata.store.step_order import with_current_steps
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator
 
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["Dataset", "Episode", "VideoSpan", "open_dataset"]
+__all__ = ["Dataset", "open_dataset"]
 
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
@@ -52,59 +48,6 @@ _REVISED = {
     "traces": "trace_id",
     "instructions": "instruction_id",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class VideoSpan:
-    """Where an episode's frames are in a video file.
-
-    Attributes:
-        path: The file.
-        from_s: When the first frame is shown, in seconds.
-        to_s: One frame after the last.
-        frames: How many there are.
-    """
-
-    path: Path
-    from_s: float
-    to_s: float
-    frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One episode in memory.
-
-    Attributes:
-        episode_id: Its id.
-        task: The instruction; empty where there is none.
-        fps: Frames a second.
-        columns: Every numeric column: name to (T,) or (T, n).
-        pictures: Camera to its encoded pictures, as they are stored.
-        videos: Camera to its video, for cameras that are stored as such.
-        names: Column to the names of its numbers.
-    """
-
-    episode_id: str
-    task: str
-    fps: float
-    columns: dict[str, np.ndarray]
-    pictures: dict[str, list[bytes]]
-    videos: dict[str, VideoSpan]
-    names: dict[str, tuple[str, ...]]
-
-    @property
-    def state(self) -> np.ndarray:
-        """`observation.state`, (T, n) float32."""
-        return self.columns["observation.state"]
-
-    @property
-    def action(self) -> np.ndarray:
-        """`action`, (T, n) float32: the absolute target commanded at each frame."""
-        return self.columns["action"]
-
-    def __len__(self) -> int:
-        return len(self.columns["frame_index"])
 
 
 @dataclass(frozen=True)
@@ -325,72 +268,92 @@ class Dataset:
                 next_command=self._tables_command,
             ) from error
 
-    def episode(self, episode_id: str) -> Episode:
-        """Load one episode.
+    def episode(self, episode_id: str, *, pictures: bool = False) -> Episode:
+        """One episode, by its id; what it holds is read when it is asked for.
+
+        Args:
+            episode_id: Its id.
+            pictures: Read all its numbers and stored pictures now, in one pass over its rows;
+                else nothing but its row of `episodes` is read.
 
         Raises:
             UsageError: There is no such episode.
+            ConformError: A file of the dataset is damaged.
         """
-        rows = self.episodes.filter(pl.col("episode_id") == episode_id).collect().to_dicts()
-        if not rows:
+        rows = self.episodes.filter(pl.col("episode_id") == episode_id)
+        found = next(self._episodes(rows), None)
+        if found is None:
             raise UsageError(
                 place="episode_id",
                 found=f"{episode_id!r}",
                 wanted="an episode of this dataset",
                 next_command=f'finedata query {self.root} "select episode_id from episodes"',
             )
-        row = rows[0]
-        part = self._part(row["part"])
-        number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
-        path = self.root / part.path / data_path(number)[0]
-        table = _rows_of_episode(path, row["episode_index"])
-        columns: dict[str, np.ndarray] = {}
-        pictures: dict[str, list[bytes]] = {}
-        for name in table.schema.names:
-            # Which class of array this is, the stubs cannot know: its type says so below.
-            column = cast("Any", table.column(name).combine_chunks())
-            if pa.types.is_struct(column.type):
-                pictures[name.removeprefix(_PICTURES)] = column.field("bytes").to_pylist()
-            elif pa.types.is_fixed_size_list(column.type):
-                width = column.type.list_size
-                columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-            else:
-                columns[name] = column.to_numpy(zero_copy_only=False)
-        names = {
-            name: feature.names
-            for name, feature in self.features(part.name).items()
-            if feature.names is not None
-        }
-        videos = self._videos(part, row)
-        return Episode(episode_id, row["task"], row["fps"], columns, pictures, videos, names)
+        if pictures:
+            _ = found.pictures
+        return found
+
+    def iter_episodes(self, *, where: str = "") -> Iterator[Episode]:
+        """Episodes one after the other, in the dataset's order: that in which they lie on disk.
+
+        Going through them with `Episode.slabs` reads every row group once, and holds one slab in
+        memory; a video file stays open from one episode to the next.
+
+        Args:
+            where: SQL condition over `episodes`, as in `episode_ids_where`; empty means all.
+
+        Raises:
+            UsageError: The condition is wrong.
+
+        Example:
+            >>> for episode in ds.iter_episodes(where="length > 50"):  # doctest: +SKIP
+            ...     for slab in episode.slabs(columns=["action"], cameras=["image_0"]):
+            ...         slab.frames, slab.columns["action"], slab.pictures["image_0"]
+        """
+        rows = self.episodes
+        if where.strip():
+            rows = rows.filter(pl.col("episode_id").is_in(self.episode_ids_where(where)))
+        return self._episodes(rows)
+
+    def _episodes(self, rows: pl.LazyFrame) -> Iterator[Episode]:
+        names = [name for name in rows.collect_schema().names() if not name.startswith("stats/")]
+        for row in rows.select(names).collect().iter_rows(named=True):
+            yield Episode(self, row)
 
     def features(self, part: str) -> dict[str, Feature]:
         """The stored features of a part: dtype, shape and names, from its info.json."""
-        return read_features(self.root / self._part(part).path)
+        if part not in self._features:
+            self._features[part] = read_features(self.part_folder(part))
+        return self._features[part]
 
     def part_frames(self, part: str) -> pl.LazyFrame:
         """The stored rows of one part, pictures included; nothing is joined."""
         return self._scan(self._part(part), "data/*/*.parquet", "frames")
 
+    def part_folder(self, part: str) -> Path:
+        """The folder of a part, by its name."""
+        return self.root / self._part(part).path
+
+    @cached_property
+    def data_files(self) -> DataFileCache:
+        """Data files by their paths, footers kept; for `Episode`."""
+        return DataFileCache()
+
+    @cached_property
+    def videos(self) -> OpenVideos:
+        """Videos by their paths, kept open; for `Episode`."""
+        return OpenVideos()
+
+    @cached_property
+    def _features(self) -> dict[str, dict[str, Feature]]:
+        return {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross a process boundary without open files."""
+        return Dataset, (self.root, self.info)
+
     def _part(self, name: str) -> PartEntry:
         return next(part for part in self.parts if part.name == name)
-
-    def _videos(self, part: PartEntry, row: dict[str, Any]) -> dict[str, VideoSpan]:
-        prefix, suffix = f"videos/{_PICTURES}", "/file_index"
-        videos: dict[str, VideoSpan] = {}
-        for name, file_index in row.items():
-            # Parts have different cameras: the columns of the others are null here.
-            if not (name.startswith(prefix) and name.endswith(suffix)) or file_index is None:
-                continue
-            camera = name.removeprefix(prefix).removesuffix(suffix)
-            number = row[f"{prefix}{camera}/chunk_index"] * CHUNK_FILES + file_index
-            videos[camera] = VideoSpan(
-                path=self.root / part.path / video_path(camera, number)[0],
-                from_s=row[f"{prefix}{camera}/from_timestamp"],
-                to_s=row[f"{prefix}{camera}/to_timestamp"],
-                frames=row["length"],
-            )
-        return videos
 
     def _over_parts(self, pattern: str, table: str) -> pl.LazyFrame:
         return _stacked([self._scan(part, pattern, table) for part in self.parts], table)
@@ -476,24 +439,3 @@ def _check_tag(file: Path, table: str) -> None:
 def _text_columns(table: str) -> list[str]:
     schema: Any = arrow_schema(table)
     return [field.name for field in schema if field.type == pa.string()]
-
-
-def _rows_of_episode(path: Path, episode_index: int) -> pa.Table:
-    """Read the row groups that hold an episode; ours hold exactly one each."""
-    with pq.ParquetFile(path) as file:
-        leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
-        leaf = leaves.index("episode_index")
-        groups = [
-            i
-            for i in range(file.num_row_groups)
-            if _may_hold(file.metadata.row_group(i).column(leaf).statistics, episode_index)
-        ]
-        table = file.read_row_groups(groups)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-    # The stubs know no kernel that compares with a plain number.
-    return table.filter(cast("Any", pc).equal(table["episode_index"], episode_index))
-
-
-def _may_hold(statistics: Any, episode_index: int) -> bool:
-    if statistics is None or not getattr(statistics, "has_min_max", False):
-        return True
-    return statistics.min <= episode_index <= statistics.max

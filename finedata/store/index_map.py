@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from finedata.errors import UsageError
-from finedata.store.lerobot.layout import CHUNK_FILES, data_path, picture_column, video_path
+from finedata.store.lerobot.layout import data_file, picture_column, video_cameras, video_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 _VIDEOS = f"videos/{picture_column('')}"
-_FILE_INDEX = "/file_index"
 
 
 class VideoPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,28 +194,21 @@ def _places(dataset: Dataset, rows: pl.LazyFrame) -> list[EpisodePlace]:
 
 def _place(folder: str, row: dict[str, Any]) -> EpisodePlace:
     below = "" if folder == "." else f"{folder}/"
-    number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
-    videos: list[VideoPlace] = []
-    for name, file_index in sorted(row.items()):
-        # Parts have different cameras: the columns of the others are null here.
-        if not (name.startswith(_VIDEOS) and name.endswith(_FILE_INDEX)) or file_index is None:
-            continue
-        camera = name.removeprefix(_VIDEOS).removesuffix(_FILE_INDEX)
-        file_number = row[f"{_VIDEOS}{camera}/chunk_index"] * CHUNK_FILES + file_index
-        videos.append(
-            VideoPlace(
-                camera=camera,
-                file=f"{below}{video_path(camera, file_number)[0]}",
-                from_s=row[f"{_VIDEOS}{camera}/from_timestamp"],
-                to_s=row[f"{_VIDEOS}{camera}/to_timestamp"],
-            )
+    videos = [
+        VideoPlace(
+            camera=camera,
+            file=f"{below}{video_file(row, camera=camera)}",
+            from_s=row[f"{_VIDEOS}{camera}/from_timestamp"],
+            to_s=row[f"{_VIDEOS}{camera}/to_timestamp"],
         )
+        for camera in sorted(video_cameras(row))
+    ]
     return EpisodePlace(
         episode_id=row["episode_id"],
         part=row["part"],
         episode_index=row["episode_index"],
         first_index=row["dataset_from_index"],
         last_index=row["dataset_to_index"] - 1,
-        data_file=f"{below}{data_path(number)[0]}",
+        data_file=f"{below}{data_file(row)}",
         videos=videos,
     )

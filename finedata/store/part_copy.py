@@ -24,15 +24,18 @@ from finedata.store.atomic import write_atomic
 from finedata.store.damaged import damaged_file
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import (
-    CHUNK_FILES,
     EPISODES_PER_META_FILE,
     INFO_PATH,
     TASKS_PATH,
+    data_path,
+    episodes_path,
     extend_splits,
     picture_column,
     read_features,
     read_info,
     split_ranges,
+    video_cameras,
+    video_file,
     video_path,
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
@@ -48,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["PartSlice", "copy_part", "link_part"]
 
 _ROWS_AT_ONCE = 1_000
-_PICTURES = picture_column("")
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,10 @@ class _Copier:
     def add(self, part: PartSlice) -> None:
         """Copy a slice."""
         tasks = read_tasks(part.root)
-        with DataReader(part.root) as reader:
-            for table in part.tables():
-                changed = self._copy_rows(part, tasks, reader, table)
-                self._rows.write(_replaced(table, changed))
+        reader = DataReader(part.root)
+        for table in part.tables():
+            changed = self._copy_rows(part, tasks, reader, table)
+            self._rows.write(_replaced(table, changed))
 
     def _copy_rows(
         self, part: PartSlice, tasks: dict[int, str], reader: DataReader, table: pa.Table
@@ -179,19 +181,19 @@ class _Copier:
         for row in cast("Any", table.select(names)).to_pylist():
             length = int(row["length"])
             task_index = self.tasks.setdefault(row["task"], len(self.tasks))
-            data_file = self._copy_frames(tasks, reader, row)
-            meta_file = self.episodes // EPISODES_PER_META_FILE
+            _, data_chunk, data_file = data_path(self._copy_frames(tasks, reader, row))
+            _, meta_chunk, meta_file = episodes_path(self.episodes // EPISODES_PER_META_FILE)
             put(
                 **{
                     "part": self.name,
                     "episode_index": self.episodes,
                     "task_index": task_index,
-                    "data/chunk_index": data_file // CHUNK_FILES,
-                    "data/file_index": data_file % CHUNK_FILES,
+                    "data/chunk_index": data_chunk,
+                    "data/file_index": data_file,
                     "dataset_from_index": self.frames,
                     "dataset_to_index": self.frames + length,
-                    "meta/episodes/chunk_index": meta_file // CHUNK_FILES,
-                    "meta/episodes/file_index": meta_file % CHUNK_FILES,
+                    "meta/episodes/chunk_index": meta_chunk,
+                    "meta/episodes/file_index": meta_file,
                 }
             )
             put(**self._link_videos(part, row))
@@ -204,11 +206,11 @@ class _Copier:
 
     def _copy_frames(self, tasks: dict[int, str], reader: DataReader, row: dict[str, Any]) -> int:
         """Copy the rows of an episode; the number of the data file that they are in now."""
-        groups, size = reader.find(row)
+        stretches, size = reader.find(row)
         file = self._data.file_for(reader.schema, size)
         done = 0
-        for group in groups:
-            rows = reader.read(group, row["episode_index"])
+        for stretch in stretches:
+            rows = reader.read(stretch)
             count = rows.num_rows
             columns: dict[str, Any] = {
                 column: _one_chunk(rows[column]) for column in rows.column_names
@@ -244,19 +246,18 @@ class _Copier:
     def _link_videos(self, part: PartSlice, row: dict[str, Any]) -> dict[str, int]:
         """Link the video files of an episode where they are new; their numbers."""
         numbers: dict[str, int] = {}
-        prefix, suffix = f"videos/{_PICTURES}", "/file_index"
-        for column, file_index in row.items():
-            if not (column.startswith(prefix) and column.endswith(suffix)):
-                continue
-            camera = column.removeprefix(prefix).removesuffix(suffix)
-            chunk_column = f"{prefix}{camera}/chunk_index"
-            source = part.root / video_path(camera, row[chunk_column] * CHUNK_FILES + file_index)[0]
+        for camera in video_cameras(row):
+            source = part.root / video_file(row, camera=camera)
             known = self.videos.setdefault(camera, {})
             number = known.get(source)
+            new = len(known) if number is None else number
+            path, chunk_index, file_index = video_path(camera, new)
             if number is None:
-                number = known[source] = len(known)
-                place_video(source, self.target / video_path(camera, number)[0])
-            numbers[chunk_column], numbers[column] = divmod(number, CHUNK_FILES)
+                known[source] = new
+                place_video(source, self.target / path)
+            prefix = f"videos/{picture_column(camera)}"
+            numbers[f"{prefix}/chunk_index"] = chunk_index
+            numbers[f"{prefix}/file_index"] = file_index
         return numbers
 
     def write_meta(self, first: PartSlice, info: dict[str, Any]) -> None:

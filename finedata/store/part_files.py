@@ -6,31 +6,29 @@ stays flat; where a file ends depends on counts and sizes alone.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finedata.store.atomic import atomic_path, output_errors
-from finedata.store.damaged import damaged_file
+from finedata.store.damaged import damaged_file, reading
 from finedata.store.lerobot.layout import (
-    CHUNK_FILES,
     DATA_FILE_MB,
     EPISODES_PER_META_FILE,
     TASKS_PATH,
+    data_file,
     data_path,
     episodes_path,
 )
 from finedata.store.lerobot.write import DataFileWriter
+from finedata.store.row_groups import DataFile, Stretch
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
     from typing import Self
 
-    import numpy as np
 
 __all__ = ["DataFiles", "DataReader", "EpisodeRows", "read_tasks", "reading"]
 
@@ -101,64 +99,37 @@ class DataFiles:
 
 
 class DataReader:
-    """The data files of a part that are read; the one that was asked for last stays open."""
+    """The data files of a part that are read; the footer of the last one is kept."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._file: pq.ParquetFile | None = None
-        self._ranges: list[tuple[int, int]] = []
-        self.path = root
-        self.schema: pa.Schema = pa.schema([])
+        self._file: DataFile | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def path(self) -> Path:
+        """The data file that was asked for last."""
+        return self._root if self._file is None else self._file.path
 
-    def find(self, row: dict[str, Any]) -> tuple[list[int], int]:
-        """Row groups of an episode in their order, and about how many bytes it has."""
-        number = row["data/chunk_index"] * CHUNK_FILES + row["data/file_index"]
-        path = self._root / data_path(number)[0]
-        if path != self.path or self._file is None:
-            self.__exit__()
-            self.path = path
-            with reading(path):
-                self._file = pq.ParquetFile(path)
-                self.schema = self._file.schema_arrow
-                self._ranges = _episode_ranges(self._file)
-        index = row["episode_index"]
-        groups = [i for i, (low, high) in enumerate(self._ranges) if low <= index <= high]
-        bytes_, rows = 0, 0
-        for group in groups:
-            metadata: Any = self._file.metadata.row_group(group)
-            columns = [metadata.column(i) for i in range(metadata.num_columns)]
-            bytes_ += sum(int(column.total_compressed_size) for column in columns)
-            rows += int(metadata.num_rows)
-        return groups, bytes_ * int(row["length"]) // max(rows, 1)
+    @property
+    def schema(self) -> pa.Schema:
+        """Its schema."""
+        return pa.schema([]) if self._file is None else self._file.schema
 
-    def read(self, group: int, episode_index: int) -> pa.Table:
-        """The rows of a group that are of an episode."""
-        with reading(self.path):
-            table: Any = cast("Any", self._file).read_row_group(group)
-        low, high = self._ranges[group]
-        if low == high:
-            return table
-        return table.filter(
-            # The stubs know no kernel that compares with a plain number.
-            cast("Any", pc).equal(table["episode_index"], episode_index)
-        )
+    def find(self, row: dict[str, Any]) -> tuple[list[Stretch], int]:
+        """Where an episode's rows are, in their order, and about how many bytes they have."""
+        path = self._root / data_file(row)
+        file = self._file
+        if file is None or file.path != path:
+            file = self._file = DataFile.open(path)
+        found = file.stretches(row["episode_index"])
+        groups = [stretch.group for stretch in found]
+        rows = sum(int(file.metadata.row_group(group).num_rows) for group in groups)
+        return found, file.bytes_of(groups) * int(row["length"]) // max(rows, 1)
 
-    def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-
-
-@contextmanager
-def reading(path: Path) -> Generator[None]:
-    """Turn what Arrow or the system says about a file of a dataset into a `ConformError`."""
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid) as error:
-        raise damaged_file(path, found=error, wanted="a file as finedata wrote it") from error
+    def read(self, stretch: Stretch) -> pa.Table:
+        """The rows of a stretch."""
+        table: Any = cast("DataFile", self._file).read(stretch.group)
+        return table.slice(stretch.start, stretch.rows)
 
 
 def read_tasks(root: Path) -> dict[int, str]:
@@ -177,19 +148,3 @@ def read_tasks(root: Path) -> dict[int, str]:
             path, found=f"no column {min(lost)!r}", wanted="the columns task_index and task"
         )
     return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
-
-
-def _episode_ranges(file: pq.ParquetFile) -> list[tuple[int, int]]:
-    """First and last `episode_index` of every row group."""
-    leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
-    leaf = leaves.index("episode_index")
-    ranges: list[tuple[int, int]] = []
-    for group in range(file.num_row_groups):
-        statistics: Any = file.metadata.row_group(group).column(leaf).statistics
-        if statistics is not None and statistics.has_min_max:
-            ranges.append((int(statistics.min), int(statistics.max)))
-        else:
-            table: Any = cast("Any", file).read_row_group(group, columns=["episode_index"])
-            values: np.ndarray = table["episode_index"].to_numpy()
-            ranges.append((int(values.min()), int(values.max())) if len(values) else (0, -1))
-    return ranges

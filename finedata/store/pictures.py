@@ -20,7 +20,9 @@ from PIL import Image
 
 __all__ = [
     "PictureHeader",
+    "as_rgb",
     "black_jpeg",
+    "decode_picture",
     "decode_rgb",
     "largest_black_picture_bytes",
     "read_header",
@@ -106,6 +108,28 @@ def decode_rgb(data: bytes) -> np.ndarray | None:
             return np.asarray(picture.convert("RGB"))
     except (ValueError, OSError, SyntaxError, EOFError, struct.error, *_BOMBS):
         return None
+
+
+def decode_picture(data: bytes) -> np.ndarray | None:
+    """Decode a JPEG or PNG; a grey PNG of 16 bits (depth) keeps them.
+
+    Returns:
+        uint8 (height, width, 3), or uint16 (height, width), or `None` where it does not decode.
+    """
+    # IHDR: width and height, then bit depth and colour type (0 is grey), RFC 2083 section 4.1.1.
+    if data[:8] != _PNG_SIGNATURE or data[24:26] != b"\x10\x00":
+        return decode_rgb(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            # Pillow says I;16, or I (int32) as older ones do: the values are the same.
+            return np.asarray(picture).astype(np.uint16, copy=False)
+    except (ValueError, OSError, SyntaxError, EOFError, struct.error, *_BOMBS):
+        return None
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Any answer of `decode_picture` as `decode_rgb` gives it: uint8 (height, width, 3)."""
+    return pixels if pixels.ndim == 3 else np.asarray(Image.fromarray(pixels).convert("RGB"))
 
 
 @cache

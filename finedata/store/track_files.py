@@ -6,13 +6,14 @@ matter. The rows must be those that the table of episodes says, or the file is r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError
+from finedata.store.row_groups import DataFile, column_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,14 +81,15 @@ def _batches(
 ) -> Iterator[list[NDArray[Any]]]:
     """Rows of the wanted episodes, in the file's order."""
     try:
-        with pq.ParquetFile(path) as file:  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-            groups = _row_groups(file, indices)
-            # A row group is one episode: too small to share between threads (half as fast).
-            batches = cast("Any", file).iter_batches(
-                batch_rows, row_groups=groups, columns=names, use_threads=False
+        data = DataFile.open(path)
+        file: Any = pq.ParquetFile(path, metadata=data.metadata)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        with file:
+            # A row group is one episode or less: too small to share between threads (half as fast).
+            batches = file.iter_batches(
+                batch_rows, row_groups=data.groups_of(indices), columns=names, use_threads=False
             )
             for batch in batches:
-                values = [_array(batch.column(name)) for name in names]
+                values = [column_array(batch.column(name)) for name in names]
                 wanted = np.isin(values[0], indices)
                 if not wanted.all():
                     values = [one[wanted] for one in values]
@@ -99,29 +101,3 @@ def _batches(
             wanted=f"a Parquet file with {', '.join(names)}",
             next_command="finedata verify, with the source",
         ) from error
-
-
-def _row_groups(file: pq.ParquetFile, indices: NDArray[np.int64]) -> list[int]:
-    """Row groups that can hold a wanted episode, by the statistics of episode_index."""
-    metadata = file.metadata
-    column = file.schema_arrow.get_field_index(_EPISODE)
-    wanted: list[int] = []
-    for group in range(metadata.num_row_groups):
-        # Scalar columns stand before the pictures, so leaf and field numbers agree: checked.
-        leaf = metadata.row_group(group).column(column)
-        statistics = cast("Any", leaf.statistics) if leaf.path_in_schema == _EPISODE else None
-        if statistics is None or not statistics.has_min_max:
-            wanted.append(group)
-            continue
-        first, last = np.searchsorted(indices, [statistics.min, statistics.max + 1])
-        if last > first:
-            wanted.append(group)
-    return wanted
-
-
-def _array(column: Any) -> NDArray[Any]:
-    """An Arrow array as numbers: a vector column as (rows, n)."""
-    if pa.types.is_fixed_size_list(column.type):
-        width = column.type.list_size
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-    return column.to_numpy(zero_copy_only=False)

@@ -7,6 +7,7 @@ answers to a time within 1e-4 s of its own.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,9 @@ from finedata.store.video_file import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["decode_frames", "decoded_frames", "iter_frames"]
+__all__ = ["VideoReader", "decode_frames", "decoded_frames", "iter_frames"]
 
 
 def iter_frames(
@@ -73,20 +74,80 @@ def decode_frames(
     """
     if (times_s is None) == (numbers is None):
         raise UsageError(place="decode_frames", found="both or neither", wanted="times or numbers")
-    name = video_name(path)
-    with opened_video(path) as container:
-        stream = container.streams.video[0]
-        packets = list_packets(container, name)
-        ticks = np.sort(packets.ticks[~packets.hidden])
+    with closing(VideoReader(path)) as reader:
         if numbers is None:
             asked_s = np.asarray(times_s, np.float64)
-            wanted = _nearest(ticks * float(stream.time_base), asked_s, tolerance_s, name)
-        else:
-            wanted = np.asarray(numbers, np.int64)
-        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(ticks)):
-            raise too_few_frames(name, len(ticks), int(wanted.max()) + 1)
-        found = _decode_at(container, name, np.unique(ticks[wanted]), packets)
-    return [found[int(tick)] for tick in ticks[wanted]]
+            numbers = _nearest(reader.time_s, asked_s, tolerance_s, reader.name)
+        wanted = np.asarray(numbers, np.int64)
+        ordered, places = np.unique(wanted, return_inverse=True)
+        found = list(reader.each(ordered))
+    return [found[place] for place in places]
+
+
+class VideoReader:
+    """A video that stays open: its packets are listed once, and frames in order decoded once.
+
+    Not to be shared between threads.
+
+    Args:
+        path: The video.
+
+    Attributes:
+        name: What it is called in errors.
+        time_s: (N,) float64, when each frame is shown, in order of display.
+
+    Raises:
+        SourceError: It cannot be opened.
+        CorruptRecordError: It cannot be parsed.
+    """
+
+    def __init__(self, path: VideoSource) -> None:
+        self.name = video_name(path)
+        with ExitStack() as stack:
+            self._container = stack.enter_context(opened_video(path))
+            self._packets = list_packets(self._container, self.name)
+            self._stack = stack.pop_all()
+        packets = self._packets
+        time_base = float(self._container.streams.video[0].time_base)
+        self._ticks = np.sort(packets.ticks[~packets.hidden])
+        self._entries = packets.ticks[entry_packets(packets.ticks, packets.key)]
+        self.time_s = self._ticks * time_base
+        self._decoder: Iterator[Any] = iter(())
+        self._at: int | None = None
+
+    def each(self, numbers: Iterable[int]) -> Iterator[np.ndarray]:
+        """Frames with given numbers in order of display, one at a time, best in that order.
+
+        From one frame to a later one decoding goes on, or jumps where it can begin nearer.
+
+        Yields:
+            (height, width, 3) uint8 RGB.
+
+        Raises:
+            SourceError: There are fewer frames.
+            CorruptRecordError: A frame does not decode.
+        """
+        for number in numbers:
+            if not 0 <= number < len(self._ticks):
+                raise too_few_frames(self.name, len(self._ticks), int(number) + 1)
+            tick = int(self._ticks[number])
+            at, self._at = self._at, None
+            nearer = at is None or tick <= at
+            if nearer or ((self._entries > at) & (self._entries <= tick)).any():
+                _seek(self._container, self._packets, tick, self.name)
+                self._decoder = _decode(self._container, self.name, None)
+            frame = next((frame for frame in self._decoder if frame.pts >= tick), None)
+            if frame is None or frame.pts != tick:
+                raise CorruptRecordError(
+                    place=self.name, found="a frame that does not decode", wanted="every frame"
+                )
+            self._at = tick
+            yield frame.to_ndarray(format="rgb24")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._decoder = iter(())
+        self._stack.close()
 
 
 def decoded_frames(source: VideoSource, first_frame: int, frames: int | None) -> Iterator[Any]:
@@ -144,24 +205,3 @@ def _nearest(time_s: np.ndarray, asked_s: np.ndarray, tolerance_s: float, name: 
             wanted=f"a frame at {asked:.6f} s",
         )
     return nearest
-
-
-def _decode_at(
-    container: Any, name: str, ticks: np.ndarray, packets: PacketList
-) -> dict[int, np.ndarray]:
-    """Pictures by time: one pass forward, jumping where decoding can begin nearer to the next."""
-    entries = packets.ticks[entry_packets(packets.ticks, packets.key)]
-    found: dict[int, np.ndarray] = {}
-    at: int | None = None
-    decoder: Iterator[Any] = iter(())
-    for tick in ticks.tolist():
-        if at is None or ((entries > at) & (entries <= tick)).any():
-            _seek(container, packets, tick, name)
-            decoder = _decode(container, name, None)
-        frame = next((frame for frame in decoder if frame.pts >= tick), None)
-        if frame is None or frame.pts != tick:
-            raise CorruptRecordError(
-                place=name, found="a frame that does not decode", wanted="every frame"
-            )
-        found[tick], at = frame.to_ndarray(format="rgb24"), tick
-    return found

@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from sources.truth import ArmTruth, SourceTruth
 
 import finedata
-from finedata.store.dataset import Dataset, Episode
+from finedata.store.dataset import Dataset
+from finedata.store.episode import Episode
 
 POSITION_M = 1e-6
 ROTATION_RAD = 1e-4

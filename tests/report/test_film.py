@@ -11,8 +11,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from finedata.report import film
 from finedata.report.film import frame_numbers, read_film_strip, small_jpeg
+from finedata.store import episode
 from finedata.store.dataset import Dataset, open_dataset
 
 
@@ -54,7 +54,7 @@ def test_a_strip_shows_the_stored_pictures(converted: Path) -> None:
 def test_exchanged_colours_are_put_right(converted: Path, monkeypatch) -> None:
     dataset = open_dataset(converted)
     plain = read_film_strip(dataset, row_of(dataset))
-    monkeypatch.setattr(film, "is_swapped", lambda camera: True)
+    monkeypatch.setattr(episode, "is_swapped", lambda camera: True)
     swapped = read_film_strip(dataset, row_of(dataset))
     for a, b in zip(plain.frames, swapped.frames, strict=True):
         assert np.abs(decoded(a.jpeg) - decoded(b.jpeg)[..., ::-1]).mean() < 6
@@ -69,14 +69,14 @@ def test_a_narrow_picture_keeps_its_size() -> None:
 
 def test_what_does_not_decode_is_blank_and_the_rest_is_shown(converted: Path, monkeypatch) -> None:
     dataset = open_dataset(converted)
-    real = film.decode_rgb
+    real = episode.decode_picture
     seen: list[bytes] = []
 
     def half(data: bytes) -> np.ndarray | None:
         seen.append(data)
         return None if len(seen) == 2 else real(data)
 
-    monkeypatch.setattr(film, "decode_rgb", half)
+    monkeypatch.setattr(episode, "decode_picture", half)
     strip = read_film_strip(dataset, row_of(dataset), frames=4)
     assert [f.jpeg is None for f in strip.frames] == [False, True, False, False]
 
@@ -97,9 +97,9 @@ def test_videos_without_pyav_name_the_extra(converted: Path, monkeypatch) -> Non
     row = row_of(dataset)
     camera = next(c for c in row["cameras"] if c not in row["cameras_missing"])
     prefix = f"videos/observation.images.{camera}"
-    row |= {f"{prefix}/{k}": 0 for k in ("chunk_index", "file_index", "from_timestamp")}
+    row |= {f"{prefix}/{k}": 0 for k in ("chunk_index", "file_index")}
+    row |= {f"{prefix}/{k}": 0.0 for k in ("from_timestamp", "to_timestamp")}
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr(film, "_from_rows", film._from_video)
     assert "pip install 'finedata[video]'" in read_film_strip(dataset, row).note
 
 
@@ -121,8 +121,8 @@ def test_a_video_is_read_at_its_times(tmp_path: Path, converted: Path, monkeypat
         for packet in stream.encode():
             container.mux(packet)
     prefix = f"videos/observation.images.{camera}"
-    row |= {f"{prefix}/chunk_index": 0, f"{prefix}/file_index": 0, f"{prefix}/from_timestamp": 0.3}
-    monkeypatch.setattr(film, "_from_rows", film._from_video)
+    row |= {f"{prefix}/chunk_index": 0, f"{prefix}/file_index": 0}
+    row |= {f"{prefix}/from_timestamp": 0.3, f"{prefix}/to_timestamp": 1.2}
     strip = read_film_strip(Dataset(tmp_path, dataset.info), row, frames=3)
     # The episode begins at the fourth frame of the file.
     grey = [decoded(f.jpeg).mean() for f in strip.frames]

@@ -17,32 +17,30 @@ import numpy as np
 import polars as pl
 
 from finedata.errors import ConformError, CorruptRecordError, UsageError
+from finedata.store.episode import BGR_ENDING, is_swapped, right_picture, shown_camera
 from finedata.store.lerobot.layout import Feature, picture_column
 from finedata.store.nothing import nothing_to_export
 from finedata.store.part_files import read_tasks
-from finedata.store.pictures import decode_rgb
+from finedata.store.pictures import as_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from finedata.store.dataset import Dataset, Episode
+    from finedata.store.dataset import Dataset
+    from finedata.store.episode import Episode
 
 __all__ = [
-    "BGR_ENDING",
     "ExportPart",
     "ExportSummary",
     "camera_features",
     "export_parts",
-    "exported_camera",
-    "is_swapped",
     "right_frames",
     "right_pictures",
     "select_episodes",
     "summary_of_parts",
 ]
 
-BGR_ENDING = "_bgr"
 _PICTURES = picture_column("")
 _VIDEO = "video"
 
@@ -192,7 +190,7 @@ def camera_features(part: ExportPart) -> dict[str, Feature]:
         for name, feature in part.features.items()
         if name.startswith(_PICTURES) and str(feature.dtype) in ("image", _VIDEO)
     }
-    names = Counter(exported_camera(camera) for camera in cameras)
+    names = Counter(shown_camera(camera) for camera in cameras)
     doubled = [name for name, count in names.items() if count > 1]
     if doubled:
         raise ConformError(
@@ -201,16 +199,6 @@ def camera_features(part: ExportPart) -> dict[str, Feature]:
             wanted="one of them, as both would be exported under one name",
         )
     return cameras
-
-
-def is_swapped(camera: str) -> bool:
-    """Whether a camera's stored pictures have red and blue exchanged."""
-    return camera.endswith(BGR_ENDING)
-
-
-def exported_camera(camera: str) -> str:
-    """The camera's name once its colours are right."""
-    return camera.removesuffix(BGR_ENDING)
 
 
 def right_pictures(episode: Episode, *, camera: str, counts: Counter[str]) -> list[bytes]:
@@ -225,14 +213,12 @@ def right_pictures(episode: Episode, *, camera: str, counts: Counter[str]) -> li
     if not is_swapped(camera):
         return pictures
     counts["colours_exchanged"] += len(pictures)
-    return [_exchanged_picture(picture) for picture in pictures]
+    return [_exchanged_picture(camera, picture) for picture in pictures]
 
 
-def _exchanged_picture(picture: bytes) -> bytes:
-    from finedata.store.pixels import swap_red_blue
-
+def _exchanged_picture(camera: str, picture: bytes) -> bytes:
     try:
-        return swap_red_blue(picture)
+        return right_picture(camera, picture)
     except CorruptRecordError:
         # Nothing to exchange; whoever needs its pixels counts and replaces it.
         return picture
@@ -253,24 +239,11 @@ def right_frames(
     Yields:
         uint8 (height, width, 3), RGB.
     """
-    span = episode.videos.get(camera)
-    if span is not None:
-        from finedata.store.video_frames import iter_frames
-
-        first = round(span.from_s * episode.fps)
-        for frame in iter_frames(span.path, first_frame=first, frames=span.frames):
-            yield _exchanged(frame) if is_swapped(camera) else frame
-    else:
-        for picture in episode.pictures[camera]:
-            frame = decode_rgb(picture)
-            if frame is None:
-                counts["undecodable_pictures"] += 1
-                yield np.zeros((shape[0], shape[1], 3), np.uint8)
-            else:
-                yield _exchanged(frame) if is_swapped(camera) else frame
+    for frame in episode.iter_frames(camera):
+        if frame is None:
+            counts["undecodable_pictures"] += 1
+            yield np.zeros((shape[0], shape[1], 3), np.uint8)
+        else:
+            yield as_rgb(frame)
     if is_swapped(camera):
         counts["colours_exchanged"] += len(episode)
-
-
-def _exchanged(frame: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(frame[..., ::-1])

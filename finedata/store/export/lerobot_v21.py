@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finedata.store.episode import Episode, shown_camera
 from finedata.store.export.episodes import (
     ExportPart,
     ExportSummary,
     camera_features,
     export_parts,
-    exported_camera,
     right_pictures,
     summary_of_parts,
 )
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from finedata.store.dataset import Dataset, Episode
+    from finedata.store.dataset import Dataset
 
 __all__ = ["export_lerobot_v21", "export_lerobot_v21_pictures"]
 
@@ -82,7 +82,7 @@ def _export(
     for part in parts:
         writer = _PartWriter(part, out / part.folder, counts, keep_pictures=keep_pictures)
         for row in part.episodes:
-            writer.add(dataset.episode(row["episode_id"]), row)
+            writer.add(Episode(dataset, row), row)
         writer.finish()
     return summary_of_parts(parts, format="lerobot-v2.1", out=out, counts=counts)
 
@@ -139,7 +139,7 @@ class _PartWriter:
         (meta / "info.json").write_text(text, encoding="utf-8")
         lines = [{"task_index": index, "task": task} for task, index in self.tasks.items()]
         write_lines(meta / "tasks.jsonl", lines)
-        cameras = [exported_camera(name) for name in camera_features(self.part)]
+        cameras = [shown_camera(name) for name in camera_features(self.part)]
         groups = modality_json(self._numeric_features(), cameras=cameras)
         (meta / "modality.json").write_text(json.dumps(groups, indent=4) + "\n", encoding="utf-8")
 
@@ -156,7 +156,7 @@ class _PartWriter:
         """Columns of the tables: numbers, the added rotations, pictures that stay pictures."""
         numbers = self._numeric_features()
         pictures = {
-            picture_column(exported_camera(name)): Feature("image", feature.shape, feature.names)
+            picture_column(shown_camera(name)): Feature("image", feature.shape, feature.names)
             for name, feature in camera_features(self.part).items()
             if self.keep_pictures and str(feature.dtype) == "image"
         }
@@ -180,7 +180,7 @@ class _PartWriter:
     ) -> None:
         schema = hf_schema(self._features())
         encoded = {
-            picture_column(exported_camera(name)): [
+            picture_column(shown_camera(name)): [
                 {"bytes": picture, "path": None} for picture in values
             ]
             for name, values in pictures.items()
@@ -196,7 +196,7 @@ class _PartWriter:
         pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
 
     def _write_video(self, number: int, episode: Episode, camera: str, feature: Feature) -> None:
-        key = picture_column(exported_camera(camera))
+        key = picture_column(shown_camera(camera))
         target = self.folder / video_file(number, video_key=key)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_video(episode, camera=camera, feature=feature, target=target, counts=self.counts)
@@ -211,7 +211,7 @@ class _PartWriter:
         for camera in cameras:
             stats = camera_stats(row, episode, camera=camera)
             if stats is not None:
-                found[picture_column(exported_camera(camera))] = stats
+                found[picture_column(shown_camera(camera))] = stats
         return found
 
     def _write_lines(
@@ -231,7 +231,7 @@ class _PartWriter:
         }
         meta = self.folder / "meta"
         append_line(meta / "episodes.jsonl", line)
-        cameras = [picture_column(exported_camera(name)) for name in camera_features(self.part)]
+        cameras = [picture_column(shown_camera(name)) for name in camera_features(self.part)]
         append_line(
             meta / "episodes_stats.jsonl",
             stats_line(stats, episode_index=number, cameras=cameras),

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finedata.store.episode import Episode, shown_camera
 from finedata.store.export.episodes import (
     ExportPart,
     ExportSummary,
     camera_features,
     export_parts,
-    exported_camera,
     summary_of_parts,
 )
 from finedata.store.export.rlds_features import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from finedata.store.dataset import Dataset, Episode
+    from finedata.store.dataset import Dataset
 
 __all__ = ["export_rlds"]
 
@@ -83,7 +83,7 @@ def _write_part(dataset: Dataset, part: ExportPart, folder: Path, counts: Counte
     for split, rows in splits.items():
         with _Shards(folder, f"{name}-{split}.tfrecord") as shards:
             for row in rows:
-                episode = dataset.episode(row["episode_id"])
+                episode = Episode(dataset, row)
                 shards.add(encode_example(_example(part, episode, row, pictures)))
         written[split] = shards
     info = dataset_info(
@@ -134,7 +134,7 @@ def _example(
         if column in episode.columns:
             example[f"steps/{key}"] = episode.columns[column]
     for camera in camera_features(part):
-        name = exported_camera(camera)
+        name = shown_camera(camera)
         example[f"steps/observation/{name}"] = pictures.encoded(episode, camera=camera)
         is_there = camera not in row["cameras_missing"]
         example[f"episode_metadata/has_{name}"] = np.array([is_there])

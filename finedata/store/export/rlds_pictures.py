@@ -13,14 +13,15 @@ import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
-from finedata.store.export.episodes import exported_camera, right_frames, right_pictures
+from finedata.store.episode import shown_camera
+from finedata.store.export.episodes import right_frames, right_pictures
 from finedata.store.pictures import decode_rgb, read_header
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
-    from finedata.store.dataset import Episode
+    from finedata.store.episode import Episode
     from finedata.store.lerobot.layout import Feature
 
 __all__ = ["RldsPictures"]
@@ -44,7 +45,7 @@ class RldsPictures:
     def declared(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """What features.json says: exported name to (height, width, channels) and codec."""
         return {
-            exported_camera(camera): (
+            shown_camera(camera): (
                 (feature.shape[0], feature.shape[1], 3),
                 self._codecs.get(camera, "jpeg"),
             )

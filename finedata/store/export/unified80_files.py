@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import UsageError
+from finedata.store.episode import Episode
 from finedata.store.export.episodes import ExportPart, ExportSummary, export_parts, summary_of_parts
 from finedata.store.export.modality import side_features
 from finedata.store.export.unified80 import SLOTS, UNIFIED_DIM, Unified, unify
@@ -58,7 +59,7 @@ def _write_part(dataset: Dataset, part: ExportPart, folder: Path, counts: Counte
     lines: list[dict[str, Any]] = []
     left_out: set[str] = set()
     for number, row in enumerate(part.episodes):
-        episode = dataset.episode(row["episode_id"])
+        episode = Episode(dataset, row)
         unified = unify(episode.columns, features=part.features)
         if not unified.used:
             raise UsageError(

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.errors import MissingExtraError, SourceError
-from finedata.store.export.episodes import is_swapped, right_frames
+from finedata.store.episode import is_swapped
+from finedata.store.export.episodes import right_frames
 from finedata.store.lerobot.layout import picture_column
 from finedata.store.lerobot.stats import FeatureStats, picture_stats, sample_frames
-from finedata.store.pictures import decode_rgb
+from finedata.store.pictures import as_rgb
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
-    from finedata.store.dataset import Episode, VideoSpan
+    from finedata.store.episode import Episode, VideoSpan
     from finedata.store.lerobot.layout import Feature
 
 __all__ = ["camera_stats", "video_feature", "write_video"]
@@ -54,7 +55,7 @@ def write_video(
 
     span = episode.videos.get(camera)
     if span is not None and not is_swapped(camera):
-        if _is_whole(span, episode.fps):
+        if _is_whole(span):
             place_video(span.path, target)
             counts["videos_linked"] += 1
             return
@@ -113,32 +114,21 @@ def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> Fe
             key: np.asarray(values, np.float64).reshape(-1).tolist()
             for key, values in stored.items()
         }
+        if is_swapped(camera):
+            stats = {key: values[::-1] for key, values in stats.items()}
     else:
-        found = picture_stats(_sampled_frames(episode, camera))
+        numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
+        frames = episode.iter_frames(camera, numbers)
+        found = picture_stats([as_rgb(frame) for frame in frames if frame is not None])
         if found is None:
             return None
         stats = {key: found[key] for key in _KEYS}
-    if is_swapped(camera):
-        stats = {key: values[::-1] for key, values in stats.items()}
     return stats
 
 
-def _sampled_frames(episode: Episode, camera: str) -> list[np.ndarray]:
-    """A few frames as they are stored, so that stored and computed statistics are alike."""
-    numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
-    span = episode.videos.get(camera)
-    if span is not None:
-        from finedata.store.video_frames import decode_frames
-
-        first = round(span.from_s * episode.fps)
-        return decode_frames(span.path, numbers=[first + number for number in numbers])
-    decoded = [decode_rgb(episode.pictures[camera][number]) for number in numbers]
-    return [frame for frame in decoded if frame is not None]
-
-
-def _is_whole(span: VideoSpan, fps: float) -> bool:
+def _is_whole(span: VideoSpan) -> bool:
     """Whether the file holds this episode and nothing else."""
-    if round(span.from_s * fps) != 0:
+    if span.first_frame != 0:
         return False
     with _stream_of(span.path) as stream:
         return int(stream.frames) == span.frames
@@ -152,9 +142,9 @@ def _cut(span: VideoSpan, target: Path, *, fps: float) -> bool:
     """
     from finedata.store.remux import remux_video
 
-    first = round(span.from_s * fps)
+    rows = np.arange(span.first_frame, span.first_frame + span.frames)
     try:
-        remux_video(span.path, target, fps=fps, rows=np.arange(first, first + span.frames))
+        remux_video(span.path, target, fps=fps, rows=rows)
     except SourceError:
         return False  # no stream copy can show these frames; decoding may still do
     with _stream_of(target) as stream:

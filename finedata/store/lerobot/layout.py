@@ -25,6 +25,7 @@ __all__ = [
     "STATS_PATH",
     "TASKS_PATH",
     "Feature",
+    "data_file",
     "data_path",
     "episodes_path",
     "extend_splits",
@@ -34,6 +35,8 @@ __all__ = [
     "read_info",
     "split_ranges",
     "standard_features",
+    "video_cameras",
+    "video_file",
     "video_path",
 ]
 
@@ -50,6 +53,8 @@ TASKS_PATH = "meta/tasks.parquet"
 _DATA_TEMPLATE = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _VIDEO_TEMPLATE = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _EPISODES_TEMPLATE = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+
+_FILE_INDEX = "/file_index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,9 @@ def picture_column(camera: str) -> str:
     return f"observation.images.{camera}"
 
 
+_VIDEOS = f"videos/{picture_column('')}"
+
+
 def video_path(camera: str, file_number: int) -> tuple[str, int, int]:
     """Path, chunk index and file index of a camera's n-th video file."""
     chunk_index, file_index = divmod(file_number, CHUNK_FILES)
@@ -90,6 +98,32 @@ def video_path(camera: str, file_number: int) -> tuple[str, int, int]:
         video_key=picture_column(camera), chunk_index=chunk_index, file_index=file_index
     )
     return path, chunk_index, file_index
+
+
+def data_file(row: Mapping[str, Any]) -> str:
+    """Path of the data file of an episode, by its row of meta/episodes."""
+    return data_path(_file_number(row, "data"))[0]
+
+
+def video_file(row: Mapping[str, Any], *, camera: str) -> str:
+    """Path of the video file of an episode's camera, by its row of meta/episodes."""
+    return video_path(camera, _file_number(row, f"{_VIDEOS}{camera}"))[0]
+
+
+def video_cameras(row: Mapping[str, Any]) -> list[str]:
+    """Cameras of an episode that are stored as videos, by its row of meta/episodes.
+
+    Where rows of several parts are in one table, the columns of other parts' cameras are null.
+    """
+    return [
+        name.removeprefix(_VIDEOS).removesuffix(_FILE_INDEX)
+        for name, value in row.items()
+        if name.startswith(_VIDEOS) and name.endswith(_FILE_INDEX) and value is not None
+    ]
+
+
+def _file_number(row: Mapping[str, Any], prefix: str) -> int:
+    return row[f"{prefix}/chunk_index"] * CHUNK_FILES + row[f"{prefix}{_FILE_INDEX}"]
 
 
 def standard_features() -> dict[str, Feature]:

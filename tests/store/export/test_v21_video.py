@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
 from store.export.independent import far_apart, video_frames
 
+from finedata.store.dataset import Dataset
+from finedata.store.episode import Episode
 from finedata.store.export.v21_video import camera_stats, video_feature, write_video
-from finedata.store.lerobot.layout import Feature
+from finedata.store.lerobot.layout import Feature, picture_column, video_path
 
 FEATURE = Feature("image", (32, 48, 3), ("height", "width", "channels"))
 
@@ -21,23 +24,27 @@ FEATURE = Feature("image", (32, 48, 3), ("height", "width", "channels"))
 OPTIONS = {"crf": "10", "g": "5", "bf": "0", "sc_threshold": "0"}
 
 
-@dataclass
-class Span:
-    path: Path
-    from_s: float
-    to_s: float
-    frames: int
-
-
-@dataclass
-class FakeEpisode:
-    videos: dict[str, Span]
-    length: int
-    fps: float = 10.0
-    pictures: dict[str, list[bytes]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return self.length
+def episode_of(video: Path, *, camera: str, first: int, frames: int) -> Episode:
+    """An episode of a dataset that is nothing but a video: frames of it at 10 a second."""
+    root = video.parent
+    target = root / video_path(camera, 0)[0]
+    if not target.exists():
+        target.parent.mkdir(parents=True)
+        target.hardlink_to(video)
+    prefix = f"videos/{picture_column(camera)}"
+    row = {
+        "episode_id": "e",
+        "part": "p",
+        "task": "",
+        "fps": 10.0,
+        "length": frames,
+        f"{prefix}/chunk_index": 0,
+        f"{prefix}/file_index": 0,
+        f"{prefix}/from_timestamp": first / 10,
+        f"{prefix}/to_timestamp": (first + frames) / 10,
+    }
+    info = SimpleNamespace(parts=[SimpleNamespace(name="p", path=".")])
+    return Episode(Dataset(root, cast("Any", info)), row)
 
 
 def picture(number: int) -> np.ndarray:
@@ -62,16 +69,16 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def written(tmp_path: Path, span: Span, camera: str) -> tuple[Path, Counter[str]]:
+def written(tmp_path: Path, episode: Episode) -> tuple[Path, Counter[str]]:
     target = tmp_path / "episode.mp4"
     counts: Counter[str] = Counter()
-    episode = FakeEpisode({camera: span}, span.frames)
+    (camera,) = episode.videos
     write_video(episode, camera=camera, feature=FEATURE, target=target, counts=counts)
     return target, counts
 
 
 def test_a_file_of_one_episode_is_linked(video: Path, tmp_path: Path) -> None:
-    target, counts = written(tmp_path, Span(video, 0.0, 2.0, 20), "front")
+    target, counts = written(tmp_path, episode_of(video, camera="front", first=0, frames=20))
     assert target.read_bytes() == video.read_bytes()
     assert counts == {"videos_linked": 1}
 
@@ -83,8 +90,8 @@ def test_a_file_of_one_episode_is_linked(video: Path, tmp_path: Path) -> None:
 def test_an_episode_is_taken_out_of_a_shared_file(
     video: Path, tmp_path: Path, first: int, frames: int, way: str
 ) -> None:
-    span = Span(video, first / 10, (first + frames) / 10, frames)
-    target, counts = written(tmp_path, span, "front")
+    episode = episode_of(video, camera="front", first=first, frames=frames)
+    target, counts = written(tmp_path, episode)
     assert counts == {way: 1}
     times, found = video_frames(target)
     # Just its frames: readers that count them must be right, too.
@@ -94,7 +101,7 @@ def test_an_episode_is_taken_out_of_a_shared_file(
 
 
 def test_exchanged_colours_are_encoded_right(video: Path, tmp_path: Path) -> None:
-    target, counts = written(tmp_path, Span(video, 0.5, 1.5, 10), "front_bgr")
+    target, counts = written(tmp_path, episode_of(video, camera="front_bgr", first=5, frames=10))
     assert counts == {"videos_encoded": 1, "colours_exchanged": 10}
     times, found = video_frames(target)
     np.testing.assert_allclose(times, np.arange(10) / 10, atol=1e-4)
@@ -104,9 +111,10 @@ def test_exchanged_colours_are_encoded_right(video: Path, tmp_path: Path) -> Non
 
 
 def test_statistics_come_of_frames_where_there_are_none(video: Path) -> None:
-    span = Span(video, 0.5, 1.5, 10)
-    plain = camera_stats({}, FakeEpisode({"front": span}, 10), camera="front")
-    exchanged = camera_stats({}, FakeEpisode({"front_bgr": span}, 10), camera="front_bgr")
+    plain, exchanged = (
+        camera_stats({}, episode_of(video, camera=camera, first=5, frames=10), camera=camera)
+        for camera in ("front", "front_bgr")
+    )
     assert plain is not None
     assert exchanged is not None
     assert plain["mean"][0] > 0.6 > 0.2 > plain["mean"][2]
