@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finedata.store.damaged import damaged_file
+from finedata.store.damaged import first_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from finedata.errors import ConformError
 
@@ -34,17 +34,6 @@ def error_of_damage(error: BaseException, *, arguments: Iterable[str]) -> Confor
     kinds = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)
     if not isinstance(error, kinds):
         return None
-    for path in _tables(arguments):
-        try:
-            pl.read_parquet(path)
-        except (*kinds, OSError) as unreadable:
-            return damaged_file(path, found=unreadable, wanted="a file as finedata wrote it")
-    return None
-
-
-def _tables(arguments: Iterable[str]) -> Iterator[Path]:
-    for argument in arguments:
-        root = Path(argument)
-        if (root / "finedata.json").is_file():
-            yield from sorted({*root.glob("curation/*.parquet"), *root.rglob("meta/**/*.parquet")})
-            yield from sorted(root.glob("annotations/*/*.parquet"))
+    roots = [Path(argument) for argument in arguments]
+    found = (first_damage(root) for root in roots if (root / "finedata.json").is_file())
+    return next((damage for damage in found if damage is not None), None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["damaged_file", "reading"]
+__all__ = ["damaged_file", "first_damage", "reading"]
 
 # Tables that a verb writes whole, so that running it again mends a damaged file.
 _WRITTEN_BY = {"gate": "gate", "clusters": "cluster", "representatives": "cluster"}
@@ -52,3 +52,24 @@ def reading(path: Path) -> Generator[None]:
         yield
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged_file(path, found=error, wanted="a file as finedata wrote it") from error
+
+
+def first_damage(root: Path) -> ConformError | None:
+    """The error of the first table of a dataset that cannot be read; None where all can.
+
+    Data files are not read: who reads them names them.
+    """
+    import polars as pl
+
+    tables = sorted({*root.glob("curation/*.parquet"), *root.rglob("meta/**/*.parquet")})
+    for path in [*tables, *sorted(root.glob("annotations/*/*.parquet"))]:
+        try:
+            pl.read_parquet(path)
+        except (
+            pl.exceptions.PolarsError,
+            pl.exceptions.PanicException,
+            pa.ArrowException,
+            OSError,
+        ) as error:
+            return damaged_file(path, found=error, wanted="a file as finedata wrote it")
+    return None

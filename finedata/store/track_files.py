@@ -13,17 +13,53 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import ConformError
+from finedata.store.lerobot.layout import DATA_FILE_COLUMNS, data_file
 from finedata.store.row_groups import DataFile, column_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["whole_episodes"]
+__all__ = ["BATCH_ROWS", "scan_episodes", "whole_episodes"]
 
+# Rows of one Arrow batch: a few megabytes, whatever the width.
+BATCH_ROWS = 65_536
 _EPISODE = "episode_index"
+
+
+def scan_episodes(
+    folder: Path, rows: pl.DataFrame, *, columns: Sequence[str], batch_rows: int = BATCH_ROWS
+) -> Iterator[tuple[pl.DataFrame, dict[str, NDArray[Any]]]]:
+    """Read numbers of chosen episodes of a part, file by file, in batches of whole episodes.
+
+    Args:
+        folder: Folder of the part.
+        rows: Their rows of meta/episodes by ascending `episode_index`, with `episode_index`,
+            `length` and `DATA_FILE_COLUMNS`.
+        columns: Numeric columns wanted.
+        batch_rows: Rows of one Arrow batch.
+
+    Yields:
+        Some of the rows, and the numbers of all their frames, one episode after the other: column
+        to (frames,) or (frames, n).
+
+    Raises:
+        ConformError: A file cannot be read, or has other rows for an episode.
+    """
+    for file_rows in rows.partition_by(*DATA_FILE_COLUMNS, maintain_order=True):
+        done = 0
+        for count, values in whole_episodes(
+            folder / data_file(file_rows.row(0, named=True)),
+            columns=columns,
+            indices=file_rows["episode_index"].to_numpy(),
+            lengths=file_rows["length"].to_numpy(),
+            batch_rows=batch_rows,
+        ):
+            yield file_rows.slice(done, count), dict(zip(columns, values, strict=True))
+            done += count
 
 
 def whole_episodes(

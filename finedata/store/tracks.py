@@ -16,8 +16,8 @@ import polars as pl
 
 from finedata.errors import UsageError
 from finedata.store.arm_columns import ArmColumns, arm_columns, joint_track, pose_track
-from finedata.store.lerobot.layout import CHUNK_FILES, data_path
-from finedata.store.track_files import whole_episodes
+from finedata.store.lerobot.layout import DATA_FILE_COLUMNS
+from finedata.store.track_files import BATCH_ROWS, scan_episodes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 _STATE, _ACTION, _TIME = "observation.state", "action", "source_time_s"
-# Rows of one Arrow batch: a few megabytes, whatever the width.
-_BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +154,7 @@ def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None)
             "episode_index",
             "length",
             "space",
-            number=pl.col("data/chunk_index") * CHUNK_FILES + pl.col("data/file_index"),
+            *DATA_FILE_COLUMNS,
         )
         .sort("episode_index")
         .collect()
@@ -208,7 +206,6 @@ def _batches(
     dataset: Dataset, part: str, rows: pl.DataFrame, frames: int | None
 ) -> Iterator[PartTracks]:
     empty = _frame_of(dataset, part, rows)
-    root = dataset.root / next(entry.path for entry in dataset.parts if entry.name == part)
     there = {
         _STATE: bool(empty.names),
         _ACTION: bool(empty.action_names),
@@ -216,23 +213,17 @@ def _batches(
     }
     columns = [name for name, is_there in there.items() if is_there]
     pending: list[PartTracks] = []
-    for file_rows in rows.partition_by("number", maintain_order=True):
-        ids, lengths = file_rows["episode_id"].to_list(), file_rows["length"].to_numpy()
-        begin = 0
-        for count, values in whole_episodes(
-            root / data_path(int(file_rows["number"][0]))[0],
-            columns=columns,
-            indices=file_rows["episode_index"].to_numpy(),
-            lengths=lengths,
-            batch_rows=min(frames or _BATCH_ROWS, _BATCH_ROWS),
-        ):
-            end = begin + count
-            read = dict(zip(columns, values, strict=True))
-            pending.append(_with_rows(empty, ids[begin:end], _offsets(lengths[begin:end]), read))
-            begin = end
-            if frames is not None and sum(len(one.state) for one in pending) >= frames:
-                yield _joined(empty, pending)
-                pending = []
+    for some, values in scan_episodes(
+        dataset.part_folder(part),
+        rows,
+        columns=columns,
+        batch_rows=min(frames or BATCH_ROWS, BATCH_ROWS),
+    ):
+        offsets = _offsets(some["length"].to_numpy())
+        pending.append(_with_rows(empty, some["episode_id"].to_list(), offsets, values))
+        if frames is not None and sum(len(one.state) for one in pending) >= frames:
+            yield _joined(empty, pending)
+            pending = []
     if pending:
         yield _joined(empty, pending)
 

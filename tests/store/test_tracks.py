@@ -46,7 +46,7 @@ def test_whole_part(converted: Path):
 @pytest.mark.parametrize("batch_rows", [1, 7, 65_536])
 @pytest.mark.parametrize("frames", [1, 50, 10**9])
 def test_batches_are_whole_episodes(converted: Path, monkeypatch, frames, batch_rows):
-    monkeypatch.setattr(module, "_BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(module, "BATCH_ROWS", batch_rows)
     dataset = open_dataset(converted)
     part = dataset.parts[0].name
     batches = list(scan_tracks(dataset, part=part, frames=frames))

@@ -19,18 +19,19 @@ reader of these columns is newer than the one our conformance tests install.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from finedata.annotate.export.choose import chosen_rows
-from finedata.store.atomic import atomic_path, write_atomic
+from finedata.store.atomic import write_atomic
 from finedata.store.dataset import open_dataset
 from finedata.store.export.starvla import fine_grained_steps
+from finedata.store.lerobot.extend import add_columns
 from finedata.store.lerobot.layout import INFO_PATH, picture_column, read_info
 from finedata.store.subset import write_subset
 
@@ -59,6 +60,10 @@ EVENT_ROW = pa.struct(
 )
 """Type of an event: the same without a time, which is that of its frame."""
 
+_COLUMNS = {
+    "language_persistent": pa.list_(PERSISTENT_ROW),
+    "language_events": pa.list_(EVENT_ROW),
+}
 _QUESTIONS = {
     "observation": "What do you see that matters for the task?",
     "situation_analysis": "What does the situation mean for the task?",
@@ -88,7 +93,8 @@ def export_lerobot_language(
         episodes = written.episodes.filter(pl.col("part") == part.name)
         names = dict(episodes.select("episode_index", "episode_id").collect().iter_rows())
         for path in sorted(root.glob("data/*/*.parquet")):
-            _rewrite(path, rows, names, fps=part.fps, counts=counts)
+            values = partial(_columns, rows=rows, names=names, fps=part.fps, counts=counts)
+            add_columns(path, _COLUMNS, values=values)
         _declare(root)
     found = {name: count for name, count in sorted(counts.items()) if count}
     return msgspec.structs.replace(summary, format="lerobot-language", counts=found)
@@ -168,30 +174,6 @@ def _row(
     return row if time_s is None else row | {"timestamp": float(np.float32(time_s))}
 
 
-def _rewrite(
-    path: Path, rows: _LanguageRows, names: dict[int, str], *, fps: float, counts: Counter[str]
-) -> None:
-    """Add the columns to a data file, row group by row group; the original keeps its bytes."""
-    with pq.ParquetFile(path) as file, atomic_path(path) as partial:
-        columns = {"language_persistent": PERSISTENT_ROW, "language_events": EVENT_ROW}
-        schema: Any = file.schema_arrow
-        for name, kind in columns.items():
-            schema = schema.append(pa.field(name, pa.list_(kind)))
-        schema = schema.with_metadata(_without_features(schema.metadata))
-        compression: Any = file.metadata.row_group(0).column(0).compression
-        with pq.ParquetWriter(partial, schema, compression=compression) as writer:
-            for group in range(file.num_row_groups):
-                table = cast("Any", file).read_row_group(group)
-                added = _columns(table, rows, names, fps=fps, counts=counts)
-                arrays = [*table.columns, *added]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-
-
-def _without_features(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes]:
-    """`datasets` reads its features from here and would refuse columns that it does not name."""
-    return {key: value for key, value in (metadata or {}).items() if key != b"huggingface"}
-
-
 def _columns(
     table: Any, rows: _LanguageRows, names: dict[int, str], *, fps: float, counts: Counter[str]
 ) -> list[pa.Array[Any]]:
@@ -210,15 +192,15 @@ def _columns(
         events.append(shown[index][1].get(frame, []))
         counts["rows_vqa"] += len(events[-1])
     return [
-        pa.array(persistent, pa.list_(PERSISTENT_ROW)),
-        pa.array(events, pa.list_(EVENT_ROW)),
+        pa.array(persistent, _COLUMNS["language_persistent"]),
+        pa.array(events, _COLUMNS["language_events"]),
     ]
 
 
 def _declare(root: Path) -> None:
     """Name the columns in info.json, as LeRobot's `language_feature_info` does."""
     info = read_info(root)
-    for name in ("language_persistent", "language_events"):
+    for name in _COLUMNS:
         info["features"][name] = {"dtype": "language", "shape": [1], "names": None}
     text = msgspec.json.format(msgspec.json.encode(info), indent=2).decode()
     write_atomic(root / INFO_PATH, text + "\n")

@@ -23,6 +23,7 @@ from finedata.store.atomic import output_errors
 from finedata.store.export.episodes import ExportSummary, export_parts, summary_of_parts
 from finedata.store.export.starvla import FINE_GRAINED, fine_grained_steps
 from finedata.store.export.v21_meta import write_lines
+from finedata.store.lerobot.layout import data_file_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,8 +141,7 @@ def export_refinevla(dataset: Dataset, *, out: Path, episode_ids: Sequence[str])
             name = records.get(row["episode_id"])
             if name is None or name in taken:
                 prefix = f"part{part_number}-" if len(parts) > 1 else ""
-                file_number = row["data/chunk_index"] * 1000 + row["data/file_index"]
-                name = f"{prefix}{file_number}_{row['episode_index']}"
+                name = f"{prefix}{data_file_number(row)}_{row['episode_index']}"
             taken.add(name)
             entries = [{str(trace["frame_index"]): _text(trace)} for trace in traces]
             path = out / "reasoning" / f"{name}.json"

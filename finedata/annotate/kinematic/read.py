@@ -23,8 +23,8 @@ from finedata.motion.kinematics import MODELS, forward_kinematics
 from finedata.schema.converter_file import decode_converter
 from finedata.store.arm_columns import arm_columns
 from finedata.store.dataset_file import DATASET_FILE
-from finedata.store.lerobot.layout import CHUNK_FILES, data_path
-from finedata.store.track_files import whole_episodes
+from finedata.store.lerobot.layout import DATA_FILE_COLUMNS
+from finedata.store.track_files import scan_episodes
 from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ _EXTRA = (
     "observation.torso_joint_position",
     "observation.head_joint_position",
 )
-_BATCH_ROWS = 65_536
 # No number of a pose that hangs moves by more than this; RoboMIND's own test has the same.
 _HANGING, _MOVING_RAD = 1e-3, 0.05
 # Names by which a converter file may declare what a column of the base or the torso is.
@@ -137,27 +136,18 @@ def episode_motions(
     names = {name: features[name].names or () for name in columns}
     rows = _episode_rows(dataset, part, episodes).filter(pl.col("space") != "undeclared")
     known: dict[tuple[str, str], Mapping[str, ArmConvention]] = {}
-    for table in rows.partition_by("number", maintain_order=True):
-        facts = table.to_dicts()
-        path = dataset.root / entry.path / data_path(int(facts[0]["number"]))[0]
-        indices, lengths = table["episode_index"].to_numpy(), table["length"].to_numpy()
-        done = 0
-        for count, values in whole_episodes(
-            path, columns=columns, indices=indices, lengths=lengths, batch_rows=_BATCH_ROWS
-        ):
-            begin = 0
-            for fact in facts[done : done + count]:
-                end = begin + int(fact["length"])
-                own = {
-                    name: value[begin:end].reshape(end - begin, -1)
-                    for name, value in zip(columns, values, strict=True)
-                }
-                begin = end
-                key = (str(fact["source"]), str(fact["variant"]))
-                if key not in known:
-                    known[key] = arm_conventions(dataset, source=key[0], variant=key[1])
-                yield str(fact["episode_id"]), _motion(own, names, fact, known[key])
-            done += count
+    for some, values in scan_episodes(dataset.part_folder(part), rows, columns=columns):
+        begin = 0
+        for fact in some.iter_rows(named=True):
+            end = begin + int(fact["length"])
+            own = {
+                name: value[begin:end].reshape(end - begin, -1) for name, value in values.items()
+            }
+            begin = end
+            key = (str(fact["source"]), str(fact["variant"]))
+            if key not in known:
+                known[key] = arm_conventions(dataset, source=key[0], variant=key[1])
+            yield str(fact["episode_id"]), _motion(own, names, fact, known[key])
 
 
 def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None) -> pl.DataFrame:
@@ -168,7 +158,7 @@ def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None)
         rows.select(
             *("episode_id", "episode_index", "length", "fps", "source", "variant", "space"),
             *("right_tool_frame", "left_tool_frame"),
-            number=pl.col("data/chunk_index") * CHUNK_FILES + pl.col("data/file_index"),
+            *DATA_FILE_COLUMNS,
         )
         .sort("episode_index")
         .collect()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHUNK_FILES",
     "CODEBASE_VERSION",
+    "DATA_FILE_COLUMNS",
     "DATA_FILE_MB",
     "EPISODES_PER_META_FILE",
     "INFO_PATH",
@@ -26,6 +27,7 @@ __all__ = [
     "TASKS_PATH",
     "Feature",
     "data_file",
+    "data_file_number",
     "data_path",
     "episodes_path",
     "extend_splits",
@@ -42,6 +44,8 @@ __all__ = [
 
 CODEBASE_VERSION = "v3.0"
 CHUNK_FILES = 1000
+# Columns of meta/episodes that say in which data file an episode is; see `data_file`.
+DATA_FILE_COLUMNS = ("data/chunk_index", "data/file_index")
 DATA_FILE_MB = 100
 VIDEO_FILE_MB = 200
 # LeRobot bounds these files by megabytes; a count keeps the boundary independent of statistics.
@@ -102,7 +106,12 @@ def video_path(camera: str, file_number: int) -> tuple[str, int, int]:
 
 def data_file(row: Mapping[str, Any]) -> str:
     """Path of the data file of an episode, by its row of meta/episodes."""
-    return data_path(_file_number(row, "data"))[0]
+    return data_path(data_file_number(row))[0]
+
+
+def data_file_number(row: Mapping[str, Any]) -> int:
+    """The data file of an episode, counted from 0 through all chunks."""
+    return _file_number(row, "data")
 
 
 def video_file(row: Mapping[str, Any], *, camera: str) -> str:
