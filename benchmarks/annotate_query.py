@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import finedata
-from finedata.annotate.append import append_rows
 from finedata.schema.dimension import SLOT_DIMENSION
 from finedata.schema.tables import arrow_schema, build_schema, declared_table
+from finedata.store.table import append_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

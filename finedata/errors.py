@@ -2,7 +2,8 @@
 
     FinedataError
     ├── UsageError            the command or call itself is wrong (exit code 2)
-    │   └── SpecError         a converter file that does not decode, or an unknown source name
+    │   ├── SpecError         a converter file that does not decode, or an unknown source name
+    │   └── StaleRowError     a changed row that was made from an older revision than the newest
     ├── SourceError           bytes of a source that cannot be used
     │   ├── CorruptRecordError  truncated, checksum mismatch, not parsable
     │   └── FeatureError      a feature missing, of the wrong type, or of the wrong length
@@ -26,6 +27,7 @@ __all__ = [
     "OutputError",
     "SourceError",
     "SpecError",
+    "StaleRowError",
     "UsageError",
 ]
 
@@ -74,6 +76,10 @@ class UsageError(FinedataError):
 
 class SpecError(UsageError):
     """A converter file is unknown, or does not decode against its schema."""
+
+
+class StaleRowError(UsageError):
+    """A row was changed by another in the meantime; read it again."""
 
 
 class SourceError(FinedataError):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finedata.annotate.append import append_rows, undo_unfinished
 from finedata.annotate.asking import Asking, AskOptions, charged
 from finedata.annotate.drive import Spool, for_each, run_async
 from finedata.annotate.judging import judged_facts, motions_in_order
@@ -34,6 +33,7 @@ from finedata.annotate.stages import facts_of_episode
 from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER
+from finedata.store.table import append_rows, undo_unfinished
 from finedata.teachers.call_export import write_calls
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.protocol import UnusableAnswerError
@@ -200,7 +200,7 @@ def _written(
                 reasons[result.reason.splitlines()[0]] += 1
     finished = [episode_id for episode_id in ids if _is_done(spool.get(episode_id))]
     motions = motions_in_order(dataset, finished)
-    with append_rows(dataset.root, _TABLES) as appender:
+    with append_rows(dataset.root, _TABLES) as writer:
         for context in contexts(dataset, finished):
             result = spool.get(context.episode_id)
             _, motion = next(motions)
@@ -211,10 +211,10 @@ def _written(
             facts, left_out = judged_facts(facts, motion)
             verdicts.update(row["kinematic_verdict"] for row in facts)
             omissions.update(omission.kind for omission in left_out)
-            appender.add("steps", steps)
-            appender.add("facts", facts)
+            writer.add("steps", steps)
+            writer.add("facts", facts)
             row = instruction_row(context, steps, facts, run_id=run_id, annotator=annotator)
-            appender.add("instructions", [row])
+            writer.add("instructions", [row])
     return AnnotateSummary(
         product="facts",
         teacher=settings.teacher,
@@ -226,11 +226,11 @@ def _written(
         failed=ended["failed"],
         over_budget=ended["budget"],
         reasons=top_reasons(reasons),
-        rows=dict(appender.counts),
+        rows=dict(writer.counts),
         verdicts=dict(sorted(verdicts.items())),
         omissions=dict(sorted(omissions.items())),
         repaired=repaired,
-        files=sorted(appender.files.values()),
+        files=sorted(writer.files.values()),
     )
 
 

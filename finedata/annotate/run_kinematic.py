@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finedata.annotate.append import Appender, append_rows, undo_unfinished
 from finedata.annotate.judging import motions_in_order
 from finedata.annotate.kinematic import KinematicRows, measure
 from finedata.annotate.outcome import AnnotateSummary, Progress
@@ -19,6 +18,7 @@ from finedata.annotate.selection import (
 from finedata.schema.identity import hash16
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import undeclared_note
+from finedata.store.table import TableWriter, append_rows, undo_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,15 +65,15 @@ def annotate_kinematic(
     rows = KinematicRows(run_id=KINEMATIC_RUN)
     verdicts: Counter[str] = Counter()
 
-    def flush(appender: Appender) -> None:
+    def flush(writer: TableWriter) -> None:
         facts = rows.facts()
         counted: Any = facts["kinematic_verdict"].value_counts()
         verdicts.update({one["values"].as_py(): one["counts"].as_py() for one in counted})
-        appender.add_table("steps", rows.steps())
-        appender.add_table("facts", facts)
+        writer.add_table("steps", rows.steps())
+        writer.add_table("facts", facts)
 
     parts = dict(dataset.episodes.select("episode_id", "part").collect().iter_rows())
-    with append_rows(path, ("steps", "facts")) as appender:
+    with append_rows(path, ("steps", "facts")) as writer:
         for episode_id, motion in motions_in_order(dataset, todo):
             if motion is None:
                 undeclared[parts[episode_id]] += 1
@@ -81,11 +81,11 @@ def annotate_kinematic(
             rows.add(measure(motion), episode_id=episode_id)
             done, pending = done + 1, pending + 1
             if pending == _EPISODES_AT_ONCE:
-                flush(appender)
+                flush(writer)
                 rows, pending = KinematicRows(run_id=KINEMATIC_RUN), 0
                 if on_progress is not None:
                     on_progress(Progress(done, 0, len(todo)))
-        flush(appender)
+        flush(writer)
     return AnnotateSummary(
         product="kinematic",
         teacher="kinematic",
@@ -95,7 +95,7 @@ def annotate_kinematic(
         before=len(chosen) - len(todo),
         done=done,
         not_applicable=undeclared.total(),
-        rows=dict(appender.counts),
+        rows=dict(writer.counts),
         verdicts=dict(sorted(verdicts.items())),
         notes=[
             *nothing_chosen(dataset, chosen),
@@ -108,5 +108,5 @@ def annotate_kinematic(
                 for part in sorted(undeclared)
             ),
         ],
-        files=sorted(appender.files.values()),
+        files=sorted(writer.files.values()),
     )

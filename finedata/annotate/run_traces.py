@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finedata.annotate.append import append_rows, undo_unfinished
 from finedata.annotate.asking import Asking, AskOptions, charged
 from finedata.annotate.drive import Spool, for_each, run_async
 from finedata.annotate.outcome import AnnotateSummary, Progress, top_reasons
@@ -35,6 +34,7 @@ from finedata.errors import ConformError, SourceError, UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.episode import shown_camera
 from finedata.store.ledger import LEDGER_FOLDER
+from finedata.store.table import append_rows, undo_unfinished
 from finedata.teachers.call_export import write_calls
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.protocol import Answer, Picture, Request, UnusableAnswerError
@@ -241,13 +241,13 @@ def _written(
     reasons: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     done = 0
-    with append_rows(dataset.root, ("traces",)) as appender:
+    with append_rows(dataset.root, ("traces",)) as writer:
         for context in contexts(dataset, [name for name in ids if name in spool]):
             result = spool.get(context.episode_id)
             if result is None:
                 continue
             rows = trace_rows(context, result, run_id=run_id, annotator=settings.model)
-            appender.add("traces", rows)
+            writer.add("traces", rows)
             done += bool(rows)
             if result.missing:
                 reasons[(result.reason or "pictures: none decodes").splitlines()[0]] += (
@@ -269,6 +269,6 @@ def _written(
         failed=ended["failed"] + ended["refused"],
         over_budget=ended["budget"],
         reasons=top_reasons(reasons),
-        rows=dict(appender.counts),
-        files=sorted(appender.files.values()),
+        rows=dict(writer.counts),
+        files=sorted(writer.files.values()),
     )

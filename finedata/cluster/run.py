@@ -26,10 +26,10 @@ from finedata.cluster.tables import clusters_table, representatives_table
 from finedata.cluster.unit_groups import UnitGroup, units_of
 from finedata.cluster.units import UnitWork, cluster_units, plan_units
 from finedata.store.atomic import output_errors
-from finedata.store.curation import write_curation
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER, Ledger
 from finedata.store.nothing import no_episodes, undeclared_note
+from finedata.store.table import write_table
 from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def cluster(
         )
         offsets = offsets_of([len(one.labels) for one in clusters])
         picked = representatives_table(chosen, table, offsets, settings_sha256=sha256)
-        write_curation(dataset.root, "clusters", table)
-        write_curation(dataset.root, "representatives", picked)
+        write_table(dataset.root, "clusters", table)
+        write_table(dataset.root, "representatives", picked)
         dtype = "float64" if settings.float64 else "float32"
         mark = Finished(ledger=name, settings_sha256=sha256, dtype=dtype)
         index.put(FINISHED, 0, finished_bytes(mark))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-import pyarrow as pa
 
 import finedata
 from finedata.convert.clips import written_codec
@@ -24,24 +23,17 @@ from finedata.convert.context import library_versions
 from finedata.convert.episode_files import EpisodeFiles, placeholder_stats
 from finedata.convert.plan import RecordPlan, ShardPlan
 from finedata.convert.work import EpisodeResult, FileResult, file_kind
-from finedata.schema.conform import conform
 from finedata.schema.identity import hash16
-from finedata.schema.tables import arrow_schema
-from finedata.store.annotation_rows import (
-    instruction_rows,
-    instructions_table,
-    step_rows,
-    steps_table,
-)
+from finedata.store.annotation_rows import instruction_rows, step_rows
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import DATASET_FILE, PartEntry, SourceEntry
 from finedata.store.lerobot.layout import INFO_PATH, info_json, picture_column
 from finedata.store.lerobot.stats import StatsMerger
 from finedata.store.lerobot.write import write_stats, write_tasks
-from finedata.store.row_file import RowFile
+from finedata.store.table import TableFile, part_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from finedata.convert.assign import Assigner, EpisodeJob, Part
     from finedata.convert.prepared import PreparedRun
@@ -50,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Finished", "commit"]
 
 _RECEIPTS_PATH = "curation/receipts.parquet"
+_Row = dict[str, Any]
 _COUNTS = ("found", "written", "failed", "frames_read", "frames_written", "frames_dropped")
 
 
@@ -86,7 +79,7 @@ def commit(run: PreparedRun, ledger: Finished) -> dict[str, int]:
     out = Path(run.context.out)
     for table in ("instructions", "steps"):
         # Left by a commit that was interrupted. Only our own: later verbs put files beside it.
-        _annotations_path(out, table).unlink(missing_ok=True)
+        part_path(out, table, 0).unlink(missing_ok=True)
     writer = _RowWriter(run, ledger)
     writer.write()
     for number, part in enumerate(writer.assigner.parts):
@@ -141,9 +134,9 @@ class _RowWriter:
     def write(self) -> None:
         """Write them all."""
         with ExitStack() as stack:
-            receipts = stack.enter_context(RowFile(self._out / _RECEIPTS_PATH, _receipts_table))
-            instructions = _LazyFile(stack, self._out, "instructions", instructions_table)
-            steps = _LazyFile(stack, self._out, "steps", steps_table)
+            receipts = stack.enter_context(TableFile[_Row](self._out / _RECEIPTS_PATH, "receipts"))
+            instructions = _LazyFile(stack, self._out, "instructions")
+            steps = _LazyFile(stack, self._out, "steps")
             for record, plan in self._records():
                 if isinstance(record, RecordPlan):
                     self.counts.update(("found", "failed"))
@@ -205,34 +198,20 @@ class _RowWriter:
                 yield result.file_number, episode
 
 
-def _annotations_path(out: Path, table: str) -> Path:
-    """What came with the sources; what later verbs append are files of their own."""
-    return out / "annotations" / table / "part-00000.parquet"
-
-
 class _LazyFile:
-    """A table that is written only where it has a row."""
+    """A table of what came with the sources, written only where it has a row."""
 
-    def __init__(
-        self,
-        stack: ExitStack,
-        out: Path,
-        table: str,
-        build: Callable[[list[dict[str, Any]]], pa.Table],
-    ) -> None:
+    def __init__(self, stack: ExitStack, out: Path, table: str) -> None:
         self._stack = stack
-        self._path = _annotations_path(out, table)
-        self._build = build
-        self._file: RowFile[dict[str, Any]] | None = None
+        self._out = out
+        self._table = table
+        self._file: TableFile[_Row] | None = None
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: _Row) -> None:
         if self._file is None:
-            self._file = self._stack.enter_context(RowFile(self._path, self._build))
+            path = part_path(self._out, self._table, 0)
+            self._file = self._stack.enter_context(TableFile[_Row](path, self._table))
         self._file.add(row)
-
-
-def _receipts_table(rows: list[dict[str, Any]]) -> pa.Table:
-    return conform(pa.Table.from_pylist(rows, schema=arrow_schema("receipts")), "receipts")
 
 
 def _marker(run: PreparedRun, assigner: Assigner, counts: dict[str, int]) -> str:

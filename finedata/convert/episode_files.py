@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from finedata.schema.conform import conform
 from finedata.schema.tables import arrow_schema
 from finedata.store.lerobot.layout import EPISODES_PER_META_FILE, episodes_path
 from finedata.store.lerobot.write import stats_columns
-from finedata.store.row_file import RowFile
+from finedata.store.table import TableFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +73,7 @@ class EpisodeFiles:
         self._features = features
         self._videos = videos
         self._count = 0
-        self._file: RowFile[tuple[dict[str, Any], dict[str, FeatureStats]]] | None = None
+        self._file: TableFile[tuple[dict[str, Any], dict[str, FeatureStats]]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +84,7 @@ class EpisodeFiles:
         path, chunk_index, file_index = episodes_path(number)
         if self._file is None or inside == 0:
             self.__exit__(None, None, None)
-            self._file = RowFile(self._out / path, self._table).__enter__()
+            self._file = TableFile(self._out / path, "episodes", build=self._table).__enter__()
         place = {
             "meta/episodes/chunk_index": chunk_index,
             "meta/episodes/file_index": file_index,
@@ -112,7 +111,7 @@ class EpisodeFiles:
         table = pa.Table.from_pylist([row for row, _ in items], schema=schema)
         for column, values in stats_columns(self._features, [stats for _, stats in items]):
             table = table.append_column(column, values)
-        return conform(table, "episodes")
+        return table
 
     def __exit__(
         self,

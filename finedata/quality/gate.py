@@ -28,9 +28,9 @@ from finedata.quality.threshold import (
     percentile_threshold,
     robust_threshold,
 )
-from finedata.store.curation import write_curation
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import no_episodes, undeclared_note
+from finedata.store.table import write_table
 from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _finish(
         settings_sha256=settings.sha256,
     )
     if not dry_run:
-        write_curation(dataset.root, "gate", table)
+        write_table(dataset.root, "gate", table)
     return GateSummary(
         root=str(dataset.root),
         method=settings.method,

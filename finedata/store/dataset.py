@@ -25,9 +25,11 @@ from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_fil
 from finedata.store.episode import Episode
 from finedata.store.lerobot.layout import picture_column, read_features
 from finedata.store.open_videos import OpenVideos
+from finedata.store.review_journal import read_journal
 from finedata.store.row_groups import DataFileCache
 from finedata.store.sealed_sql import SealedQuery, seal_condition, seal_query
 from finedata.store.step_order import with_current_steps
+from finedata.store.table import CURATION, REVISED, annotation_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,18 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "open_dataset"]
 
-_CURATION = ("receipts", "gate", "clusters", "representatives")
 _ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
 _OF_PARTS = ("episodes", "frames")
-_TABLES = ("episodes", "frames", "images", *_CURATION, *_ANNOTATIONS)
+_TABLES = ("episodes", "frames", "images", *CURATION, *_ANNOTATIONS)
 _PICTURES = picture_column("")
-# Tables whose rows may be written again, with a higher revision: the newest of an id wins.
-_REVISED = {
-    "steps": "step_id",
-    "facts": "fact_id",
-    "traces": "trace_id",
-    "instructions": "instruction_id",
-}
 
 
 @dataclass(frozen=True)
@@ -166,23 +160,31 @@ class Dataset:
         """
         if name in ("episodes", "frames", "images"):
             return getattr(self, name)
-        if name in _CURATION:
+        # Before the files are looked for: a decision that moves there meanwhile is in both.
+        waiting = self._waiting_reviews() if name == "reviews" else None
+        if name in CURATION:
             files = sorted(self.root.glob(f"curation/{name}.parquet"))
         elif name in _ANNOTATIONS:
-            files = sorted(self.root.glob(f"annotations/{name}/*.parquet"))
+            files = annotation_files(self.root, name)
         else:
             raise UsageError(place="table", found=f"{name!r}", wanted=f"one of {', '.join(TABLES)}")
-        if not files:
-            return _empty(name)
         for file in files:
             _check_tag(file, name)
-        rows = pl.scan_parquet(files)
-        if name in _REVISED and not never_revised(files):
-            newest = pl.col("revision").max().over(_REVISED[name])
+        rows = pl.scan_parquet(files) if files else _empty(name)
+        if waiting is not None:
+            waiting = waiting.join(rows.select("review_id"), on="review_id", how="anti")
+            return pl.concat([rows, waiting])
+        if files and name in REVISED and not never_revised(files):
+            newest = pl.col("revision").max().over(REVISED[name])
             rows = rows.filter(pl.col("revision") == newest)
-        if name == "facts" and not never_revised(self.root.glob("annotations/steps/*.parquet")):
+        if name == "facts" and not never_revised(annotation_files(self.root, "steps")):
             rows = with_current_steps(rows, self.steps)
         return rows
+
+    def _waiting_reviews(self) -> pl.LazyFrame | None:
+        """Decisions that are in the journal; None where there are none."""
+        waiting = pl.from_arrow(read_journal(self.root))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        return waiting.lazy() if isinstance(waiting, pl.DataFrame) and waiting.height else None
 
     def count(self, name: str, *, by: str) -> dict[str | None, int]:
         """How many rows of an annotation table have each value of a text column, by value.
@@ -195,14 +197,14 @@ class Dataset:
         Example:
             >>> finedata.open("bridge").count("facts", by="dimension")  # doctest: +SKIP
         """
-        text = name in _REVISED and by in _text_columns(name)
+        text = name in REVISED and by in _text_columns(name)
         if not text:
             raise UsageError(
                 place="count",
                 found=f"column {by!r} of table {name!r}",
-                wanted=f"a text column of {', '.join(_REVISED)}",
+                wanted=f"a text column of {', '.join(REVISED)}",
             )
-        files = sorted(self.root.glob(f"annotations/{name}/*.parquet"))
+        files = annotation_files(self.root, name)
         for file in files:
             _check_tag(file, name)
         if never_revised(files) and by not in ("step_id", "next_step_id"):
@@ -217,11 +219,11 @@ class Dataset:
         Raises:
             UsageError: Rows of that table are never written again.
         """
-        if name not in _REVISED:
+        if name not in REVISED:
             raise UsageError(
-                place="table", found=f"{name!r}", wanted=f"one of {', '.join(_REVISED)}"
+                place="table", found=f"{name!r}", wanted=f"one of {', '.join(REVISED)}"
             )
-        files = sorted(self.root.glob(f"annotations/{name}/*.parquet"))
+        files = annotation_files(self.root, name)
         for file in files:
             _check_tag(file, name)
         return pl.scan_parquet(files) if files else _empty(name)

@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 
 from finedata.store.lerobot.layout import read_info
+from finedata.store.review_journal import read_journal
 
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
@@ -74,6 +75,8 @@ def _part(dataset: Dataset, path: str, entry: dict[str, Any]) -> dict[str, Any]:
 def _present_tables(dataset: Dataset) -> list[str]:
     curation = {path.stem for path in dataset.root.glob("curation/*.parquet")}
     annotations = {path.parent.name for path in dataset.root.glob("annotations/*/*.parquet")}
+    if read_journal(dataset.root).num_rows:
+        annotations.add("reviews")
     return sorted({"episodes", "frames", "images"} | curation | annotations)
 
 

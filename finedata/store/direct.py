@@ -10,7 +10,6 @@ the file is an ordinary one.
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 from typing import TYPE_CHECKING
@@ -36,12 +35,15 @@ class DirectFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._direct = bool(_O_DIRECT)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         try:
             self._descriptor = os.open(path, flags | _O_DIRECT, 0o644)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
+            self._direct = False
             self._descriptor = os.open(path, flags, 0o644)
         # Anonymous memory of its own mapping begins on a page, as direct writes ask.
         self._view = memoryview(mmap.mmap(-1, _BLOCK_BYTES))
@@ -99,8 +101,13 @@ class DirectFile:
 
     def _go_through_the_cache(self) -> bool:
         """Make the rest of the file an ordinary one; whether it was not before."""
-        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        if not flags & _O_DIRECT:
+        if not self._direct:
             return False
-        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags & ~_O_DIRECT)
+        self._direct = False
+        # opened anew at the same place: changing the flags of an open file is POSIX only
+        place = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        ordinary = os.open(self._path, os.O_WRONLY)
+        os.close(self._descriptor)
+        self._descriptor = ordinary
+        os.lseek(ordinary, place, os.SEEK_SET)
         return True

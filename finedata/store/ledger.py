@@ -9,15 +9,13 @@ nowhere else.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
 from finedata.errors import OutputError, UsageError
-from finedata.store.atomic import output_errors
+from finedata.store.lock import take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,23 +57,19 @@ class Ledger:
         self._file = folder / LEDGER_FOLDER / f"{name}.sqlite"
         home = folder / LEDGER_FOLDER
         _check_ours(folder, home)
-        with output_errors(home):
-            home.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(home / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
+        lock = take_lock(home / f"{name}.lock", wait=False)
+        if lock is None:
             raise OutputError(
                 place=str(folder),
                 found="another run that is writing this folder",
                 wanted="one run at a time",
                 next_command="wait for it, or choose another --out",
-            ) from error
+            )
+        self._lock = lock
         try:
             self._connection = sqlite3.connect(home / f"{name}.sqlite", isolation_level=None)
         except sqlite3.Error as error:
-            os.close(self._lock)
+            self._lock.release()
             raise _broken(self._file, error) from error
         try:
             self._connection.execute("pragma journal_mode = wal")
@@ -150,7 +144,7 @@ class Ledger:
     def close(self) -> None:
         """Close the ledger and release the folder."""
         self._connection.close()
-        os.close(self._lock)
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -13,10 +13,10 @@ import msgspec
 import polars as pl
 import pyarrow.parquet as pq
 
+from finedata.store.damaged import reading
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import read_info
 from finedata.store.part_copy import PartSlice, copy_part, link_part
-from finedata.store.part_files import reading
 from finedata.store.table_copy import TableOrigin
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from finedata.errors import ConformError
 from finedata.store.arrow_compute import compute
 from finedata.store.atomic import write_atomic
-from finedata.store.damaged import damaged_file
+from finedata.store.damaged import damaged_file, reading
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import (
     EPISODES_PER_META_FILE,
@@ -40,7 +40,7 @@ from finedata.store.lerobot.layout import (
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
 from finedata.store.lerobot.write import write_stats, write_tasks
-from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, read_tasks, reading
+from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, read_tasks
 from finedata.store.video import place_video
 
 if TYPE_CHECKING:

@@ -6,13 +6,11 @@ stays flat; where a file ends depends on counts and sizes alone.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finedata.store.atomic import atomic_path, output_errors
 from finedata.store.damaged import damaged_file, reading
 from finedata.store.lerobot.layout import (
     DATA_FILE_MB,
@@ -24,6 +22,7 @@ from finedata.store.lerobot.layout import (
 )
 from finedata.store.lerobot.write import DataFileWriter
 from finedata.store.row_groups import DataFile, Stretch
+from finedata.store.table import TableFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +38,7 @@ class EpisodeRows:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._count = 0
-        self._stack = ExitStack()
-        self._writer: pq.ParquetWriter | None = None
+        self._file: TableFile[Any] | None = None
         self._schema: pa.Schema | None = None
 
     def __enter__(self) -> Self:
@@ -52,21 +50,19 @@ class EpisodeRows:
         rows = rows.select(self._schema.names).cast(self._schema)
         while rows.num_rows:
             number, inside = divmod(self._count, EPISODES_PER_META_FILE)
-            if inside == 0:
+            if self._file is None or inside == 0:
                 self.__exit__(None, None, None)
                 path = self._root / episodes_path(number)[0]
-                partial = self._stack.enter_context(atomic_path(path))
-                writer = pq.ParquetWriter(partial, self._schema, compression="zstd")
-                self._writer = self._stack.enter_context(writer)
+                self._file = TableFile[Any](path, "episodes", copied=True).__enter__()
             taken = min(rows.num_rows, EPISODES_PER_META_FILE - inside)
-            with output_errors(self._root):
-                cast("Any", self._writer).write_table(rows.slice(0, taken))
+            self._file.write(rows.slice(0, taken))
             rows = rows.slice(taken)
             self._count += taken
 
     def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*cast("Any", error))
-        self._stack = ExitStack()
+        file, self._file = self._file, None
+        if file is not None:
+            file.__exit__(*cast("Any", error))
 
 
 class DataFiles:

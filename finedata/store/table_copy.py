@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -18,8 +19,9 @@ from finedata.errors import ConformError
 from finedata.schema.conform import conform
 from finedata.schema.tables import arrow_schema
 from finedata.store.arrow_compute import compute
-from finedata.store.atomic import atomic_path, output_errors
-from finedata.store.part_files import reading
+from finedata.store.damaged import reading
+from finedata.store.review_journal import read_journal
+from finedata.store.table import REVISED, TableFile, annotation_files, part_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,12 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["TableOrigin", "copy_annotations", "copy_curation", "copy_receipts"]
 
 _ROWS_AT_ONCE = 10_000
-_ID_COLUMNS = {
-    "steps": "step_id",
-    "facts": "fact_id",
-    "traces": "trace_id",
-    "instructions": "instruction_id",
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def copy_receipts(origins: Sequence[TableOrigin], out: Path) -> dict[str, int]:
                 _count(kept, counts)
                 yield kept
 
-    _write(out / "curation" / "receipts.parquet", rows())
+    _write(out / "curation" / "receipts.parquet", "receipts", rows())
     for origin in origins:
         missing = set(origin.episode_ids or ()) - known
         if missing:
@@ -125,7 +121,7 @@ def copy_curation(origins: Sequence[TableOrigin], out: Path) -> dict[str, int]:
     left_out: dict[str, int] = {}
     for name in ("gate", "clusters"):
         tables = (table for origin in origins for table in _curation_rows(origin, name))
-        _write(out / "curation" / f"{name}.parquet", tables)
+        _write(out / "curation" / f"{name}.parquet", name, tables)
     ranked: list[pa.Table] = []
     for number, origin in enumerate(origins):
         ranked += [
@@ -133,7 +129,7 @@ def copy_curation(origins: Sequence[TableOrigin], out: Path) -> dict[str, int]:
             for table in _curation_rows(origin, "representatives")
         ]
     if ranked:
-        _write(out / "curation" / "representatives.parquet", [_reranked(ranked)])
+        _write(out / "curation" / "representatives.parquet", "representatives", [_reranked(ranked)])
     for origin in origins:
         for name in ("clusters", "representatives"):
             count = sum(
@@ -191,22 +187,32 @@ def _renamed(rows: Any, parts: Mapping[str, str]) -> Any:
 
 
 def copy_annotations(origins: Sequence[TableOrigin], out: Path) -> None:
-    """Copy all annotations of the chosen episodes, every revision, and reviews of them."""
-    for name in (*_ID_COLUMNS, "calls"):
+    """Copy all annotations of the chosen episodes, every revision, and reviews of them.
+
+    Decisions that are in a journal become a file: nobody decides in the new dataset yet.
+    """
+    for name in (*REVISED, "calls"):
         _copy_annotation(origins, out, name)
     number = 0
     for origin in origins:
-        for path in sorted(origin.root.glob("annotations/reviews/*.parquet")):
-            target = out / "annotations" / "reviews" / f"part-{number:05d}.parquet"
-            number += _write(target, _review_rows(origin, path))
+        waiting = read_journal(origin.root)
+        stored: set[str] = set()
+        for path in annotation_files(origin.root, "reviews"):
+            target = part_path(out, "reviews", number)
+            number += _write(target, "reviews", _review_rows(origin, _scanned(path)))
+            if waiting.num_rows:
+                for table in _scanned(path):
+                    stored.update(table["review_id"].to_pylist())
+        new = [review_id not in stored for review_id in waiting["review_id"].to_pylist()]
+        rows: Any = waiting.filter(pa.array(new, pa.bool_()))
+        number += _write(part_path(out, "reviews", number), "reviews", _review_rows(origin, [rows]))
 
 
 def _copy_annotation(origins: Sequence[TableOrigin], out: Path, name: str) -> None:
     number = 0
     for origin in origins:
-        for path in sorted(origin.root.glob(f"annotations/{name}/*.parquet")):
-            target = out / "annotations" / name / f"part-{number:05d}.parquet"
-            number += _write(target, _episode_rows(origin, path))
+        for path in annotation_files(origin.root, name):
+            number += _write(part_path(out, name, number), name, _episode_rows(origin, path))
 
 
 def _episode_rows(origin: TableOrigin, path: Path) -> Iterator[Any]:
@@ -217,13 +223,13 @@ def _episode_rows(origin: TableOrigin, path: Path) -> Iterator[Any]:
             yield table.filter(_is_in(table["episode_id"], origin.episode_ids))
 
 
-def _review_rows(origin: TableOrigin, path: Path) -> Iterator[Any]:
+def _review_rows(origin: TableOrigin, tables: Iterable[Any]) -> Iterator[Any]:
     """Reviews name a row of some table: those whose row is taken too."""
     if origin.episode_ids is None:
-        yield from _scanned(path)
+        yield from tables
         return
     targets: dict[str, set[str]] = {}
-    for table in _scanned(path):
+    for table in tables:
         keep: list[bool] = []
         names, ids = table["target_table"].to_pylist(), table["target_id"].to_pylist()
         for name, target_id in zip(names, ids, strict=True):
@@ -234,11 +240,11 @@ def _review_rows(origin: TableOrigin, path: Path) -> Iterator[Any]:
 
 
 def _taken_ids(origin: TableOrigin, name: str) -> set[str]:
-    column = _ID_COLUMNS.get(name)
+    column = REVISED.get(name)
     if column is None:
         return set(origin.episode_ids or ())
     taken: set[str] = set()
-    for path in sorted(origin.root.glob(f"annotations/{name}/*.parquet")):
+    for path in annotation_files(origin.root, name):
         for table in _episode_rows(origin, path):
             taken.update(table[column].to_pylist())
     return taken
@@ -251,20 +257,15 @@ def _scanned(path: Path) -> Iterator[Any]:
             yield pa.Table.from_batches([batch], schema=schema)
 
 
-def _write(path: Path, tables: Iterable[Any]) -> bool:
-    """Write a table's file, where it has a row; whether it has."""
+def _write(path: Path, name: str, tables: Iterable[Any]) -> bool:
+    """Write a table's file in a new dataset, where it has a row; whether it has."""
     filled = (table for table in tables if table.num_rows)
     first = next(filled, None)
     if first is None:
         return False
-    with (
-        atomic_path(path) as partial,
-        output_errors(path),
-        pq.ParquetWriter(partial, first.schema, compression="zstd") as writer,
-    ):
-        writer.write_table(first)
-        for table in filled:
-            writer.write_table(table)
+    with TableFile[Any](path, name, copied=True) as file:
+        for table in chain([first], filled):
+            file.write(table)
     return True
 
 

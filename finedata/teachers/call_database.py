@@ -10,15 +10,13 @@ locked at once, whatever time it was given to wait (https://sqlite.org/wal.html,
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from finedata.errors import OutputError
-from finedata.store.atomic import output_errors
+from finedata.store.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -47,7 +45,7 @@ class CallDatabase:
         self.path = path
         self._guard = threading.RLock()
         self._depth = 0
-        with _turn(path):
+        with locked(_turn(path)):
             with self._errors():
                 self._connection = sqlite3.connect(
                     path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False
@@ -91,7 +89,7 @@ class CallDatabase:
 
     def close(self) -> None:
         """Close the connection."""
-        with _turn(self.path), self._guard:
+        with locked(_turn(self.path)), self._guard:
             self._connection.close()
 
     @contextmanager
@@ -109,14 +107,6 @@ class CallDatabase:
                 ) from error
 
 
-@contextmanager
-def _turn(path: Path) -> Generator[None]:
-    """Alone among all that open or close the file; the death of a process ends its turn."""
-    beside = path.with_suffix(".lock")
-    with output_errors(beside):
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+def _turn(path: Path) -> Path:
+    """Lock of whoever opens or closes the file."""
+    return path.with_suffix(".lock")

@@ -6,29 +6,26 @@ copy: it is written whole again each time, so a call stands in it once, with its
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finedata.store.atomic import atomic_path, output_errors
 from finedata.store.ledger import LEDGER_FOLDER
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.prices import usd_of_nano
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import pyarrow as pa
 
     from finedata.teachers.call_record import CallRecord
 
-__all__ = ["CALLS_FILE", "CallsStatus", "StageStatus", "calls_status", "has_calls", "write_calls"]
+__all__ = ["CallsStatus", "StageStatus", "calls_status", "has_calls", "write_calls"]
 
-CALLS_FILE = "annotations/calls/part-00000.parquet"
 _BATCH = 20_000
 
 
@@ -172,24 +169,20 @@ def write_calls(root: Path, *, calls: CallLedger | None = None) -> Path:
     if calls is None:
         with CallLedger(root) as own:
             return write_calls(root, calls=own)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from finedata.schema.conform import conform
-    from finedata.schema.tables import build_schema, declared_table
+    from finedata.store.table import write_table
 
     calls.recover()
-    path = root / CALLS_FILE
-    schema = build_schema(declared_table("calls"))
-    with (
-        _one_at_a_time(root),
-        atomic_path(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
-    ):
-        rows = _rows(calls)
-        while batch := list(islice(rows, _BATCH)):
-            writer.write_table(conform(pa.Table.from_pylist(batch, schema=schema), "calls"))
-    return path
+    return write_table(root, "calls", _tables(calls))
+
+
+def _tables(calls: CallLedger) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    from finedata.schema.tables import arrow_schema
+
+    rows, schema = _rows(calls), arrow_schema("calls")
+    while batch := list(islice(rows, _BATCH)):
+        yield pa.Table.from_pylist(batch, schema=schema)
 
 
 def _rows(calls: CallLedger) -> Iterator[dict[str, Any]]:
@@ -223,16 +216,3 @@ def _row(record: CallRecord) -> dict[str, Any]:
 
 def _plus(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
-
-
-@contextmanager
-def _one_at_a_time(root: Path) -> Generator[None]:
-    """Two processes that finish together write one after the other."""
-    path = root / LEDGER_FOLDER / "calls-export.lock"
-    with output_errors(path):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)

@@ -6,12 +6,10 @@ given to another one later, and works across containers that share the folder.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 from typing import TYPE_CHECKING
 
-from finedata.store.atomic import output_errors
+from finedata.store.lock import locked, take_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +30,7 @@ class Owner:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.name = secrets.token_hex(8)
-        with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._path(self.name), os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = take_lock(self._path(self.name), wait=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.alive"
@@ -44,19 +39,14 @@ class Owner:
         """Whether the process of that name still runs; itself it always does."""
         if name == self.name:
             return True
-        try:
-            lock = os.open(self._path(name), os.O_RDWR)
-        except OSError:
+        with locked(self._folder / "look.lock"):  # two who look do not mislead each other
+            if not self._path(name).exists():
+                return False
+            lock = take_lock(self._path(name), wait=False)
+            if lock is None:
+                return True
+            lock.release()
             return False
-        try:
-            fcntl.flock(
-                lock, fcntl.LOCK_SH | fcntl.LOCK_NB
-            )  # two who look do not mislead each other
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
-        return False
 
     def forget(self, name: str) -> None:
         """Remove the file of a process that is dead and has nothing in flight any more."""
@@ -65,4 +55,5 @@ class Owner:
     def close(self) -> None:
         """Let go of the lock."""
         self._path(self.name).unlink(missing_ok=True)
-        os.close(self._lock)
+        if self._lock is not None:
+            self._lock.release()

@@ -61,7 +61,7 @@ def test_a_row_that_does_not_conform_leaves_no_file(root, settings, table, monke
 
 
 def test_an_interrupted_kinematic_run_is_undone(root, monkeypatch) -> None:
-    import finedata.annotate.append as append
+    from finedata.store.table import undo_unfinished
 
     choice = Choice(everything=True)
     first = annotate_kinematic(root, choice=choice)
@@ -72,7 +72,7 @@ def test_an_interrupted_kinematic_run_is_undone(root, monkeypatch) -> None:
     files = '{"steps": "annotations/steps/part-00001.parquet"}'
     (root / ".finedata").mkdir(exist_ok=True)
     (root / ".finedata" / "annotate-files.json").write_text(files)
-    append.undo_unfinished(root)
+    undo_unfinished(root)
     assert not (root / "annotations/steps/part-00001.parquet").exists()
     assert wanted
 

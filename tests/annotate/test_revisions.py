@@ -6,8 +6,8 @@ import pytest
 from annotate.test_run_facts import run
 
 import finedata
-from finedata.annotate.append import append_rows
 from finedata.errors import UsageError
+from finedata.store.table import append_rows
 
 
 def edit(root, **changes) -> str:

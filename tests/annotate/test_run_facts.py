@@ -18,7 +18,7 @@ from finedata.errors import UsageError
 from finedata.schema.conform import conform
 from finedata.schema.dimension import SLOTS
 from finedata.schema.tables import build_schema, declared_table
-from finedata.store.curation import write_curation
+from finedata.store.table import write_table
 from finedata.teachers.protocol import RefusedAnswerError
 
 ALL = Choice(everything=True)
@@ -207,7 +207,7 @@ def test_only_representatives_unless_told_otherwise(root, settings, ids) -> None
         for rank, name in enumerate(chosen)
     ]
     schema = build_schema(declared_table("representatives"))
-    write_curation(root, "representatives", pa.Table.from_pylist(rows, schema=schema))
+    write_table(root, "representatives", pa.Table.from_pylist(rows, schema=schema))
     _, summary = run(root, settings, choice=Choice(limit=1))
     assert (summary.episodes, summary.done) == (1, 1)
     _, summary = run(root, settings, choice=Choice())

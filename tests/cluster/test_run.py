@@ -27,9 +27,9 @@ from finedata.cluster.units import cluster_units, plan_units
 from finedata.convert.run import convert
 from finedata.errors import OutputError, UsageError
 from finedata.schema.conform import conform
-from finedata.store.curation import write_curation
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import Ledger
+from finedata.store.table import write_table
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def gate_rows(root: Path, verdicts: dict[str, str]) -> None:
     )  # fmt: skip
     overrides = {"reason": pl.String, "duplicate_of": pl.String, "reasons": pl.List(pl.String)}
     frame = pl.DataFrame(rows, schema_overrides=overrides | {"checks": checks})
-    write_curation(root, "gate", frame.with_columns(pl.col("lag_frames").cast(pl.Int32)))
+    write_table(root, "gate", frame.with_columns(pl.col("lag_frames").cast(pl.Int32)))
 
 
 def test_every_episode_is_clustered_or_left_out_with_a_reason(root: Path) -> None:

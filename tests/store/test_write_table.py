@@ -8,8 +8,8 @@ import pytest
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.tables import arrow_schema
-from finedata.store.curation import write_curation
 from finedata.store.dataset import Dataset
+from finedata.store.table import write_table
 
 
 def rows(**changed):
@@ -30,7 +30,7 @@ def rows(**changed):
 
 
 def test_written_sorted_and_in_the_published_form(tmp_path: Path):
-    path = write_curation(tmp_path, "representatives", rows())
+    path = write_table(tmp_path, "representatives", rows())
     assert path == tmp_path / "curation" / "representatives.parquet"
     table = pq.read_table(path)
     assert table.schema.equals(arrow_schema("representatives"), check_metadata=True)
@@ -39,29 +39,30 @@ def test_written_sorted_and_in_the_published_form(tmp_path: Path):
 
 
 def test_same_bytes_whatever_the_order(tmp_path: Path):
-    first = write_curation(tmp_path / "1", "representatives", rows()).read_bytes()
+    first = write_table(tmp_path / "1", "representatives", rows()).read_bytes()
     turned = rows().reverse().select(reversed(rows().columns))
-    assert write_curation(tmp_path / "2", "representatives", turned).read_bytes() == first
-    arrow = write_curation(tmp_path / "3", "representatives", rows().to_arrow()).read_bytes()
+    assert write_table(tmp_path / "2", "representatives", turned).read_bytes() == first
+    arrow = write_table(tmp_path / "3", "representatives", rows().to_arrow()).read_bytes()
     assert arrow == first
 
 
 def test_refused_and_the_old_file_stays(tmp_path: Path):
-    path = write_curation(tmp_path, "representatives", rows())
+    path = write_table(tmp_path, "representatives", rows())
     before = path.read_bytes()
     for bad in (rows(role="best"), rows(rank=-1), rows(quality=2.0), rows(episode_id="a")):
         with pytest.raises(ConformError):
-            write_curation(tmp_path, "representatives", bad)
+            write_table(tmp_path, "representatives", bad)
     with pytest.raises(ConformError):
-        write_curation(tmp_path, "representatives", rows().drop("rank"))
+        write_table(tmp_path, "representatives", rows().drop("rank"))
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["representatives.parquet"]
-    with pytest.raises(UsageError, match="'receipts'"):
-        write_curation(tmp_path, "receipts", rows())
+    for other in ("facts", "frames", "reviews"):
+        with pytest.raises(UsageError, match=f"'{other}'"):
+            write_table(tmp_path, other, rows())
 
 
 def test_no_rows(tmp_path: Path):
-    path = write_curation(tmp_path, "gate", arrow_schema("gate").empty_table())
+    path = write_table(tmp_path, "gate", arrow_schema("gate").empty_table())
     assert pq.read_table(path).num_rows == 0
 
 
