@@ -11,16 +11,13 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import msgspec
 
-from finedata.annotate.verbs import VERBS
+from finedata.annotate.verbs import VerbList, verbs_of
 from finedata.schema.dimension import DIMENSIONS, SLOT_DIMENSION
 from finedata.schema.enums import ACTORS, FACT_UNITS
 from finedata.teachers.protocol import UnusableAnswerError
 
 __all__ = [
     "ATOMS_SCHEMA",
-    "REFINE_SCHEMA",
-    "SEQUENCE_SCHEMA",
-    "STEPS_SCHEMA",
     "Action",
     "AnswerError",
     "AtomsAnswer",
@@ -33,7 +30,10 @@ __all__ = [
     "Step",
     "StepsAnswer",
     "decode_answer",
+    "refine_schema",
     "refuse",
+    "sequence_schema",
+    "steps_schema",
     "words",
 ]
 
@@ -219,29 +219,33 @@ def _enum_or_null(values: tuple[str, ...]) -> dict[str, Any]:
 
 
 _TEXT: dict[str, Any] = {"type": "string"}
-_VERB: dict[str, Any] = {"type": "string", "enum": list(VERBS)}
 _ARM: dict[str, Any] = {"type": "string", "enum": list(ACTORS)}
 _FRAME: dict[str, Any] = {"type": "integer"}
 
-SEQUENCE_SCHEMA = _closed_object(
-    action_sequence=_list_of(_closed_object(verb=_VERB, object=_TEXT, arm=_ARM, detail=_TEXT)),
-    main_object=_TEXT,
-)
-"""JSON schema of the action sequence."""
 
-STEPS_SCHEMA = _closed_object(
-    steps=_list_of(
-        _closed_object(
-            verb=_VERB, object=_TEXT, arm=_ARM, text=_TEXT, start_frame=_FRAME, end_frame=_FRAME
-        )
+def _verb(verbs: VerbList) -> dict[str, Any]:
+    return {"type": "string", "enum": list(verbs_of(verbs))}
+
+
+def sequence_schema(verbs: VerbList) -> dict[str, Any]:
+    """JSON schema of the action sequence."""
+    action = _closed_object(verb=_verb(verbs), object=_TEXT, arm=_ARM, detail=_TEXT)
+    return _closed_object(action_sequence=_list_of(action), main_object=_TEXT)
+
+
+def steps_schema(verbs: VerbList) -> dict[str, Any]:
+    """JSON schema of the refined steps."""
+    said = {"verb": _verb(verbs), "object": _TEXT, "arm": _ARM, "text": _TEXT}
+    return _closed_object(
+        steps=_list_of(_closed_object(**said, start_frame=_FRAME, end_frame=_FRAME))
     )
-)
-"""JSON schema of the refined steps."""
 
-REFINE_SCHEMA = _closed_object(
-    steps=_list_of(_closed_object(verb=_VERB, object=_TEXT, arm=_ARM, text=_TEXT))
-)
-"""JSON schema of refined steps whose frames are the source's."""
+
+def refine_schema(verbs: VerbList) -> dict[str, Any]:
+    """JSON schema of refined steps whose frames are the source's."""
+    said = {"verb": _verb(verbs), "object": _TEXT, "arm": _ARM, "text": _TEXT}
+    return _closed_object(steps=_list_of(_closed_object(**said)))
+
 
 ATOMS_SCHEMA = _closed_object(
     facts=_list_of(

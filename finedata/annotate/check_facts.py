@@ -21,6 +21,7 @@ from finedata.annotate.answers import (
     words,
 )
 from finedata.annotate.check_steps import find_arm
+from finedata.annotate.verbs import VerbList, find_verb
 from finedata.schema.dimension import DIMENSIONS, SLOT_DIMENSION, SLOTS
 from finedata.schema.enums import FACT_UNITS
 
@@ -47,15 +48,25 @@ _SCALES = {
     "deg": ("rad", math.pi / 180),
     "degree": ("rad", math.pi / 180),
     "degrees": ("rad", math.pi / 180),
+    "°": ("rad", math.pi / 180),
+    "turn": ("rad", math.tau),
 }
+_TURNS = frozenset(
+    ["turn", "turns", "rotation", "rotations", "revolution", "revolutions", "rev", "revs"]
+)
+_TURNED = frozenset(["rotation_angle", "rotation_direction", "base_motion", "camera_motion"])
 
 
-def check_facts(value: Any, *, steps: int) -> tuple[list[Fact], list[str]]:
+def check_facts(
+    value: Any, *, steps: int, verbs: VerbList = "full"
+) -> tuple[list[Fact], list[str]]:
     """Check atomic facts.
 
     Args:
         value: The decoded answer.
         steps: Steps of the episode; anchors name them from 1.
+        verbs: The list of verbs of the run. With `full`, the value of a primitive action that is
+            a form or a synonym of one is written as that verb.
 
     Returns:
         Facts in canonical order of their dimensions, each as the teacher ordered them, and notes
@@ -70,7 +81,7 @@ def check_facts(value: Any, *, steps: int) -> tuple[list[Fact], list[str]]:
         refuse("facts", "no fact", "at least one")
     notes: list[str] = []
     facts = [
-        _checked(raw, f"fact {number}", steps=steps, notes=notes)
+        _checked(raw, f"fact {number}", steps=steps, verbs=verbs, notes=notes)
         for number, raw in enumerate(answer.facts, start=1)
     ]
     kept = deduplicated(facts, notes)
@@ -78,7 +89,7 @@ def check_facts(value: Any, *, steps: int) -> tuple[list[Fact], list[str]]:
     return kept, notes
 
 
-def _checked(raw: RawFact, place: str, *, steps: int, notes: list[str]) -> Fact:
+def _checked(raw: RawFact, place: str, *, steps: int, verbs: VerbList, notes: list[str]) -> Fact:
     dimension, slot = _dimension_and_slot(raw, place, notes)
     value, text = words(str(raw.value)), words(raw.text)
     if not value or not text:
@@ -92,7 +103,12 @@ def _checked(raw: RawFact, place: str, *, steps: int, notes: list[str]) -> Fact:
         if actor is None or actor == "none":
             refuse(place, f"the actor {value!r}", "left, right or both")
         value = actor
-    number, unit = _quantity(raw, place, notes)
+    if slot == "primitive_action" and verbs == "full":
+        verb = (find_verb(value, verbs=verbs, whole=True) or value).casefold()
+        if verb != value.casefold():
+            notes.append(f"{place}: verb {value!r} read as {verb!r}")
+            value = verb
+    number, unit = _quantity(raw, slot, place, notes)
     return Fact(
         dimension=dimension,
         slot=slot,
@@ -170,13 +186,20 @@ def _anchor(
     return found
 
 
-def _quantity(raw: RawFact, place: str, notes: list[str]) -> tuple[float | None, str | None]:
+def _quantity(
+    raw: RawFact, slot: str, place: str, notes: list[str]
+) -> tuple[float | None, str | None]:
     """A number with its unit, or neither."""
     if raw.number is None:
         return None, None
     unit = words(raw.unit or "").casefold()
     unit = _UNITS.get(unit, unit)
     number = float(raw.number)
+    if unit in _TURNS:
+        # of a robot or a tool that turns, an angle; elsewhere ("two turns of the lid") how often
+        unit = "turn" if slot in _TURNED else "count"
+        if unit == "count":
+            notes.append(f"{place}: {raw.number:g} {raw.unit} counted")
     if unit in _SCALES:
         unit, scale = _SCALES[unit]
         notes.append(f"{place}: {raw.number:g} {raw.unit} written in {unit}")

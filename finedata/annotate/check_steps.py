@@ -20,7 +20,7 @@ from finedata.annotate.answers import (
     refuse,
     words,
 )
-from finedata.annotate.verbs import VERBS, find_verb
+from finedata.annotate.verbs import VerbList, find_verb, verbs_of
 from finedata.schema.identity import normalise_instruction
 
 if TYPE_CHECKING:
@@ -48,8 +48,12 @@ def find_arm(text: str | None) -> str | None:
     return _ARMS.get(words(text.replace("_", " ")).casefold().removeprefix("the "))
 
 
-def check_sequence(value: Any) -> tuple[list[Action], str, list[str]]:
+def check_sequence(value: Any, *, verbs: VerbList = "full") -> tuple[list[Action], str, list[str]]:
     """Check the action sequence.
+
+    Args:
+        value: The decoded answer.
+        verbs: Which list verbs are of.
 
     Returns:
         Actions, the main object, and notes of what was repaired.
@@ -65,7 +69,7 @@ def check_sequence(value: Any) -> tuple[list[Action], str, list[str]]:
         refuse("main_object", "an empty text", "the object the task is about")
     actions = [
         Action(
-            verb=_verb(action.verb, f"action {number}", notes),
+            verb=_verb(action.verb, f"action {number}", notes, verbs),
             object=words(action.object),
             arm=find_arm(action.arm),
             detail=words(action.detail),
@@ -76,7 +80,13 @@ def check_sequence(value: Any) -> tuple[list[Action], str, list[str]]:
 
 
 def check_steps(
-    value: Any, *, frames: int, arms: int, instruction: str, slack_frames: int = 1
+    value: Any,
+    *,
+    frames: int,
+    arms: int,
+    instruction: str,
+    slack_frames: int = 1,
+    verbs: VerbList = "full",
 ) -> tuple[list[Step], list[str]]:
     """Check refined steps.
 
@@ -87,6 +97,7 @@ def check_steps(
         instruction: The raw instruction; to repeat it is no step.
         slack_frames: A step that ends this far past the episode ends with it: the distance of two
             pictures that were shown.
+        verbs: Which list verbs are of.
 
     Returns:
         Steps in order, and notes of what was repaired.
@@ -106,19 +117,22 @@ def check_steps(
             refuse(
                 f"step {number}", f"frame {start}", f"{steps[-1].start_frame} or later, in order"
             )
-        steps.append(_step(raw, number, start, end, notes))
+        steps.append(_step(raw, number, start, end, notes, verbs))
     if arms == 1:
         steps = _without_overlap(steps, notes)
     _refuse_copies(steps, [instruction] * len(steps), what="the request")
     return steps, notes
 
 
-def check_refined(value: Any, *, source: Sequence[Step]) -> tuple[list[Step], list[str]]:
+def check_refined(
+    value: Any, *, source: Sequence[Step], verbs: VerbList = "full"
+) -> tuple[list[Step], list[str]]:
     """Check steps that refine the source's: the same number, the same frames, another text.
 
     Args:
         value: The decoded answer.
         source: The source's steps, with their notes as `text`.
+        verbs: Which list verbs are of.
 
     Raises:
         AnswerError: Another number of steps, an empty text, a verb that is not of the list, or
@@ -130,7 +144,7 @@ def check_refined(value: Any, *, source: Sequence[Step]) -> tuple[list[Step], li
         refuse("steps", f"{len(answer.steps)} steps", f"{len(source)}, as were given")
     steps: list[Step] = []
     for number, (raw, given) in enumerate(zip(answer.steps, source, strict=True), start=1):
-        step = _step(raw, number, given.start_frame, given.end_frame, notes)
+        step = _step(raw, number, given.start_frame, given.end_frame, notes, verbs)
         steps.append(_with_original(step, given.text))
     _refuse_copies(steps, [step.text for step in source], what="the source's note")
     return steps, notes
@@ -148,7 +162,9 @@ def _with_original(step: Step, text: str) -> Step:
     )
 
 
-def _step(raw: RawStep, number: int, start: int, end: int, notes: list[str]) -> Step:
+def _step(
+    raw: RawStep, number: int, start: int, end: int, notes: list[str], verbs: VerbList
+) -> Step:
     text = words(raw.text)
     if not text:
         refuse(f"step {number}", "an empty text", "a sentence")
@@ -156,7 +172,7 @@ def _step(raw: RawStep, number: int, start: int, end: int, notes: list[str]) -> 
         text=text,
         start_frame=start,
         end_frame=end,
-        verb=_verb(raw.verb, f"step {number}", notes),
+        verb=_verb(raw.verb, f"step {number}", notes, verbs),
         object=words(raw.object or "") or None,
         arm=find_arm(raw.arm),
     )
@@ -220,10 +236,10 @@ def _refuse_copies(steps: Sequence[Step], raw: Sequence[str], *, what: str) -> N
         refuse("steps", f"nothing but {what}, word for word", "a description of each")
 
 
-def _verb(text: str, place: str, notes: list[str]) -> str:
-    verb = find_verb(text)
+def _verb(text: str, place: str, notes: list[str], verbs: VerbList) -> str:
+    verb = find_verb(text, verbs=verbs)
     if verb is None:
-        refuse(place, f"the verb {text!r}", f"one of {', '.join(VERBS)}")
+        refuse(place, f"the verb {text!r}", f"one of {', '.join(verbs_of(verbs))}")
     if verb != text:
         notes.append(f"{place}: verb {text!r} read as {verb!r}")
     return verb

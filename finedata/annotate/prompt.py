@@ -15,28 +15,41 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from finedata.annotate.verbs import verb_table
+from finedata.annotate.verbs import VerbList, verb_table
 from finedata.errors import UsageError
 from finedata.schema.dimension import DIMENSION_MEANINGS, SLOT_MEANINGS, SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BIMANUAL", "PROMPTS", "Prompt", "fill", "load_prompt", "slot_table"]
+__all__ = ["BIMANUAL", "PROMPTS", "Prompt", "fill", "load_prompt", "prompt_name", "slot_table"]
 
 PROMPTS: dict[str, str] = {
+    "sequence": "facts_sequence.v2",
+    "steps": "facts_steps.v2",
+    "refine": "facts_refine.v2",
+    "atoms": "facts_atoms.v2",
+    "trace": "trace.v1",
+}
+"""Stage -> the version of its prompt that is used now."""
+
+_RELEASED: dict[str, str] = {
     "sequence": "facts_sequence.v1",
     "steps": "facts_steps.v1",
     "refine": "facts_refine.v1",
     "atoms": "facts_atoms.v1",
-    "trace": "trace.v1",
 }
-"""Stage -> the version of its prompt that is used now."""
+# Runs with the released verbs ask as they always did: their answers are paid for.
 
 BIMANUAL = "bimanual.v1"
 """The supplement for robots with two arms."""
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+def prompt_name(stage: str, verbs: VerbList) -> str:
+    """The prompt of a stage, for a list of verbs."""
+    return (_RELEASED if verbs == "released" else {}).get(stage, PROMPTS[stage])
 
 
 @dataclass(frozen=True)
@@ -86,17 +99,18 @@ def _read(name: str) -> bytes:
     return path.read_bytes()
 
 
-def fill(prompt: Prompt, values: Mapping[str, str]) -> str:
+def fill(prompt: Prompt, values: Mapping[str, str], *, verbs: VerbList = "full") -> str:
     """Fill in a prompt; the verb list and the slot table are known.
 
     Args:
         prompt: The template.
         values: Name of a place to its text. Braces inside a value are text, never a place.
+        verbs: The list of verbs that it shows.
 
     Raises:
         UsageError: A place has no value, or a value no place.
     """
-    known = {"verbs": verb_table, "slots": slot_table}
+    known = {"verbs": lambda: verb_table(verbs), "slots": slot_table}
     places = set(_PLACE.findall(prompt.text))
     unknown = sorted((places - set(values) - set(known)) | (set(values) - places))
     if unknown:

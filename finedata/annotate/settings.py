@@ -17,7 +17,10 @@ from finedata.annotate.frames import (
     TRACE_FRAMES,
     FrameSettings,
 )
-from finedata.annotate.prompt import BIMANUAL, PROMPTS, load_prompt
+from finedata.annotate.prompt import BIMANUAL, load_prompt, prompt_name
+
+# msgspec reads the annotations at run time
+from finedata.annotate.verbs import VerbList, verbs_of
 from finedata.schema.identity import hash16
 
 __all__ = ["AnnotateSettings"]
@@ -37,6 +40,7 @@ class AnnotateSettings(msgspec.Struct, frozen=True, kw_only=True):
         analysis: Frames of the first look.
         refinement: Frames of the later looks.
         trace: Cameras and width of a trace's moment.
+        verbs: Which list the verbs of actions and steps are of.
     """
 
     teacher: str
@@ -47,6 +51,7 @@ class AnnotateSettings(msgspec.Struct, frozen=True, kw_only=True):
     analysis: FrameSettings = FINEVLA_ANALYSIS
     refinement: FrameSettings = FINEVLA_REFINEMENT
     trace: FrameSettings = TRACE_FRAMES
+    verbs: VerbList = "full"
 
     def request_settings(self) -> dict[str, Any]:
         """What goes with every request."""
@@ -63,9 +68,12 @@ class AnnotateSettings(msgspec.Struct, frozen=True, kw_only=True):
         if product == "facts":
             stages = ("sequence", "steps", "refine", "atoms")
             shown = {"analysis": self.analysis, "refinement": self.refinement}
+            # the released list was the only one, and its runs keep their names
+            if self.verbs != "released":
+                shown["verbs"] = verbs_of(self.verbs)
         else:
             stages, shown = ("trace",), {"trace": self.trace}
-        prompts = [load_prompt(PROMPTS[stage]).sha256 for stage in stages]
+        prompts = [load_prompt(prompt_name(stage, self.verbs)).sha256 for stage in stages]
         hashed = {
             "product": product,
             "teacher": self.teacher,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from finedata.annotate.answers import (
     ATOMS_SCHEMA,
-    REFINE_SCHEMA,
-    SEQUENCE_SCHEMA,
-    STEPS_SCHEMA,
     Action,
     Step,
+    refine_schema,
+    sequence_schema,
+    steps_schema,
 )
 from finedata.annotate.check_facts import check_facts
 from finedata.annotate.check_steps import check_refined, check_sequence, check_steps
-from finedata.annotate.prompt import PROMPTS, fill, load_prompt
+from finedata.annotate.prompt import fill, load_prompt, prompt_name
 from finedata.annotate.results import EpisodeContext, FactsResult, StageEnd
 from finedata.teachers.parsing import parse_json
 from finedata.teachers.protocol import Answer, Picture, Request
@@ -109,14 +109,20 @@ class _Episode:
 
     async def sequence(self, pictures: Sequence[Picture]) -> tuple[list[Action], str]:
         request = sequence_request(self._context, pictures, self._settings)
-        return await self._asked(request, lambda value: _noted(check_sequence(value)))
+        verbs = self._settings.verbs
+
+        def check(value: Any) -> tuple[tuple[list[Action], str], list[str]]:
+            return _noted(check_sequence(value, verbs=verbs))
+
+        return await self._asked(request, check)
 
     async def steps(
         self, sequence: Sequence[Action], main_object: str, pictures: Sequence[Picture]
     ) -> list[Step]:
         context, rate = self._context, self._settings.refinement.fps
         values = {"sequence": _sequence_text(sequence), "main_object": main_object}
-        request = _request("steps", context, values, pictures, STEPS_SCHEMA, self._settings)
+        schema = steps_schema(self._settings.verbs)
+        request = _request("steps", context, values, pictures, schema, self._settings)
 
         def check(value: Any) -> tuple[list[Step], list[str]]:
             return check_steps(
@@ -125,19 +131,25 @@ class _Episode:
                 arms=len(context.row["arms"]),
                 instruction=context.row["task"],
                 slack_frames=max(1, round(context.fps / rate)),
+                verbs=self._settings.verbs,
             )
 
         return await self._asked(request, check)
 
     async def refined_steps(self, pictures: Sequence[Picture]) -> list[Step]:
         request = refine_request(self._context, pictures, self._settings)
-        source = self._context.source_steps
-        return await self._asked(request, lambda value: check_refined(value, source=source))
+        source, verbs = self._context.source_steps, self._settings.verbs
+        return await self._asked(
+            request, lambda value: check_refined(value, source=source, verbs=verbs)
+        )
 
     async def atoms(self, steps: Sequence[Step], pictures: Sequence[Picture]) -> list[Any]:
         values = {"steps": _steps_text(steps, self._context.fps)}
         request = _request("atoms", self._context, values, pictures, ATOMS_SCHEMA, self._settings)
-        return await self._asked(request, lambda value: check_facts(value, steps=len(steps)))
+        count, verbs = len(steps), self._settings.verbs
+        return await self._asked(
+            request, lambda value: check_facts(value, steps=count, verbs=verbs)
+        )
 
     async def _asked(self, request: Request, check: Callable[[Any], tuple[_T, list[str]]]) -> _T:
         """Ask; an end without an answer ends the episode."""
@@ -176,7 +188,7 @@ def sequence_request(
     context: EpisodeContext, pictures: Sequence[Picture], settings: AnnotateSettings
 ) -> Request:
     """The question of the first stage."""
-    return _request("sequence", context, {}, pictures, SEQUENCE_SCHEMA, settings)
+    return _request("sequence", context, {}, pictures, sequence_schema(settings.verbs), settings)
 
 
 def refine_request(
@@ -187,7 +199,8 @@ def refine_request(
         "raw_steps": _steps_text(context.source_steps, context.fps),
         "step_count": str(len(context.source_steps)),
     }
-    return _request("refine", context, values, pictures, REFINE_SCHEMA, settings)
+    schema = refine_schema(settings.verbs)
+    return _request("refine", context, values, pictures, schema, settings)
 
 
 def requests_of_episode(
@@ -206,7 +219,8 @@ def requests_of_episode(
         requests = [refine_request(context, refinement, settings)]
     else:
         values = {"sequence": "x" * 600, "main_object": "x" * 20}
-        steps = _request("steps", context, values, refinement, STEPS_SCHEMA, settings)
+        schema = steps_schema(settings.verbs)
+        steps = _request("steps", context, values, refinement, schema, settings)
         requests = [sequence_request(context, analysis, settings), steps]
     values = {"steps": _steps_text(context.source_steps or usual, context.fps)}
     return [*requests, _request("atoms", context, values, refinement, ATOMS_SCHEMA, settings)]
@@ -232,12 +246,12 @@ def _request(
     schema: Mapping[str, Any],
     settings: AnnotateSettings,
 ) -> Request:
-    prompt = load_prompt(PROMPTS[stage], bimanual=context.two_arms)
+    prompt = load_prompt(prompt_name(stage, settings.verbs), bimanual=context.two_arms)
     return Request(
         episode_id=context.episode_id,
         stage=f"facts/{stage}",
         model=settings.model,
-        prompt=fill(prompt, {**episode_prompt(context), **values}),
+        prompt=fill(prompt, {**episode_prompt(context), **values}, verbs=settings.verbs),
         pictures=tuple(pictures),
         schema=schema,
         settings=settings.request_settings(),

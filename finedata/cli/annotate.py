@@ -33,6 +33,7 @@ from finedata.cli.annotate_options import (
     TeacherName,
     Temperature,
     Timeout,
+    Verbs,
     Views,
     Where,
     Width,
@@ -110,6 +111,7 @@ def facts(
     fps: Annotated[float, typer.Option(help="Frames a second of the first look.")] = 4.0,
     refinement_fps: Annotated[float, typer.Option(help="The same for the later looks.")] = 1.0,
     max_frames: Annotated[int, typer.Option(min=4, help="Of a camera, a call.")] = 100_000,
+    verbs: Verbs = "full",
     width: Width = 512,
     views: Views = None,
     seed: Seed = 0,
@@ -131,7 +133,7 @@ def facts(
     from finedata.annotate.estimate import estimate_facts
     from finedata.annotate.run import annotate_facts
 
-    settings = make_settings(teacher, model, seed, temperature, max_tokens)
+    settings = make_settings(teacher, model, seed, temperature, max_tokens, verbs)
     settings = with_frames(settings, fps, refinement_fps, max_frames, width, views, seed)
     options = make_options(
         concurrency, requests_per_minute, budget_usd, input_price, output_price, attempts, timeout,

@@ -36,6 +36,7 @@ __all__ = [
     "TeacherName",
     "Temperature",
     "Timeout",
+    "Verbs",
     "Views",
     "Where",
     "Width",
@@ -73,6 +74,10 @@ Width = Annotated[int, typer.Option(min=0, help="Pixels; wider pictures are resi
 Views = Annotated[
     str | None, typer.Option(help="Cameras by name, comma-separated; a number; or all.")
 ]
+Verbs = Annotated[
+    Literal["full", "released"],
+    typer.Option(help="Verbs of actions and steps: finedata's list, or FineVLA's fourteen."),
+]
 Seed = Annotated[int, typer.Option(help="Draws cameras, and is sent where not 0.")]
 Temperature = Annotated[
     float, typer.Option(help="Of the answers; below 0: what the server does by itself.")
@@ -96,7 +101,12 @@ def make_choice(everything: bool, episodes: str, where: str, limit: int | None) 
 
 
 def make_settings(
-    teacher: str, model: str, seed: int, temperature: float, max_tokens: int
+    teacher: str,
+    model: str,
+    seed: int,
+    temperature: float,
+    max_tokens: int,
+    verbs: Literal["full", "released"] = "full",
 ) -> AnnotateSettings:
     """Settings of the run; frames come with `with_frames`.
 
@@ -119,6 +129,7 @@ def make_settings(
         temperature=None if temperature < 0 else temperature,
         max_output_tokens=max_tokens,
         seed=seed or None,
+        verbs=verbs,
     )
 
 

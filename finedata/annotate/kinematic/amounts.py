@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import radians
+from math import radians, tau
 
 from finedata.annotate.kinematic.negation import is_negated
 
@@ -19,6 +19,10 @@ __all__ = [
 _NUMBER = r"(\d+(?:\.\d+)?)(?: ?(?:-|to) ?(\d+(?:\.\d+)?))?"
 _LENGTH = re.compile(rf"{_NUMBER} ?(mm|millimet\w*|cm|centimet\w*|m|met(?:er|re)s?|inch(?:es)?)\b")
 _ANGLE = re.compile(rf"{_NUMBER} ?(?:°|deg\b|degrees?\b)")
+_ROTATIONS = re.compile(
+    r"\b(\d+(?:\.\d+)?|one|two|three|four|five) (?:(?:full|complete|whole) )?"
+    r"(?:turn|rotation|revolution)s?\b"
+)
 _TURNS = (("quarter turn", 90.0), ("half turn", 180.0), ("full turn", 360.0))
 
 
@@ -40,13 +44,21 @@ def extent_m(text: str) -> float | None:
 
 
 def angle_rad(text: str) -> float | None:
-    """An angle that a normal text says once."""
-    found = _ANGLE.findall(text)
-    if len(found) == 1:
-        low, high = found[0]
-        return radians(0.5 * (float(low) + float(high)) if high else float(low))
-    turns = [degrees for words, degrees in _TURNS if words in text]
-    return radians(turns[0]) if len(turns) == 1 and not found else None
+    """An angle that a normal text says once, in degrees or in turns.
+
+    Example:
+        >>> round(angle_rad("3.5 rotations"), 2)
+        21.99
+    """
+    counts: list[str] = _ROTATIONS.findall(text)
+    angles = [tau * (_CARDINALS.get(count) or float(count)) for count in counts]
+    angles += [
+        radians(0.5 * (float(low) + float(high)) if high else float(low))
+        for low, high in _ANGLE.findall(text)
+    ]
+    rest = _ROTATIONS.sub(" ", text)
+    angles += [radians(degrees) for words, degrees in _TURNS if words in rest]
+    return angles[0] if len(angles) == 1 else None
 
 
 _CARDINALS = {
