@@ -7,7 +7,7 @@ differently from release to release:
     type   = scalar | "list<" type ">" | "struct<" field {", " field} ">"
            | "fixed_size_list<" type ">[" width "]"
     field  = name ": " type
-    scalar = "string" | "bool" | "binary" | "int32" | "int64" | "float32" | "float64"
+    scalar = "string" | "bool" | "binary" | "int32" | "int64" | "uint32" | "float32" | "float64"
            | "timestamp[us, UTC]"
     width  = digits | "n"          "n" is decided per part and must be given to parse
 """
@@ -28,6 +28,7 @@ _SCALARS: dict[str, pa.DataType] = {
     "binary": pa.binary(),
     "int32": pa.int32(),
     "int64": pa.int64(),
+    "uint32": pa.uint32(),
     "float32": pa.float32(),
     "float64": pa.float64(),
     "timestamp[us, UTC]": pa.timestamp("us", tz="UTC"),
@@ -115,8 +116,8 @@ def _malformed(whole: str, part: str) -> ConformError:
     return ConformError(
         place=f"type {whole!r}",
         found=repr(part),
-        wanted="string, bool, binary, int32, int64, float32, float64, timestamp[us, UTC], list<T>, "
-        "struct<name: T, ...> or fixed_size_list<T>[width]",
+        wanted="string, bool, binary, int32, int64, uint32, float32, float64, timestamp[us, UTC], "
+        "list<T>, struct<name: T, ...> or fixed_size_list<T>[width]",
     )
 
 

@@ -52,7 +52,7 @@ class Column:
 
     Args:
         name: Its name in Arrow and Parquet.
-        type: `string`, `bool`, `binary`, `int32`, `int64`, `float32`, `float64`,
+        type: `string`, `bool`, `binary`, `int32`, `int64`, `uint32`, `float32`, `float64`,
             `timestamp[us, UTC]`, `list<T>`, `struct<name: T, ...>` or `fixed_size_list<T>[n]`,
             where `n` stays a letter if the width is decided per part.
         meaning: One line.

@@ -13,7 +13,10 @@ __all__ = [
     "ACTION_ORIGINS",
     "ACTORS",
     "ANCHORS",
+    "ANSWER_TYPES",
     "ARMS",
+    "BENCH_SETTINGS",
+    "BENCH_TRACKS",
     "CALL_STATUSES",
     "CLUSTER_METHODS",
     "DECISIONS",
@@ -25,15 +28,19 @@ __all__ = [
     "INSTRUCTION_KINDS",
     "KINEMATIC_VERDICTS",
     "K_ORIGINS",
+    "LABELS",
     "ORIGINS",
     "RECEIPT_FLAGS",
     "RECEIPT_REASONS",
     "RECEIPT_STATUSES",
     "REPRESENTATIVE_ROLES",
     "REVIEW_STATUSES",
+    "SHARD_SIDES",
+    "SHARD_TIERS",
     "SPACES",
     "STEP_KINDS",
     "STEP_PROBLEMS",
+    "TEXT_POLICIES",
     "THRESHOLD_ORIGINS",
     "TIME_BASES",
     "TOOL_FRAMES",
@@ -324,5 +331,49 @@ CALL_STATUSES = _closed(
         "failed": "no valid answer after all attempts",
         "refused": "the teacher declined to answer",
         "budget": "not made, because the budget was spent",
+    }
+)
+
+# Shards and streams
+
+SHARD_TIERS = _closed(
+    {
+        "rep": "passed the gate and chosen as a representative",
+        "rest": "passed the gate and has an instruction",
+        "unlabelled": "passed the gate and has no instruction",
+        "failed": "did not pass the gate",
+    }
+)
+SHARD_SIDES = _closed(
+    {"train": "for training", "heldout": "for evaluation, in no training file"},
+)
+TEXT_POLICIES = _closed(
+    {
+        "reviewed": "a person accepted, edited or wrote it, and the motion does not contradict it",
+        "not_contradicted": "no person rejected it and the motion does not contradict it",
+    }
+)
+
+# Benchmarks
+
+BENCH_TRACKS = _closed(
+    {"vqa": "answers to questions about a video", "caption": "a description of a video in steps"}
+)
+BENCH_SETTINGS = _closed(
+    {"easy": "the instruction is told beforehand", "hard": "only the video is shown"}
+)
+ANSWER_TYPES = _closed(
+    {
+        "yes_no": "yes or no",
+        "number": "a whole number",
+        "multiple_choice": "one of the options",
+    }
+)
+LABELS = _closed(
+    {
+        "match": "the caption says it",
+        "partial": "the caption says something coarser",
+        "contradiction": "the caption says something that conflicts with it",
+        "omission": "the caption does not say it",
     }
 )

@@ -1,7 +1,8 @@
 """The published, language-neutral schemas: `schemas/v1/<table>.json`, written and read back.
 
-Out go the declarations as small JSON files that need neither Python nor Arrow to be understood; in
-comes such a file, and out comes the very `pa.Schema` that the code uses. Regenerate with
+Declarations of tables become small JSON files that need neither Python nor Arrow to be understood,
+and from such a file alone the very `pa.Schema` that the code uses is built again. Documents are
+published as JSON Schema, `schemas/v1/<document>.schema.json`. Regenerate with
 
     python -m finedata.schema.publish [FOLDER]
 
@@ -20,10 +21,15 @@ import msgspec
 
 from finedata.errors import ConformError, OutputError
 from finedata.papers import paper_room
+from finedata.schema.bench_summary import BenchSummary
 from finedata.schema.columns import Column, Open, Table
 from finedata.schema.converter_file import converter_json_schema
 from finedata.schema.converter_table import converters_page
+from finedata.schema.documents import document_json_schema
 from finedata.schema.enums import meanings_of
+from finedata.schema.roles_file import RolesFile
+from finedata.schema.shards_file import ShardsFile
+from finedata.schema.stream_receipt import StreamReceipt, StreamState
 from finedata.schema.tables import TABLES, build_schema
 
 if TYPE_CHECKING:
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "DOCUMENTS",
     "publish",
     "publish_converters_page",
     "published_texts",
@@ -39,6 +46,16 @@ __all__ = [
     "table_from_json",
     "table_to_json",
 ]
+
+
+DOCUMENTS: Mapping[str, tuple[type[msgspec.Struct], str]] = {
+    "shards": (ShardsFile, "finedata shards.json"),
+    "roles": (RolesFile, "finedata roles.toml"),
+    "stream-receipt": (StreamReceipt, "receipt of a finedata stream"),
+    "stream-state": (StreamState, "state of a finedata stream"),
+    "bench-summary": (BenchSummary, "summary.json of a finedata benchmark's result"),
+}
+"""Document -> its type and the title of its JSON Schema."""
 
 
 def published_texts() -> dict[str, str]:
@@ -51,7 +68,11 @@ def published_texts() -> dict[str, str]:
     tables = {
         f"v{table.version}/{table.name}.json": table_to_json(table) for table in TABLES.values()
     }
-    return tables | {"converter.schema.json": converter_json_schema()}
+    documents = {
+        f"v1/{name}.schema.json": document_json_schema(kind, title=title)
+        for name, (kind, title) in DOCUMENTS.items()
+    }
+    return tables | documents | {"converter.schema.json": converter_json_schema()}
 
 
 def publish(folder: Path) -> list[Path]:

@@ -2,8 +2,8 @@
 
 In comes a name (and for `frames` what the part stores), out comes the `pa.Schema` that its files
 have: columns in declared order, nulls refused where declared, and the tag `finedata.schema`,
-`finedata.version` in the metadata. The declarations stand in `tables_dataset`, `tables_curation`
-and `tables_annotation`; `schemas/v1/*.json` is generated from them.
+`finedata.version` in the metadata. The declarations stand in `tables_dataset`, `tables_curation`,
+`tables_annotation`, `tables_shards` and `tables_bench`; `schemas/v1/*.json` is generated from them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from finedata.errors import ConformError
-from finedata.schema import tables_annotation, tables_curation, tables_dataset
+from finedata.schema import (
+    tables_annotation,
+    tables_bench,
+    tables_curation,
+    tables_dataset,
+    tables_shards,
+)
 from finedata.schema.arrow_types import parse_type
 from finedata.schema.tables_dataset import IMAGE_PREFIX
 
@@ -32,6 +38,8 @@ __all__ = [
     "declared_table",
     "frames_schema",
     "schema_tag",
+    "shard_frames_schema",
+    "shard_index_schema",
     "undeclared_frames_schema",
 ]
 
@@ -55,6 +63,17 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             tables_annotation.INSTRUCTIONS,
             tables_annotation.REVIEWS,
             tables_annotation.CALLS,
+            tables_shards.SHARD_EPISODES,
+            tables_shards.SHARD_FRAMES,
+            tables_shards.SHARD_INDEX,
+            tables_shards.TEXT_EPISODES,
+            tables_shards.TEXT_INSTRUCTIONS,
+            tables_shards.TEXT_FACTS,
+            tables_shards.TEXT_TRACES,
+            tables_bench.BENCH_SAMPLES,
+            tables_bench.BENCH_ITEMS,
+            tables_bench.BENCH_ANSWERS,
+            tables_bench.BENCH_RESULTS,
         )
     }
 )
@@ -149,6 +168,45 @@ def frames_schema(
     return build_schema(
         tables_dataset.FRAMES, features=features, cameras=cameras, optional=optional
     )
+
+
+def shard_frames_schema(
+    *, features: Mapping[str, int], has_source_time: bool, has_intervention: bool = False
+) -> pa.Schema:
+    """Build the schema of `frames/<set>.arrow` of a set of shards.
+
+    Args:
+        features: Vector feature -> its width, as for `frames_schema`.
+        has_source_time: Whether the part stores `source_time_s`.
+        has_intervention: Whether the part stores `is_intervention`.
+
+    Returns:
+        The schema, declared columns in declared order.
+
+    Raises:
+        ConformError: See `frames_schema`.
+    """
+    optional = (["source_time_s"] if has_source_time else []) + (
+        ["is_intervention"] if has_intervention else []
+    )
+    return build_schema(tables_shards.SHARD_FRAMES, features=features, optional=optional)
+
+
+def shard_index_schema(members: int) -> pa.Schema:
+    """Build the schema of the index beside each tar of a set.
+
+    Args:
+        members: How many members each sample of the set has, at least 1.
+
+    Returns:
+        The schema; the three lists are `members` wide, in the order of the set's `members`.
+
+    Raises:
+        ConformError: `members` is less than 1.
+    """
+    index = tables_shards.SHARD_INDEX
+    widths = {column.name: members for column in index.columns if column.symbolic}
+    return build_schema(index, features=widths)
 
 
 _ARROW_OF = {

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.conform import read_schema_tag
-from finedata.schema.tables import TABLES, arrow_schema
+from finedata.schema.tables import arrow_schema
 from finedata.store.annotation_files import count_values, never_revised
 from finedata.store.damaged import damaged_file
 from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
@@ -167,7 +167,8 @@ class Dataset:
         elif name in _ANNOTATIONS:
             files = annotation_files(self.root, name)
         else:
-            raise UsageError(place="table", found=f"{name!r}", wanted=f"one of {', '.join(TABLES)}")
+            names = ", ".join((*_OF_PARTS, "images", *CURATION, *_ANNOTATIONS))
+            raise UsageError(place="table", found=f"{name!r}", wanted=f"one of {names}")
         for file in files:
             _check_tag(file, name)
         rows = pl.scan_parquet(files) if files else _empty(name)

@@ -9,7 +9,13 @@ import pytest
 
 from finedata.errors import ConformError
 from finedata.schema.conform import conform, read_schema_tag
-from finedata.schema.tables import TABLES, arrow_schema, frames_schema
+from finedata.schema.tables import (
+    TABLES,
+    arrow_schema,
+    frames_schema,
+    shard_frames_schema,
+    shard_index_schema,
+)
 
 PROVENANCE = {
     "origin": "teacher",
@@ -100,12 +106,18 @@ def test_a_conforming_table_is_given_order_and_metadata():
 
 
 def test_every_empty_table_conforms():
+    widths = {"observation.state": 8, "action": 8}
+    wide = {
+        "frames": frames(0),
+        "shard_frames": shard_frames_schema(features=widths, has_source_time=False).empty_table(),
+        "shard_index": shard_index_schema(4).empty_table(),
+    }
     walked = 0
     for name in TABLES:
-        empty = arrow_schema(name).empty_table() if name != "frames" else frames(0)
+        empty = wide[name] if name in wide else arrow_schema(name).empty_table()
         assert conform(empty, name).schema.equals(empty.schema, check_metadata=True)
         walked += 1
-    assert walked == 13
+    assert walked == 24
 
 
 @pytest.mark.parametrize("level", ["newest", "oldest"])

@@ -21,10 +21,13 @@ ALL_COLUMNS = [(table, column) for table in TABLES.values() for column in table.
 VECTORS = {"observation.state": 8, "action": 8}
 
 
-def test_there_are_thirteen_tables():
+def test_there_are_twenty_four_tables():
     assert list(TABLES) == [
         *("episodes", "frames", "images", "receipts", "gate", "clusters", "representatives"),
         *("steps", "facts", "traces", "instructions", "reviews", "calls"),
+        *("shard_episodes", "shard_frames", "shard_index"),
+        *("text_episodes", "text_instructions", "text_facts", "text_traces"),
+        *("bench_samples", "bench_items", "bench_answers", "bench_results"),
     ]
     assert all(table.version == 1 and table.name == name for name, table in TABLES.items())
 
@@ -57,7 +60,7 @@ def test_struct_fields_are_all_explained():
         fields = [field.name for field in inner] if pa.types.is_struct(inner) else []
         assert list(column.fields) == fields, f"{table.name}.{column.name}"
         walked += bool(fields)
-    assert walked == 4
+    assert walked == 5
 
 
 def test_declarations_are_frozen():
@@ -69,20 +72,22 @@ def test_declarations_are_frozen():
 
 def test_provenance_ends_the_four_annotation_tables():
     carrying = [name for name, table in TABLES.items() if table.column("review_status")]
-    assert carrying == ["steps", "facts", "traces", "instructions"]
+    revised = ["steps", "facts", "traces", "instructions"]
+    assert carrying == [*revised, "text_instructions", "text_facts", "text_traces"]
     for name in carrying:
         assert TABLES[name].columns[-7:] == PROVENANCE
+    for name in revised:
         assert TABLES[name].stored_key[-1] == "revision"
 
 
 def test_every_closed_list_has_meanings():
     lists = [getattr(enums, name) for name in enums.__all__ if name.isupper()]
-    assert len(lists) == 28
+    assert len(lists) == 35
     for values in lists:
         assert list(enums.meanings_of(values)) == list(values)
         assert all(enums.meanings_of(values).values())
     assert len(enums.RECEIPT_REASONS) == 12
-    assert len(enums.RECEIPT_FLAGS) == 44
+    assert len(enums.RECEIPT_FLAGS) == 47
 
 
 def test_the_ten_dimensions_in_canonical_order():

@@ -1,0 +1,153 @@
+"""`summary.json` of a benchmark's result: every number with its interval, and all it depends on.
+
+Two results may be compared if their `asked` digests differ in the answerer alone, which is why what
+was asked and who judged stand in preimages of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from finedata.schema.documents import Count, Sha256, digest_of
+from finedata.schema.strict import Strict
+
+__all__ = ["BenchSummary", "Benchmark", "Score", "Speaker", "Usage", "asked_digest", "item_id"]
+
+
+class Benchmark(Strict, frozen=True, kw_only=True):
+    """Which benchmark: its name, revision, and the digests of its two tables' rows.
+
+    The digests are SHA-256 over the rows' canonical JSON, one a line, sorted by key.
+    """
+
+    name: str
+    revision: str
+    samples_sha256: Sha256
+    items_sha256: Sha256
+    samples: Count
+    items: Count
+
+
+class Speaker(Strict, frozen=True, kw_only=True):
+    """An answerer or a judge: settings by name, as text; prompts by name, as SHA-256."""
+
+    teacher: str
+    model: str
+    settings: dict[str, str]
+    prompts: dict[str, Sha256]
+
+
+class Score(Strict, frozen=True, kw_only=True):
+    """One number.
+
+    Attributes:
+        metric: `accuracy`, `consistency`, `coverage`, `anti_hallucination`, `overall`.
+        mode: `strict` or `released`.
+        average: Over items, or over the ten dimensions.
+        by: What the group is of; `all` for everything.
+        group: The dimension, axis, dataset, answer type or error type; "" for everything.
+        value: In [0, 1]; `released` may leave it. Null where nothing was asked.
+        low: Lower end of the interval; null where none can be given.
+        high: Upper end.
+        level: Of the interval, e.g. 0.95.
+        method: How the interval was had.
+        items: How many items.
+        clusters: How many videos.
+        unrankable: Whether there are too few videos to rank by it.
+    """
+
+    metric: Literal["accuracy", "consistency", "coverage", "anti_hallucination", "overall"]
+    mode: Literal["strict", "released"]
+    average: Literal["micro", "macro"]
+    by: Literal["all", "dimension", "axis", "dataset", "answer_type", "error_type"]
+    group: str
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: Literal["cluster_t", "cluster_bootstrap", "wilson", "none"]
+    items: Count
+    clusters: Count
+    unrankable: bool
+
+
+class Usage(Strict, frozen=True, kw_only=True):
+    """What was spent; null where a server did not say."""
+
+    calls: Count
+    retries: Count
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+
+class BenchSummary(Strict, frozen=True, kw_only=True):
+    """The document.
+
+    Attributes:
+        schema: `bench-summary`.
+        version: 1.
+        finedata_version: Which scored.
+        libraries: Name to version of what scores depend on.
+        asked: See `asked_digest`.
+        benchmark: Which.
+        track: `vqa` or `caption`.
+        setting: `easy` or `hard`.
+        trials: How often each video was asked.
+        seed: Of the bootstrap.
+        answerer: Who answered.
+        judge: Who judged; null where nothing needs a judge.
+        statuses: Status of the answers to how many.
+        judge_statuses: Status of the judgements to how many.
+        scores: Every number.
+        usage: Of the answerer.
+        judge_usage: Of the judge.
+    """
+
+    schema: Literal["bench-summary"] = msgspec.field(
+        name="finedata.schema", default="bench-summary"
+    )
+    version: Literal[1] = msgspec.field(name="finedata.version", default=1)
+    finedata_version: str
+    libraries: dict[str, str]
+    asked: Sha256
+    benchmark: Benchmark
+    track: Literal["vqa", "caption"]
+    setting: Literal["easy", "hard"]
+    trials: Count
+    seed: int
+    answerer: Speaker
+    judge: Speaker | None
+    statuses: dict[str, Count]
+    judge_statuses: dict[str, Count]
+    scores: list[Score]
+    usage: Usage
+    judge_usage: Usage
+
+
+def asked_digest(benchmark: Benchmark, *, track: str, setting: str, judge: Speaker | None) -> str:
+    """Name what results must share to be compared.
+
+    SHA-256 of the canonical JSON `{"finedata.schema": "bench-asked", "finedata.version": 1,
+    "samples_sha256", "items_sha256", "track", "setting", "judge"}`, the judge as in the summary.
+    """
+    preimage: dict[str, Any] = {
+        "finedata.schema": "bench-asked",
+        "finedata.version": 1,
+        "samples_sha256": benchmark.samples_sha256,
+        "items_sha256": benchmark.items_sha256,
+        "track": track,
+        "setting": setting,
+        "judge": judge,
+    }
+    return digest_of(preimage)
+
+
+def item_id(sample_id: str, *, track: str, name: str) -> str:
+    """Name an item: first 16 digits of SHA-256 of the canonical JSON `[sample_id, track, name]`.
+
+    Released sample ids and question ids are free text, so they are not joined by a mark.
+    """
+    return digest_of([sample_id, track, name])[:16]
