@@ -16,13 +16,16 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from finedata.convert.account.compare import account_for
+from finedata.convert.account.lerobot import lerobot_inventory
+from finedata.convert.account.output import Output
 from finedata.convert.assign import EpisodeJob
 from finedata.convert.columns import episode_numbers
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare_from_dataset
 from finedata.convert.slabs import EpisodePictures
 from finedata.convert.verify_episode import check_pictures, check_round_trips, check_videos
-from finedata.convert.verify_report import Problem, VerifyReport
+from finedata.convert.verify_report import VerifyReport
 from finedata.convert.work import OpenShards, known_digests, stored_cameras
 from finedata.errors import SourceError
 from finedata.store.dataset import open_dataset
@@ -61,7 +64,38 @@ def verify(
     for part in dataset.parts:
         _check_indices(dataset, part.name, report)
     _Records(run, dataset, report, decode=decode).check()
+    _check_accounts(run, dataset, report, decode=decode)
     return report
+
+
+_INVENTORIES = {"lerobot": lerobot_inventory}
+
+
+def _check_accounts(
+    run: PreparedRun, dataset: Dataset, report: VerifyReport, *, decode: bool
+) -> None:
+    """Hold each source, enumerated by another way than the converter's, against the raw output."""
+    selection = run.selection
+    complete = dataset.info.derived_from is None and selection.all and selection.most is None
+    with closing(Output(dataset.root, dataset.info)) as output:
+        for described, source, file in zip(
+            run.context.sources, run.sources, run.converters, strict=True
+        ):
+            take = _INVENTORIES.get(described.reader)
+            if take is None:
+                report.note(f"{file.converter.name}: no account of its features by another way")
+                continue
+            account_for(
+                take(source.folder),
+                output,
+                report,
+                converter=file.converter,
+                reader=described.reader,
+                folder=source.folder,
+                options=run.context.options,
+                complete=complete,
+                decode=decode,
+            )
 
 
 def _check_counts(dataset: Dataset, report: VerifyReport) -> None:
@@ -142,9 +176,7 @@ class _Records:
         for (_, file, number), receipt in self._receipts.items():
             if (receipt["source"], file, number) not in self._seen:
                 found = "no such record" if file in there else "no such file in the source"
-                self._report.problems.append(
-                    Problem(f"{file}, record {number}", found, "what the receipt says")
-                )
+                self._report.add(f"{file}, record {number}", found, "what the receipt says")
 
     def _check_record(self, plan: ShardPlan, record: RecordPlan, shards: OpenShards) -> None:
         selection = self._run.selection
@@ -155,7 +187,7 @@ class _Records:
         if receipt is None:
             complete = self._dataset.info.derived_from is None
             if complete and selection.all and selection.most is None:
-                self._report.problems.append(Problem(place, "no receipt", "one for every record"))
+                self._report.add(place, "no receipt", "one for every record")
             return
         self._seen.add((name, file, record.record))
         reason = receipt["reason"]
@@ -204,7 +236,7 @@ class _Records:
                 digest = view.digest(known_digests(cameras, examined))
                 wanted = episode_numbers(view, variant, layout, job).columns
         except SourceError as error:
-            report.problems.append(Problem(place, error.found, "the record that was converted"))
+            report.add(place, error.found, "the record that was converted")
             return
         report.expect(f"{place}: sha256 of the record", digest, receipt["source_sha256"])
         episode = self._dataset.episode(receipt["episode_id"])

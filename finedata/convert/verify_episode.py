@@ -15,7 +15,6 @@ import numpy as np
 
 from finedata.convert.canonical import written_rotation
 from finedata.convert.layout_columns import sorted_arms
-from finedata.convert.verify_report import Problem, VerifyReport
 from finedata.motion import from_quaternion_xyzw, geodesic_angle_rad, to_quaternion_xyzw
 from finedata.readers.files import open_folder
 from finedata.readers.mp4_index import read_mp4_index
@@ -24,6 +23,7 @@ from finedata.store.pictures import decode_picture
 if TYPE_CHECKING:
     from finedata.convert.forms import EpisodeView
     from finedata.convert.pictures import CameraPictures
+    from finedata.convert.verify_report import VerifyReport
     from finedata.schema.converter import Variant
     from finedata.store.episode import Episode
 
@@ -82,7 +82,7 @@ def _expect_small(report: VerifyReport, place: str, values: np.ndarray, toleranc
     finite = values[np.isfinite(values)]
     worst = float(finite.max()) if finite.size else 0.0
     if worst > tolerance:
-        report.problems.append(Problem(place, f"{worst:.3g} away", f"at most {tolerance:g}"))
+        report.add(place, f"{worst:.3g} away", f"at most {tolerance:g}")
 
 
 def check_pictures(

@@ -119,8 +119,9 @@ def _check_places(tables: dict[bytes, bytes], sizes: np.ndarray, file_size: int)
     if not len(runs) or firsts[0] != 0 or (np.diff(firsts) <= 0).any():
         raise corrupt_mp4(found="a table of chunks that is not in order")
     chunks = np.diff(np.minimum(firsts, len(offsets)), append=len(offsets))
-    ends = np.minimum(np.cumsum(np.repeat(runs["samples"].astype(np.int64), chunks)), len(sizes))
+    ends = np.cumsum(np.repeat(runs["samples"].astype(np.int64), chunks))
     if not len(ends) or ends[-1] != len(sizes):
+        # FFmpeg gives up on chunks of too many frames before it reads the edit list.
         raise corrupt_mp4(found=f"chunks that do not hold the {len(sizes)} frames")
     bytes_before = np.concatenate([[0], np.cumsum(sizes)])
     lengths = np.diff(bytes_before[ends], prepend=0)
