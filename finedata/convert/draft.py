@@ -16,7 +16,7 @@ from finedata.convert.cameras import resolved_cameras, safe_name
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.context import ConvertOptions
 from finedata.convert.draft_guess import guess_arms
-from finedata.convert.draft_look import look_at
+from finedata.convert.draft_look import look_at, spread
 from finedata.convert.draft_text import draft_text
 from finedata.convert.examine import examine
 from finedata.convert.forms import choose_variant, fitted_variant, view_episode
@@ -24,12 +24,17 @@ from finedata.errors import FinedataError, SourceError
 from finedata.schema.converter_file import decode_converter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from finedata.convert.draft_look import Look
+    from finedata.readers.episode import Found, RawEpisode, Shard
     from finedata.schema.converter import Converter
 
 __all__ = ["draft_converter"]
 
 _ORIGIN = "the draft"
+# Files of which an episode is tried: most must convert.
+_TRIED = 5
 
 
 def draft_converter(address: str, *, name: str | None = None) -> str:
@@ -58,6 +63,10 @@ def draft_converter(address: str, *, name: str | None = None) -> str:
     guess = guess_arms(look)
     text = draft_text(look, guess, name=name)
     problem = _problem(look, text)
+    if problem is not None and guess.arms and look.mixed:
+        # perhaps only episodes of other widths do not convert
+        text = draft_text(look, guess, name=name, widths=True)
+        problem = _problem(look, text)
     if problem is not None and guess.arms:
         why = f"a guess of arms did not convert ({problem})".replace("\n", " ")
         guess = replace(guess, arms=(), space="undeclared", reference="next_state", why=why)
@@ -74,41 +83,66 @@ def draft_converter(address: str, *, name: str | None = None) -> str:
 
 
 def _problem(look: Look, text: str) -> str | None:
-    """Why a draft does not convert the first episodes of its source; `None` where it does."""
+    """Why a draft does not convert most of those it is for, of a sample; `None` where it does."""
     try:
         converter = decode_converter(text, origin=_ORIGIN).converter
-        _try(look, converter)
     except FinedataError as error:
         return f"{error.place}: {error.found}"
-    return None
+    converted = 0
+    others: list[str] = []
+    problems: list[str] = []
+    for number, shard, found, raw in _tried(look):
+        try:
+            choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
+        except FinedataError as error:  # of another form than the draft is for
+            others.append(f"{error.place}: {error.found}")
+            continue
+        try:
+            _try(look, converter, number, shard, found, raw)
+            converted += 1
+        except FinedataError as error:
+            problems.append(f"{error.place}: {error.found}")
+    if converted > len(problems):
+        return None
+    return next(iter(problems + others), None)
 
 
-def _try(look: Look, converter: Converter) -> None:
-    """Examine the first readable episode and derive its motion, as a conversion would.
+def _tried(look: Look) -> Iterator[tuple[int, Shard, Found, RawEpisode]]:
+    """Readable episodes, one a file, of files that are spread over the source."""
+    for number in spread(len(look.source.shards), _TRIED):
+        for found, raw in look.source.scan(number):
+            if raw is not None:
+                yield number, look.source.shards[number], found, raw
+                break
+
+
+def _try(
+    look: Look,
+    converter: Converter,
+    number: int,
+    shard: Shard,
+    found: Found,
+    raw: RawEpisode,
+) -> None:
+    """Examine an episode and derive its motion, as a conversion would.
 
     Raises:
         FinedataError: It fails.
     """
     options = ConvertOptions()
-    source = look.source
-    for number, shard in enumerate(source.shards):
-        for found, raw in source.scan(number):
-            if raw is None:
-                continue
-            facts = examine(
-                raw,
-                converter,
-                options,
-                source=source,
-                source_number=0,
-                reader=look.reader,
-                shard=number,
-                found=found,
-            )
-            chosen = choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
-            variant = fitted_variant(raw, converter.variants[chosen])
-            if variant.space != "undeclared":
-                cameras = resolved_cameras(raw, variant, options)
-                view = view_episode(raw, variant, cameras, shard=shard, number=number, found=found)
-                canonical_motion(view, variant, frames=facts.frames)
-            return
+    facts = examine(
+        raw,
+        converter,
+        options,
+        source=look.source,
+        source_number=0,
+        reader=look.reader,
+        shard=number,
+        found=found,
+    )
+    chosen = choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
+    variant = fitted_variant(raw, converter.variants[chosen])
+    if variant.space != "undeclared":
+        cameras = resolved_cameras(raw, variant, options)
+        view = view_episode(raw, variant, cameras, shard=shard, number=number, found=found)
+        canonical_motion(view, variant, frames=facts.frames)

@@ -20,6 +20,8 @@ __all__ = ["arm_lines"]
 
 # A coordinate beyond this is no metre.
 _MOST_M = 10.0
+# No finger bends further.
+_MOST_DEGREES = 200.0
 
 
 def arm_lines(arm: ArmGuess, guess: Guess, doubts: list[str]) -> list[str]:
@@ -33,7 +35,7 @@ def arm_lines(arm: ArmGuess, guess: Guess, doubts: list[str]) -> list[str]:
     lines = ["[[variants.arms]]", f"name = {toml_text(arm.name)}", 'tool_frame = "unknown"', ""]
     lines.append("[variants.arms.state]")
     for kind, piece in arm.state.items():
-        lines += _piece(kind, piece, doubts)
+        lines += _piece(kind, piece, _alike(guess, kind), doubts)
     lines += ["", "[variants.arms.action]", comment(f"{guess.action.why}.")]
     lines.append(f"reference = {toml_text(guess.reference)}")
     if guess.reference == "delta":
@@ -44,8 +46,19 @@ def arm_lines(arm: ArmGuess, guess: Guess, doubts: list[str]) -> list[str]:
         ]
     flipped = _flipped(arm)
     for kind, piece in arm.action.items():
-        lines += _piece(kind, piece, doubts, flipped=flipped and kind == "gripper")
+        lines += _piece(
+            kind, piece, _alike(guess, kind), doubts, flipped=flipped and kind == "gripper"
+        )
     return [*lines, ""]
+
+
+def _alike(guess: Guess, kind: Kind) -> np.ndarray:
+    """Every number of one kind, of all arms and of state and action: they share one unit.
+
+    An arm that rests near zero, or small steps, would be read in another unit than the rest.
+    """
+    pieces = [side[kind] for arm in guess.arms for side in (arm.state, arm.action) if kind in side]
+    return np.concatenate([piece.vector.more[:, list(piece.columns)].ravel() for piece in pieces])
 
 
 def _flipped(arm: ArmGuess) -> bool:
@@ -72,16 +85,17 @@ def _words(piece: Piece) -> list[str]:
     return words_of(names[piece.columns[0]] if names else piece.vector.feature)
 
 
-def _piece(kind: Kind, piece: Piece, doubts: list[str], *, flipped: bool = False) -> list[str]:
+def _piece(
+    kind: Kind, piece: Piece, alike: np.ndarray, doubts: list[str], *, flipped: bool = False
+) -> list[str]:
     """One line of an arm, after the reasons for it."""
     comments = [comment(piece.why)] if piece.why else []
-    values = piece.vector.more[:, list(piece.columns)]
     settings = [f"feature = {toml_text(piece.vector.feature)}"]
     if piece.doubt:
         doubts.append(piece.doubt)
         comments.append(comment(f"doubt: {piece.doubt}"))
     if kind == "gripper":
-        scale = gripper_scale(values[:, 0], _words(piece))
+        scale = gripper_scale(piece.vector.more[:, piece.columns[0]], _words(piece))
         ends = (scale.closed, scale.open) if flipped else (scale.open, scale.closed)
         doubts.append(f"{scale.doubt}: {piece.vector.feature}")
         comments.append(comment(scale.why))
@@ -92,7 +106,7 @@ def _piece(kind: Kind, piece: Piece, doubts: list[str], *, flipped: bool = False
             settings.append(f"kind = {toml_text(scale.kind)}")
     else:
         settings += _picked(piece)
-        settings += _unit(kind, piece, values, comments)
+        settings += _unit(kind, piece, alike, comments, doubts)
     return [*comments, f"{kind} = {{ {', '.join(settings)} }}"]
 
 
@@ -108,7 +122,10 @@ def _names(vector: Vector, columns: tuple[int, ...]) -> list[str]:
     return [vector.names[column] for column in columns] if vector.names else []
 
 
-def _unit(kind: Kind, piece: Piece, values: np.ndarray, comments: list[str]) -> list[str]:
+def _unit(
+    kind: Kind, piece: Piece, values: np.ndarray, comments: list[str], doubts: list[str]
+) -> list[str]:
+    """The unit of a piece, guessed from the numbers of its kind; what was guessed is a doubt."""
     if kind == "position":
         if not is_large(values, limit=_MOST_M):
             return []
@@ -120,9 +137,17 @@ def _unit(kind: Kind, piece: Piece, values: np.ndarray, comments: list[str]) -> 
             return [encoding, 'unit = "none"']
         degrees = is_large(values)
         return [encoding, 'unit = "deg"'] if degrees else [encoding]
-    if is_large(values):
+    if not is_large(values) and kind != "hand":
+        return []
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    degrees = is_large(values) and (kind != "hand" or max(-low, high) <= _MOST_DEGREES)
+    taken = "as degrees" if degrees else "as they are"
+    doubts.append(f"the unit of all {kind}: numbers from {low:.4g} to {high:.4g}, taken {taken}")
+    if degrees:
         comments.append(
             comment("numbers beyond one turn in radians: degrees, or a scale of -100 to 100")
         )
         return ['unit = "deg"']
+    comments.append(comment("a hand's own scale: nothing says its unit"))
     return []

@@ -1,11 +1,13 @@
-"""A first look at a source nobody described: which features its first episodes hold.
+"""A first look at a source nobody described: which features its episodes hold.
 
-An address comes in, a `Look` goes out: numeric features with their values, texts, cameras, the
-rate. A handful of episodes is read, pictures are never decoded.
+A stated sample of episodes, spread over the source's files, speaks together: a feature or camera
+that one of them has is there, a vector is as wide as it is in most, and which episode comes first
+changes nothing. Pictures are never decoded.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,13 +19,15 @@ from finedata.errors import FeatureError, SourceError, UsageError
 if TYPE_CHECKING:
     from finedata.readers.episode import CameraKind, RawEpisode, Source
 
-__all__ = ["Camera", "Look", "Vector", "look_at"]
+__all__ = ["Camera", "Look", "Vector", "look_at", "spread"]
 
 _READERS = ("rlds", "lerobot", "rh20t", "hdf5")
-# Episodes whose numbers are looked at, one a shard: enough for ranges, quick on a big corpus.
-_EPISODES = 4
-# Shards that are opened in search of them.
+# Episodes whose numbers are looked at: enough for ranges, quick on a big corpus.
+_EPISODES = 8
+# Shards that are opened in search of them, spread over all.
 _MOST_SHARDS = 16
+# So many differences between episodes are listed.
+_MOST_ODD = 12
 # A vector of more columns is an embedding or a picture.
 _WIDEST = 256
 
@@ -34,7 +38,7 @@ class Vector:
 
     Attributes:
         feature: Its name.
-        values: (T, n) float64 of the first episode.
+        values: (T, n) float64 of the episode that moves most.
         more: (N, n) float64 of several episodes, joined: for ranges and norms.
         names: What the source calls its columns, where it does.
         is_float: Whether it is stored as floating point numbers.
@@ -49,7 +53,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera: its feature, and how many pictures the first episode has of it."""
+    """A camera: its feature, and how many pictures an episode has of it that has some."""
 
     feature: str
     frames: int
@@ -57,13 +61,16 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the first episodes hold.
+    """What a sample of the episodes holds.
 
     Attributes:
         reader: The file family.
         source: The opened source.
-        features: Every feature of the first episode.
-        vectors: Its numeric features with one row a step, of the most frequent length.
+        sample: Which episodes were looked at, in words.
+        odd: What is not the same in all of them, in words.
+        mixed: Whether a vector is not equally wide in all of them.
+        features: Every feature of any of them.
+        vectors: Their numeric features with one row a step, of the most frequent length.
         texts: Its text features and their first text.
         cameras: Its cameras.
         frames: Steps of the vectors.
@@ -73,6 +80,9 @@ class Look:
 
     reader: str
     source: Source
+    sample: str
+    odd: tuple[str, ...]
+    mixed: bool
     features: tuple[str, ...]
     vectors: tuple[Vector, ...]
     texts: dict[str, str]
@@ -83,7 +93,7 @@ class Look:
 
 
 def look_at(address: str) -> Look:
-    """Read the first episodes of a source.
+    """Read a sample of the episodes of a source.
 
     Raises:
         UsageError: There is no such folder, or it is RH20T's, which has a converter.
@@ -100,7 +110,11 @@ def look_at(address: str) -> Look:
     source = opened_source(address, reader)
     looks: list[Look] = []
     problems: list[str] = []
-    for number in range(min(len(source.shards), _MOST_SHARDS)):
+    numbers = spread(len(source.shards), _MOST_SHARDS)
+    # Of few files more than one episode each.
+    each = -(-_EPISODES // max(len(numbers), 1))
+    for number in numbers:
+        taken = 0
         for found, raw in source.scan(number):
             if raw is None:
                 problems.append(f"{found.reason}: {found.message}")
@@ -112,6 +126,8 @@ def look_at(address: str) -> Look:
                 continue
             if look.frames:
                 looks.append(look)
+                taken += 1
+            if taken == each or len(looks) == _EPISODES:
                 break
         if len(looks) == _EPISODES:
             break
@@ -122,7 +138,14 @@ def look_at(address: str) -> Look:
             wanted="at least one episode that can be read",
             next_command=f"ls {address}",
         )
-    return _joined(looks)
+    return _joined(looks, len(source.shards))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """So many numbers below `count`, evenly spread, in an order whose beginnings are spread too."""
+    chosen = np.unique(np.rint(np.linspace(0, count - 1, min(count, most))).astype(int)).tolist()
+    middle = sorted(range(len(chosen)), key=lambda k: f"{k:08b}"[::-1])
+    return [chosen[k] for k in middle]
 
 
 def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
@@ -155,6 +178,9 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
     return Look(
         reader=reader,
         source=source,
+        sample="",
+        odd=(),
+        mixed=False,
         features=tuple(names),
         vectors=tuple(vector for vector in vectors if len(vector.values) == frames),
         texts=texts,
@@ -163,6 +189,20 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
         fps=fps,
         robot=texts.get("dataset/robot_type", ""),
     )
+
+
+def _usual(looks: list[Look]) -> list[Look]:
+    """The looks whose vectors are as wide as in most, all of them where no width is usual."""
+    shapes = [tuple((v.feature, v.values.shape[1]) for v in look.vectors) for look in looks]
+    counts = Counter(shapes)
+    most = max(counts.values())
+    return [look for look, shape in zip(looks, shapes, strict=True) if counts[shape] == most]
+
+
+def _moved(look: Look) -> tuple[float, int]:
+    """How far an episode's numbers move, in their own units; of equals the longer."""
+    ranges = [np.nan_to_num(np.ptp(vector.values, axis=0)) for vector in look.vectors]
+    return float(sum(np.log1p(one).sum() for one in ranges)), look.frames
 
 
 def _frames(raw: RawEpisode, name: str, kind: CameraKind) -> int:
@@ -180,27 +220,61 @@ def _text(raw: RawEpisode, name: str) -> dict[str, str]:
         return {}
 
 
-def _joined(looks: list[Look]) -> Look:
-    """The first look, with the values of the like vectors of the others."""
-    first, *others = looks
+def _joined(looks: list[Look], shards: int) -> Look:
+    """What all looks say together; none goes before another."""
+    odd: list[str] = []
+    features = list(dict.fromkeys(name for look in looks for name in look.features))
+    for name in features:
+        having = sum(name in look.features for look in looks)
+        if having < len(looks):
+            odd.append(f"{name} is in {having} of {len(looks)} episodes")
+    # Cameras of robots of another form in the same folder would be asked of this one in vain.
+    usual = _usual(looks)
+    speaker = max(usual, key=_moved)
     vectors: list[Vector] = []
-    for vector in first.vectors:
-        like = [
-            other.values
-            for look in others
-            for other in look.vectors
-            if other.feature == vector.feature and other.values.shape[1] == vector.values.shape[1]
+    mixed = False
+    for name in dict.fromkeys(vector.feature for look in looks for vector in look.vectors):
+        every = [vector for look in looks for vector in look.vectors if vector.feature == name]
+        widths = Counter(vector.values.shape[1] for vector in every)
+        width = max(widths, key=lambda one: (widths[one], -one))
+        if len(widths) > 1:
+            mixed = True
+            odd.append(
+                f"{name} is {width} numbers wide in {widths[width]} of {len(every)} episodes"
+            )
+        like = [vector for vector in every if vector.values.shape[1] == width]
+        own = [
+            vector
+            for vector in speaker.vectors
+            if vector.feature == name and vector.values.shape[1] == width
         ]
-        more = np.concatenate([vector.values, *like])
-        vectors.append(Vector(vector.feature, vector.values, more, vector.names, vector.is_float))
+        if not own:
+            continue
+        more = np.concatenate([vector.values for vector in like])
+        vectors.append(Vector(name, own[0].values, more, own[0].names, own[0].is_float))
+    frames: dict[str, int] = {}
+    for look in (speaker, *usual):
+        for camera in look.cameras:
+            # beside the speaker's steps it would have as many more or fewer as beside its own
+            count = camera.frames and speaker.frames + camera.frames - look.frames
+            frames[camera.feature] = frames.get(camera.feature) or count
+    texts: dict[str, str] = {}
+    for look in looks:
+        for name, text in look.texts.items():
+            texts[name] = min(filter(None, (texts.get(name, ""), text)), default="")
+    if len(odd) > _MOST_ODD:
+        odd[_MOST_ODD:] = [f"and {len(odd) - _MOST_ODD} more features"]
     return Look(
-        reader=first.reader,
-        source=first.source,
-        features=first.features,
+        reader=speaker.reader,
+        source=speaker.source,
+        sample=f"{len(looks)} episodes, spread over {shards} files",
+        odd=tuple(odd),
+        mixed=mixed,
+        features=tuple(features),
         vectors=tuple(vectors),
-        texts=first.texts,
-        cameras=first.cameras,
-        frames=first.frames,
-        fps=first.fps,
-        robot=first.robot,
+        texts=texts,
+        cameras=tuple(Camera(name, count) for name, count in frames.items()),
+        frames=speaker.frames,
+        fps=speaker.fps,
+        robot=speaker.robot,
     )

@@ -119,6 +119,8 @@ def _by_column_names(vector: Vector, names: tuple[str, ...]) -> list[Piece]:
         words = words_of(name)
         side = _side(words) or _side(words_of(vector.feature))
         kind = _column_kind(words)
+        if kind == "joints" and _is_hand(set(words) | set(words_of(vector.feature))):
+            kind = "hand"
         if kind:
             groups.setdefault((side, kind), []).append(column)
     pieces: list[Piece] = []
@@ -127,6 +129,11 @@ def _by_column_names(vector: Vector, names: tuple[str, ...]) -> list[Piece]:
         why = f"columns {called[0]!r} to {called[-1]!r}" if len(called) > 1 else f"{called[0]!r}"
         pieces += _named_piece(vector, columns, kind, side, why, called)
     return pieces
+
+
+def _is_hand(words: set[str]) -> bool:
+    """Whether joints are those of a hand: `right_hand.joint_1`, not `joint_index_1`."""
+    return bool(words & (_HAND - {"index"}))
 
 
 def _column_kind(words: Sequence[str]) -> str:

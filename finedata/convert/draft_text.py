@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,18 @@ _FALLBACK_HZ = 10.0
 _PATTERN = "observation.images.*"
 
 
-def draft_text(look: Look, guess: Guess, *, name: str) -> str:
+def draft_text(look: Look, guess: Guess, *, name: str, widths: bool = False) -> str:
     """Write a converter file.
 
     Args:
         look: What the first episodes hold.
         guess: What they seem to mean.
         name: The converter's name.
+        widths: Read only episodes whose features are as wide as in the sample.
     """
     doubts: list[str] = []
     body = [
-        *_variant(look, guess),
+        *_variant(look, guess, widths=widths),
         *_time(look, doubts),
         *_language(look),
         *_cameras(look, doubts),
@@ -51,6 +53,12 @@ def draft_text(look: Look, guess: Guess, *, name: str) -> str:
     for arm in guess.arms:
         body += arm_lines(arm, guess, doubts)
     body += _candidates(look, guess)
+    if guess.arms and look.mixed and look.reader == "lerobot":
+        body += ["", comment("Episodes of another form are kept as they are, in a part of theirs.")]
+        other = replace(guess, arms=())
+        body += [*_variant(look, other, name="others"), *_time(look, []), *_language(look)]
+        body += _cameras(look, [])
+    doubts += [f"not the same everywhere: {text}" for text in look.odd]
     doubts += ["every line of this file was guessed by `finedata sources draft`: check it"]
     return "\n".join([*_head(look, guess, name, doubts), *body]) + "\n"
 
@@ -62,6 +70,7 @@ def _head(look: Look, guess: Guess, name: str, doubts: list[str]) -> list[str]:
     lines = [
         "#:schema ../schemas/converter.schema.json",
         comment("A draft: proposed from names and numbers. Read every comment, then delete it."),
+        comment(f"Looked at {look.sample}."),
         f"name = {toml_text(name)}",
         f"title = {toml_text(name)}",
         f"story = {toml_text(story)}",
@@ -79,9 +88,9 @@ def _head(look: Look, guess: Guess, name: str, doubts: list[str]) -> list[str]:
     return [*lines, comment(f"Conventions stay undeclared: {guess.why}.")]
 
 
-def _variant(look: Look, guess: Guess) -> list[str]:
+def _variant(look: Look, guess: Guess, *, name: str = "drafted", widths: bool = False) -> list[str]:
     robot = safe_name(look.robot, instead="unknown")
-    lines = ["[[variants]]", 'name = "drafted"', f"reader = {toml_text(look.reader)}"]
+    lines = ["[[variants]]", f"name = {toml_text(name)}", f"reader = {toml_text(look.reader)}"]
     lines.append(f"embodiment = {toml_text(robot)}")
     if look.robot:
         lines.append('embodiment_feature = "dataset/robot_type"')
@@ -95,20 +104,25 @@ def _variant(look: Look, guess: Guess) -> list[str]:
             )
         return [*lines, *_quirks(look), *_episode(look)]
     lines += [comment(f"{guess.why}."), f"space = {toml_text(guess.space)}"]
-    lines.append(_when(guess))
+    lines.append(_when(guess, whole=widths))
     lines += _quirks(look)
     lines += _not_converted(look, guess)
     return [*lines, *_episode(look)]
 
 
-def _when(guess: Guess) -> str:
-    """The signature: the features that are read, and the width of those read by column."""
+def _when(guess: Guess, *, whole: bool) -> str:
+    """The signature: the features that are read, and the width of those read by column.
+
+    Args:
+        guess: The arms.
+        whole: Give the width of features that are read whole too.
+    """
     pieces = _used(guess)
     features = list(dict.fromkeys(piece.vector.feature for piece in pieces))
     widths = {
         piece.vector.feature: piece.vector.values.shape[1]
         for piece in pieces
-        if len(piece.columns) < piece.vector.values.shape[1]
+        if whole or len(piece.columns) < piece.vector.values.shape[1]
     }
     text = f"when = {{ features = {toml_texts(features)}"
     if widths:
