@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINEMATIC_RUN", "annotate_kinematic"]
 
-KINEMATIC_RUN = hash16("kinematic/2")
+KINEMATIC_RUN = hash16("kinematic/3")
 """Name of the run: raised with every change of what is measured or how it is put."""
 
 _EPISODES_AT_ONCE = 500

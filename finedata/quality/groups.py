@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from finedata.quality.segments import rows_of, segment_max
-from finedata.store.tracks import arm_columns
+from finedata.store.arm_columns import arm_columns, is_hand_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ class Group:
     """
 
     arm: str
-    kind: Literal["position", "rotation", "joints", "gripper", "column"]
+    kind: Literal["position", "rotation", "joints", "hand", "gripper", "column"]
     columns: slice
     scale: float
 
@@ -71,10 +71,14 @@ def part_groups(
 ) -> list[Group]:
     """List what is compared between state and action of a part.
 
+    The joints of a hand are a group of their own: their unit is the vendor's, so their error is
+    measured like a gripper's, in shares of how far the hand usually moves.
+
     Args:
         tracks: Any batch of the part.
         scales: See `Scales`.
-        column_range: (n,) usual range of each column of the state, for an undeclared part.
+        column_range: (n,) usual range of each column of the state, for an undeclared part and
+            for hands.
 
     Returns:
         The groups in the order of the columns; none where state and action have other names.
@@ -95,10 +99,30 @@ def part_groups(
             groups.append(Group(arm, "position", columns.position, scales.position_m))
             groups.append(Group(arm, "rotation", columns.quaternion, scales.rotation_rad))
         elif columns.joints:
-            groups.append(Group(arm, "joints", columns.joints, scales.joint_rad))
+            groups += _joint_groups(arm, tracks.names, columns.joints, scales, column_range)
         if columns.gripper is not None:
             gripper = slice(columns.gripper, columns.gripper + 1)
             groups.append(Group(arm, "gripper", gripper, scales.gripper))
+    return groups
+
+
+def _joint_groups(
+    arm: str,
+    names: Sequence[str],
+    joints: slice,
+    scales: Scales,
+    column_range: NDArray[np.float64] | None,
+) -> list[Group]:
+    """The arm's joints, and its hand's; each stands side by side."""
+    hands = [k for k in range(joints.start, joints.stop) if is_hand_column(names[k])]
+    first = hands[0] if hands else joints.stop
+    groups: list[Group] = []
+    if first > joints.start:
+        groups.append(Group(arm, "joints", slice(joints.start, first), scales.joint_rad))
+    if hands:
+        usual = 0.0 if column_range is None else float(column_range[hands].max())
+        scale = scales.gripper * (usual if usual > 0 else 1.0)
+        groups.append(Group(arm, "hand", slice(first, joints.stop), scale))
     return groups
 
 

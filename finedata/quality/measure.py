@@ -6,6 +6,7 @@ more than a batch of motion and they.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from finedata.quality.lag import estimate_lags
 from finedata.quality.released import released_columns, released_scores
 from finedata.quality.score import action_state_scores
 from finedata.quality.segments import first_rows
+from finedata.store.arm_columns import is_hand_column
 from finedata.store.tracks import scan_tracks
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ _STATE_MAX, _STATE_MIN = "stats/observation.state/max", "stats/observation.state
 _ACTION_MAX, _ACTION_MIN = "stats/action/max", "stats/action/min"
 # A column of an undeclared part that moves less than this does not move.
 _LEAST_RANGE = 1e-3
+# Nor does one that moves by less than such a share of what its like move (those whose names differ
+# in a side or a number only), or of what anything in its vector moves: an idle arm's noise is no
+# scale for its errors.
+_IDLE_SHARE, _IDLE_SHARE_OF_ALL = 0.05, 0.01
+_SIDE_OR_NUMBER = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])|\d+", re.IGNORECASE)
 _SHORTEST_WINDOW, _LONGEST_WINDOW = 5, 30
 _LEAST_FRAMES = 2
 
@@ -112,7 +119,11 @@ def measure_part(
         ConformError: The motion read is not that of the table of episodes.
     """
     facts = part_facts(dataset, part)
-    usual = _usual_ranges(dataset, part) if "undeclared" in facts["space"] else None
+    usual = None
+    state = dataset.features(part).get("observation.state")
+    names = () if state is None else state.names or ()
+    if "undeclared" in facts["space"] or any(map(is_hand_column, names)):
+        usual = _usual_ranges(dataset, part, leave_idle=settings.method == "dtw")
     batches: list[Measured] = []
     for tracks, rows in _batches(dataset, part, facts, frames_per_batch):
         groups = part_groups(tracks, scales=settings.scales, column_range=usual)
@@ -228,10 +239,16 @@ def _lags(
     return np.where(usable, lags, np.nan)
 
 
-def _usual_ranges(dataset: Dataset, part: str) -> NDArray[np.float64] | None:
+def _usual_ranges(dataset: Dataset, part: str, *, leave_idle: bool) -> NDArray[np.float64] | None:
     """Range of each undeclared column in a usual episode: the median over those where it moves.
 
     From LeRobot's statistics of each episode. None where they are missing or differ in width.
+
+    Args:
+        dataset: The dataset.
+        part: Name of the part.
+        leave_idle: A column moves in an episode only where both sides move, and by more than
+            noise beside its like; FineVLA's released score knows no such thing.
     """
     names = (_STATE_MAX, _STATE_MIN, _ACTION_MAX, _ACTION_MIN)
     schema = dataset.episodes.collect_schema().names()
@@ -246,11 +263,36 @@ def _usual_ranges(dataset: Dataset, part: str) -> NDArray[np.float64] | None:
     )
     # As FineVLA does, over both sides: where they are of different things, the error stays bounded.
     ranges = np.fmax(high, high_action) - np.fmin(low, low_action)
-    ranges[~(np.fmax(high - low, high_action - low_action) > _LEAST_RANGE)] = np.nan
-    moved = np.isfinite(ranges).any(axis=0)
-    usual = np.zeros(ranges.shape[1])
-    usual[moved] = np.nanmedian(ranges[:, moved], axis=0)
-    return usual
+    least: float | NDArray[np.float64] = _LEAST_RANGE
+    moves = np.fmax(high - low, high_action - low_action)
+    if leave_idle:
+        moves = np.fmin(high - low, high_action - low_action)
+        least = _least_ranges(moves, dataset.features(part)["observation.state"].names or ())
+    ranges[~(moves > least)] = np.nan
+    return _medians(ranges)
+
+
+def _least_ranges(moves: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    """(n,) what a column must move by to be taken for moving, from how far its like move.
+
+    Args:
+        moves: (N, n) how far each column moves in each episode.
+        names: n names; () where there are none.
+    """
+    usual = _medians(np.where(moves > _LEAST_RANGE, moves, np.nan))
+    stems = [_SIDE_OR_NUMBER.sub("", name) for name in names] or [""] * len(usual)
+    widest = {stem: max(usual[k] for k, own in enumerate(stems) if own == stem) for stem in stems}
+    of_kind = np.array([widest[stem] for stem in stems])
+    least = max(_LEAST_RANGE, _IDLE_SHARE_OF_ALL * float(usual.max(initial=0.0)))
+    return np.maximum(least, _IDLE_SHARE * of_kind)
+
+
+def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of each column's known numbers; 0 where it has none."""
+    known = np.isfinite(values).any(axis=0)
+    found = np.zeros(values.shape[1])
+    found[known] = np.nanmedian(values[:, known], axis=0)
+    return found
 
 
 def _joined(batches: Sequence[Measured], facts: pl.DataFrame) -> Measured:

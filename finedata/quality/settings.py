@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["GateSettings", "gate_presets"]
 
 # Raised whenever the same settings give other rows.
-_RULES = 1
+_RULES = 2
 _MOST_PERCENT = 100.0
 
 

@@ -60,6 +60,7 @@ def group_extents(
         "position": limits.frozen_m,
         "rotation": limits.frozen_rad,
         "joints": limits.frozen_rad,
+        "hand": limits.frozen_gripper,
         "gripper": limits.frozen_gripper,
         "column": limits.frozen_column,
     }
@@ -92,7 +93,7 @@ def group_jumps(
     Args:
         values: (rows, n) states.
         offsets: (N + 1,).
-        groups: The groups; grippers may jump, and undeclared columns have no unit.
+        groups: The groups; grippers and hands may jump, and undeclared columns have no unit.
         usable: (N,) episodes with two frames and only finite numbers.
         limits: `jump_m` and so on.
         fps: Frames a second.

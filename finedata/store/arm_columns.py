@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ArmColumns", "arm_columns", "joint_track", "pose_track"]
+__all__ = ["ArmColumns", "arm_columns", "is_hand_column", "joint_track", "pose_track"]
 
 _POSITION = ("x", "y", "z")
 _QUATERNION = ("qx", "qy", "qz", "qw")
 _JOINT = re.compile(r"(joint|hand)_\d+")
+_HAND = re.compile(r"(right|left)_hand_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,16 @@ def arm_columns(names: Collection[str]) -> dict[str, ArmColumns]:
         if columns.position is not None or columns.joints is not None:
             found[arm] = columns
     return found
+
+
+def is_hand_column(name: str) -> bool:
+    """Whether a number of a packed vector is one of a dexterous hand, by its packed name.
+
+    Example:
+        >>> is_hand_column("right_hand_3"), is_hand_column("right_joint_3")
+        (True, False)
+    """
+    return _HAND.fullmatch(name) is not None
 
 
 def pose_track(values: NDArray[np.float32], columns: ArmColumns) -> NDArray[np.float32]:

@@ -25,8 +25,6 @@ __all__ = ["approach_frames", "grasp_tries"]
 _CARRIED_M, _CARRIED_RAD = 0.06, 0.25
 # The next try is near the one before.
 _NEAR_M, _NEAR_RAD = 0.12, 0.5
-# Without a pose or joints only time tells.
-_QUICK_S = 3.0
 _APPROACH_M, _LEAST_APPROACH_M = 0.10, 0.03
 
 
@@ -34,8 +32,6 @@ def grasp_tries(
     events: Sequence[GripperEvent],
     track: NDArray[np.float64],
     joints: NDArray[np.floating] | None,
-    *,
-    fps: float,
 ) -> tuple[GraspTry, ...]:
     """Group closings: one that opens again, having carried nothing, and is repeated near by.
 
@@ -43,7 +39,6 @@ def grasp_tries(
         events: The arm's gripper events.
         track: (T, 3) metres, or (0, 3).
         joints: (T, J) radians, used where there is no track.
-        fps: Frames a second.
 
     Returns:
         One entry a grasp; its last closing is the one that held.
@@ -51,7 +46,7 @@ def grasp_tries(
     closings = [k for k, event in enumerate(events) if event.kind == "close"]
     groups: list[list[int]] = []
     for k in closings:
-        if groups and _repeats(events, groups[-1][-1], k, track, joints, fps):
+        if groups and _repeats(events, groups[-1][-1], k, track, joints):
             groups[-1].append(k)
         else:
             groups.append([k])
@@ -67,14 +62,13 @@ def _repeats(
     now: int,
     track: NDArray[np.float64],
     joints: NDArray[np.floating] | None,
-    fps: float,
 ) -> bool:
     """Whether closing `now` tries again what closing `before` did not get."""
     closed, opened, again = events[before].frame, events[before + 1].frame, events[now].frame
     values, carried, near = track, _CARRIED_M, _NEAR_M
     if not len(track):
         if joints is None or not np.isfinite(joints[closed : again + 1]).all():
-            return opened - closed < _QUICK_S * fps and again - opened < _QUICK_S * fps
+            return False  # whether anything was carried in between, nothing tells
         values, carried, near = np.asarray(joints, np.float64), _CARRIED_RAD, _NEAR_RAD
     held = np.abs(values[closed : opened + 1] - values[closed])
     way = np.sqrt((held**2).sum(axis=1).max())

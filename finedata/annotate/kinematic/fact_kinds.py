@@ -35,6 +35,7 @@ class FactKind(NamedTuple):
 _PATH = "trajectory_and_orientation"
 KINDS: tuple[FactKind, ...] = (
     FactKind("active_actor", "actor", "arm_path_length", None, "m", "episode", 1.0),
+    FactKind("active_actor", "actor", "arm_joint_range", None, "rad", "episode", 1.0),
     FactKind("action_sequence", "primitive_action", "travel", "s", "m", "step", 0.9),
     FactKind("action_sequence", "primitive_action", "rotation", "s", "rad", "step", 0.9),
     FactKind("action_sequence", "primitive_action", "gripper_time", "s", "s", "step", 0.9),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from finedata.annotate.kinematic.claims import Judged, Measurement
 from finedata.annotate.kinematic.directions import AXES
 from finedata.annotate.kinematic.judge_path import MOVED_M, STILL_M, along_directions
 from finedata.annotate.kinematic.judge_turn import STILL_RAD, TURNED_RAD, total_turn
+from finedata.annotate.kinematic.measured import ACTIVE_JOINT_RAD
 from finedata.annotate.kinematic.question import travel_along, untestable
 
 if TYPE_CHECKING:
@@ -29,23 +31,27 @@ __all__ = [
 # A teacher's frames may be this far off an event that takes a moment.
 _MARGIN_S = 0.5
 # One opening of the gripper counts like this much of a way, where arms are compared.
-_EVENT_M, _LEVER_M, _JOINT_M = 0.1, 0.12, 0.3
+_EVENT_M, _LEVER_M = 0.1, 0.12
+# The same where arms are compared by their joints alone, and what of a joint is noise.
+_EVENT_RAD, _STILL_JOINT_RAD = 0.3, 0.03
 _OTHER_TRIES = ("insert", "push", "pull", "place", "placing", "hang", "press", "wipe", "stack")
 _GRASP_WORDS = ("grasp", "grip", "grab", "pick", "clos", "attempt", "tries", "try", "retry")
 
 
 def _busy_m(question: Question, arm: ArmMeasured) -> float:
     """How much an arm does within the frames: its way, with rotation and fingers made metres."""
-    total = 0.0
-    if arm.has_pose:
-        track = arm.track_m[question.start : question.end + 1]
-        total += float(np.sqrt(((track - track[0]) ** 2).sum(axis=1).max()))
-    elif arm.joint_range_rad:
-        total += _JOINT_M * arm.joint_range_rad if question.whole else 0.0
+    track = arm.track_m[question.start : question.end + 1]
+    total = float(np.sqrt(((track - track[0]) ** 2).sum(axis=1).max()))
     if arm.has_rotation:
         total += _LEVER_M * total_turn(question, arm)
     events = [*question.events(arm, "close"), *question.events(arm, "open")]
     return total + _EVENT_M * len(events)
+
+
+def _busy_rad(question: Question, arm: ArmMeasured) -> float:
+    """The same of an arm whose joints are known: its widest joint, with fingers made radians."""
+    events = [*question.events(arm, "close"), *question.events(arm, "open")]
+    return arm.joint_range_rad + _EVENT_RAD * len(events)
 
 
 def actor(question: Question, measured: Measured) -> Judged:
@@ -61,16 +67,24 @@ def actor(question: Question, measured: Measured) -> Judged:
             return Judged("contradicted", none, f"there is no {name} arm")
     if not arms:
         return untestable("no arm is recorded")
-    joints_only = any(not arm.has_pose and arm.joint_range_rad > 0 for arm in arms.values())
-    if joints_only and not question.whole:
+    if not all(arm.is_watched for arm in arms.values()):
+        return untestable("of an arm neither pose nor joints are recorded")
+    if all(arm.has_pose for arm in arms.values()):
+        busy = {name: _busy_m(question, arm) for name, arm in arms.items()}
+        unit, moved, still = "m", MOVED_M, STILL_M
+    elif not question.whole:
         return untestable("joints are not looked at frame by frame")
-    busy = {name: _busy_m(question, arm) for name, arm in arms.items()}
+    elif not all(isfinite(arm.joint_range_rad) for arm in arms.values()):
+        return untestable("of one arm only a pose is recorded, of the other only joints")
+    else:
+        busy = {name: _busy_rad(question, arm) for name, arm in arms.items()}
+        unit, moved, still = "rad", ACTIVE_JOINT_RAD, _STILL_JOINT_RAD
     most = max(busy.values())
     least = min(busy[name] for name in wanted)
-    measurement = Measurement("arm_activity", least, "m", max(MOVED_M, 0.3 * most))
-    if least >= max(MOVED_M, 0.3 * most):
+    measurement = Measurement("arm_activity", least, unit, max(moved, 0.3 * most))
+    if least >= max(moved, 0.3 * most):
         return Judged("confirmed", measurement, "it acts")
-    if most >= 1.4 * MOVED_M and least < max(STILL_M, 0.15 * most):
+    if most >= 1.4 * moved and least < max(still, 0.15 * most):
         return Judged("contradicted", measurement, "it does nothing while the other arm acts")
     return untestable("it does a little", measurement)
 

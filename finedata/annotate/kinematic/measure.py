@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.util import find_spec
-from math import radians, sqrt
+from math import nan, radians, sqrt
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,7 +18,13 @@ from finedata.annotate.kinematic.actions import ActionNamer
 from finedata.annotate.kinematic.attempts import approach_frames, grasp_tries
 from finedata.annotate.kinematic.body import measure_body
 from finedata.annotate.kinematic.directions import direction_words, path_shape, rotation_words
-from finedata.annotate.kinematic.measured import ArmMeasured, GripperEvent, Measured, Segment
+from finedata.annotate.kinematic.measured import (
+    ACTIVE_JOINT_RAD,
+    ArmMeasured,
+    GripperEvent,
+    Measured,
+    Segment,
+)
 from finedata.annotate.kinematic.motion import axis_vector
 from finedata.errors import MissingExtraError
 
@@ -43,7 +49,7 @@ _REST_S = 1.0
 _LOOK_M = 0.04
 _CORNER_COSINE = 0.5736  # 55 degrees
 _SPACING_M = 0.02
-_ACTIVE_M, _ACTIVE_RAD, _ACTIVE_JOINT_RAD = 0.03, radians(15.0), 0.1
+_ACTIVE_M, _ACTIVE_RAD = 0.03, radians(15.0)
 
 
 def measure(motion: EpisodeMotion) -> Measured:
@@ -53,7 +59,7 @@ def measure(motion: EpisodeMotion) -> Measured:
         motion: The episode. Frames that are not finite are bridged by the frame before them.
 
     Returns:
-        What was found; an arm without anything finite rests throughout.
+        What was found; of an arm without anything finite nothing is said.
 
     Raises:
         MissingExtraError: Numba is not installed.
@@ -102,14 +108,20 @@ def _measure_arm(arm: ArmMotion, motion: EpisodeMotion) -> ArmMeasured:
     closed = _closed(events, level, frames)
     table = find_segments(track, turned, raw, frames, _limits(motion.fps, half))
     has_axes = arm.base_axes is not None
-    tries = grasp_tries(events, track, arm.joints_rad, fps=motion.fps)
+    tries = grasp_tries(events, track, arm.joints_rad)
     held = closed.tobytes()  # one byte a frame: much cheaper to look at than an array
     namer = ActionNamer(events, tries, has_axes=has_axes)
+    # Where no pose is known, nothing tells that the arm moves or rests: only its fingers are seen.
+    posed = len(track) > 0 or len(turned) > 0
     segments = tuple(
-        [_segment(row, pointing, namer, has_axes=has_axes, closed=held) for row in table.tolist()]
+        [
+            _segment(row, pointing, namer, has_axes=has_axes, closed=held)
+            for row in table.tolist()
+            if posed or row[2] >= 0
+        ]
     )
     reach_m, turn_rad = float(farthest(track)), float(farthest(turned))
-    joint_rad = _joint_range(arm.joints_rad) if not len(track) else 0.0
+    joint_rad = _joint_range(arm.joints_rad)
     return ArmMeasured(
         name=arm.name,
         has_pose=len(track) > 0,
@@ -119,7 +131,7 @@ def _measure_arm(arm: ArmMotion, motion: EpisodeMotion) -> ArmMeasured:
         active=bool(events)
         or reach_m > _ACTIVE_M
         or turn_rad > _ACTIVE_RAD
-        or joint_rad > _ACTIVE_JOINT_RAD,
+        or (not len(track) and joint_rad > ACTIVE_JOINT_RAD),
         path_m=sum(segment.path_m for segment in segments),
         reach_m=reach_m,
         turn_rad=turn_rad,
@@ -251,7 +263,12 @@ def _segment(
 
 
 def _joint_range(joints: NDArray[np.floating] | None) -> float:
+    """The widest range of a joint, over the numbers that are there; NaN where there is none."""
     if joints is None or not joints.size:
-        return 0.0
-    finite = joints[np.isfinite(joints).all(axis=1)]
-    return float((finite.max(axis=0) - finite.min(axis=0)).max()) if len(finite) else 0.0
+        return nan
+    values = np.asarray(joints, np.float64)
+    known = np.isfinite(values)
+    ranges = np.where(known, values, -np.inf).max(axis=0) - np.where(known, values, np.inf).min(
+        axis=0
+    )
+    return float(ranges.max()) if known.any() else nan

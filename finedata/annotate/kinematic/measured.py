@@ -6,6 +6,7 @@ Frame ranges are half-open. Vectors in "robot terms" are (forward, left, up), in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIONS",
+    "ACTIVE_JOINT_RAD",
     "Action",
     "ArmMeasured",
     "BodyMeasured",
@@ -29,6 +31,9 @@ __all__ = [
     "Segment",
     "Vector",
 ]
+
+ACTIVE_JOINT_RAD = 0.1
+"""An arm whose joints move by less does not act, where only they are known."""
 
 Vector = tuple[float, float, float]
 Action = Literal[
@@ -175,11 +180,12 @@ class ArmMeasured:
         path_m: Length of its smoothed path.
         reach_m: Largest distance from where it began.
         turn_rad: Largest rotation from how it began.
-        joint_range_rad: Largest range of a joint.
+        joint_range_rad: Largest range of a joint; NaN where none is recorded.
         events: Gripper events in order.
         gripper_closed: (T,) whether the fingers are closed, by the events.
         tries: Grasps, with their repeated attempts.
-        segments: Primitive actions that cover the episode.
+        segments: Primitive actions that cover the episode; of an arm without any pose, what its
+            fingers do alone.
         approaches: For each closing, by its index in `events`: the frame from which the approach
             is looked at, or -1.
         track_m: (T, 3) smoothed position, robot terms (base axes where known); (0, 3) without.
@@ -207,6 +213,11 @@ class ArmMeasured:
     turned_rad: NDArray[np.float64]
     approach: NDArray[np.float64]
     bad_frames: int
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether moving and resting can be told: there is a pose, or there are joints."""
+        return self.has_pose or isfinite(self.joint_range_rad)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from finedata.annotate.kinematic.motion import ArmMotion, BodyTrack, EpisodeMoti
 from finedata.errors import UsageError
 from finedata.motion.kinematics import MODELS, forward_kinematics
 from finedata.schema.converter_file import decode_converter
-from finedata.store.arm_columns import arm_columns
+from finedata.store.arm_columns import ArmColumns, arm_columns, is_hand_column
 from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.lerobot.layout import DATA_FILE_COLUMNS
 from finedata.store.track_files import scan_episodes
@@ -207,8 +207,8 @@ def _arm(
         values = columns[column]
         if position is None and own.position is not None and own.quaternion is not None:
             position, quaternion = values[:, own.position], values[:, own.quaternion]
-        if joints is None and own.joints is not None:
-            joints = values[:, own.joints]
+        if joints is None:
+            joints = _arm_joints(values, own, names[column])
         if gripper is None and own.gripper is not None:
             gripper = values[:, own.gripper]
     if position is not None and quaternion is not None and _hangs(position, quaternion, joints):
@@ -230,6 +230,16 @@ def _arm(
         tool_frame=cast("ToolFrame", frame),
         approach_axis=approach,
     )
+
+
+def _arm_joints(
+    values: NDArray[Any], own: ArmColumns, names: tuple[str, ...]
+) -> NDArray[Any] | None:
+    """The joints of the arm itself: those of a hand have a unit that nobody need declare."""
+    if own.joints is None:
+        return None
+    columns = [k for k in range(own.joints.start, own.joints.stop) if not is_hand_column(names[k])]
+    return values[:, columns] if columns else None
 
 
 def _hangs(
@@ -307,5 +317,9 @@ def _torso(columns: Columns, names: Mapping[str, tuple[str, ...]]) -> BodyTrack 
 
 
 def _joints(name: str, columns: Columns) -> BodyTrack | None:
+    """Joints that some frame has a number of; a column that none has was not recorded."""
     values = columns.get(name)
-    return None if values is None or not np.isfinite(values).any() else BodyTrack(values, "joints")
+    if values is None:
+        return None
+    known = _known(values[:, np.isfinite(values).any(axis=0)])
+    return None if known is None or not known.shape[1] else BodyTrack(known, "joints")

@@ -31,6 +31,7 @@ COLUMNS = (
 WIDTH = len(COLUMNS)
 
 _ACTOR = kind_of("actor", "arm_path_length")
+_ACTOR_JOINTS = kind_of("actor", "arm_joint_range")
 _TRAVELS = kind_of("primitive_action", "travel")
 _ROTATES = kind_of("primitive_action", "rotation")
 _GRIPS = kind_of("primitive_action", "gripper_time")
@@ -85,14 +86,18 @@ def episode_facts(measured: Measured, steps: Sequence[StepWords], out: list[Any]
 
 
 def _actor_fact(measured: Measured, out: list[Any]) -> None:
-    """Which arm acts, where there is a choice."""
+    """Which arm acts, where there is a choice, and where every arm's motion was recorded."""
     acting = [arm for arm in measured.arms if arm.active]
-    if len(measured.arms) < 2 or not acting:
+    if len(measured.arms) < 2 or not acting or not all(arm.is_watched for arm in measured.arms):
         return
     value = "both" if len(acting) > 1 else acting[0].name
     who = "Both arms act" if len(acting) > 1 else f"Only the {value} arm acts"
-    least = min(arm.path_m for arm in acting)
-    out += (_ACTOR, value, None, value, f"{who} in the episode.", None, None)
+    if all(arm.has_pose for arm in acting):
+        kind, least = _ACTOR, min(arm.path_m for arm in acting)
+    else:
+        by_joints = [arm for arm in acting if not arm.has_pose]
+        kind, least = _ACTOR_JOINTS, min(arm.joint_range_rad for arm in by_joints)
+    out += (kind, value, None, value, f"{who} in the episode.", None, None)
     out += (0, measured.frames, least, None, None)
 
 
