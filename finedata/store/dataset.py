@@ -167,8 +167,8 @@ class Dataset:
         elif name in _ANNOTATIONS:
             files = annotation_files(self.root, name)
         else:
-            names = ", ".join((*_OF_PARTS, "images", *CURATION, *_ANNOTATIONS))
-            raise UsageError(place="table", found=f"{name!r}", wanted=f"one of {names}")
+            wanted = f"one of {', '.join(_TABLES)}"
+            raise UsageError(place="table", found=f"{name!r}", wanted=wanted)
         for file in files:
             _check_tag(file, name)
         rows = pl.scan_parquet(files) if files else _empty(name)
