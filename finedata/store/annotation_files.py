@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finedata.store.damaged import reading
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -22,9 +24,14 @@ __all__ = ["count_values", "never_revised"]
 
 
 def never_revised(paths: Iterable[Path]) -> bool:
-    """Whether every row has revision 0, as the footers say; false where they do not say."""
+    """Whether every row has revision 0, as the footers say; false where they do not say.
+
+    Raises:
+        ConformError: A file is damaged.
+    """
     for path in paths:
-        metadata: Any = pq.read_metadata(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        with reading(path):
+            metadata: Any = pq.read_metadata(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
         leaf = leaves.index("revision")
         for group in range(metadata.num_row_groups):
@@ -38,7 +45,7 @@ def count_values(paths: Iterable[Path], column: str) -> Counter[str | None]:
     """How often each value of a text column occurs; nulls count as None."""
     counts: Counter[str | None] = Counter()
     for path in paths:
-        with pq.ParquetFile(path, read_dictionary=[column]) as file:
+        with reading(path), pq.ParquetFile(path, read_dictionary=[column]) as file:
             read: Any = file.read(columns=[column])  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         for chunk in read[column].chunks:
             encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
