@@ -124,6 +124,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         object: What it acts on.
         arm: Acting arm.
         text_original: The source's own note, where the frames are the source's.
+        reworded: Why `text` is not what the teacher wrote; see `step_wording`.
     """
 
     text: str
@@ -133,6 +134,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     object: str | None = None
     arm: str | None = None
     text_original: str | None = None
+    reworded: str | None = None
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):

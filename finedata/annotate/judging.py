@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from finedata.annotate.kinematic import judge_episode, measure
+from finedata.annotate.kinematic import judge_episode
 from finedata.annotate.kinematic.read import episode_motions
 from finedata.annotate.rows import judged_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from finedata.annotate.kinematic import EpisodeMotion, Omission
+    from finedata.annotate.kinematic import EpisodeMotion, Measured, Omission
     from finedata.store.dataset import Dataset
 
 __all__ = ["judged_facts", "motions_in_order"]
@@ -46,15 +46,15 @@ def motions_in_order(
 
 
 def judged_facts(
-    rows: Sequence[dict[str, Any]], motion: EpisodeMotion | None
+    rows: Sequence[dict[str, Any]], measured: Measured | None
 ) -> tuple[list[dict[str, Any]], tuple[Omission, ...]]:
     """Rows of `facts` with their verdicts, and what the facts leave out.
 
     Args:
         rows: The rows of one episode.
-        motion: Its motion; None where there is none.
+        measured: Its motion; None where there is none.
     """
-    if motion is None:
+    if measured is None:
         return list(rows), ()
-    judgement = judge_episode(rows, measure(motion))
+    judgement = judge_episode(rows, measured)
     return judged_rows(rows, judgement.judged), judgement.omissions

@@ -41,7 +41,9 @@ class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
         reasons: Why they failed -> how many, the most frequent first, at most twenty.
         rows: Table -> rows written now.
         verdicts: What the motion says of the facts written now.
-        omissions: What the motion holds and the facts written now leave out -> how often.
+        omissions: What the motion holds and the teacher's facts leave out -> how often; each has a
+            row of the motion's own.
+        reworded: Steps whose wording the motion contradicts; their rows say why, in other words.
         repaired: Answers that were repaired, in so many places.
         calls: Answers that were charged in this run.
         recorded: Questions that the ledger answered, for nothing.
@@ -67,6 +69,7 @@ class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int] = {}
     verdicts: dict[str, int] = {}
     omissions: dict[str, int] = {}
+    reworded: int = 0
     repaired: int = 0
     calls: int = 0
     recorded: int = 0

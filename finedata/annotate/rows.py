@@ -6,8 +6,10 @@ answered by, and which frames a fact is about.
 
 from __future__ import annotations
 
+from itertools import count as count_from
 from typing import TYPE_CHECKING, Any
 
+from finedata.annotate.kinematic.rows import ANNOTATOR
 from finedata.schema.makers import (
     make_fact,
     make_instruction,
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from finedata.annotate.answers import Fact, Step
-    from finedata.annotate.kinematic.claims import Judged
+    from finedata.annotate.kinematic.claims import Judged, Omission
     from finedata.annotate.results import EpisodeContext, FactsResult, StageEnd, TracesResult
 
-__all__ = ["fact_rows", "instruction_row", "judged_rows", "step_rows", "trace_rows"]
+__all__ = ["fact_rows", "instruction_row", "judged_rows", "omitted_rows", "step_rows", "trace_rows"]
 
 # Prompts ask for English; a translation is a later revision.
 _LANGUAGE = "en"
+# As the motion's own facts of retries: see `kinematic.fact_kinds`.
+_RETRY_CONFIDENCE = 0.9
 
 
 def step_rows(
@@ -49,6 +53,7 @@ def step_rows(
             arm=step.arm,
             primitive_action=step.verb,
             object=step.object,
+            reworded=step.reworded,
         )
         for place, step in enumerate(result.steps)
     ]
@@ -109,6 +114,68 @@ def judged_rows(rows: Sequence[dict[str, Any]], judged: Sequence[Judged]) -> lis
         }
         for row, verdict in zip(rows, judged, strict=True)
     ]
+
+
+def omitted_rows(
+    context: EpisodeContext,
+    omissions: Sequence[Omission],
+    steps: Sequence[dict[str, Any]],
+    facts: Sequence[dict[str, Any]],
+    *,
+    run_id: str,
+) -> list[dict[str, Any]]:
+    """Rows of `facts` for the retries that no fact of a teacher mentions, said by the motion.
+
+    Args:
+        context: The episode.
+        omissions: What the teacher's facts leave out.
+        steps: The episode's rows of `steps`.
+        facts: Its rows of `facts`, whose names are taken.
+        run_id: The teacher's run, as readers take an episode's facts from one run.
+    """
+    said_by = provenance("kinematic", annotator=ANNOTATOR, run_id=run_id)
+    taken = {row["fact_id"] for row in facts}
+    rows: list[dict[str, Any]] = []
+    for omission in omissions:
+        if omission.kind != "retry":
+            continue
+        count = omission.measurement.value
+        first, end = omission.start_frame, omission.end_frame
+        when = f"between {first / context.fps:.2f} s and {end / context.fps:.2f} s"
+        step = _step_over(steps, first, end)
+        made = (
+            make_fact(
+                said_by,
+                episode_id=context.episode_id,
+                dimension="failure_and_recovery",
+                slot="retry",
+                value="grasps again",
+                value_number=count - 1.0,
+                unit="count",
+                actor=omission.arm,
+                text=f"The {omission.arm} arm makes {count:.0f} attempts to grasp {when}.",
+                anchor="episode" if step is None else "step",
+                step=step,
+                start_frame=first,
+                end_frame=end,
+                fps=context.fps,
+                confidence=_RETRY_CONFIDENCE,
+                nth=nth,
+            )
+            for nth in count_from(0)
+        )
+        row = next(row for row in made if row["fact_id"] not in taken)
+        taken.add(row["fact_id"])
+        measured = omission.measurement.row()
+        rows.append({**row, "kinematic_verdict": "confirmed", "measurement": measured})
+    return rows
+
+
+def _step_over(steps: Sequence[dict[str, Any]], first: int, end: int) -> dict[str, Any] | None:
+    """The step that shares most frames with a range; None where none does."""
+    shared = [min(end, row["end_frame"]) - max(first, row["start_frame"]) for row in steps]
+    most = max(shared, default=0)
+    return steps[shared.index(most)] if most > 0 else None
 
 
 def instruction_row(

@@ -18,10 +18,11 @@ import msgspec
 from finedata.annotate.asking import Asking, AskOptions, charged
 from finedata.annotate.drive import Spool, for_each, run_async
 from finedata.annotate.judging import judged_facts, motions_in_order
+from finedata.annotate.kinematic import measure
 from finedata.annotate.outcome import AnnotateSummary, Progress, top_reasons
 from finedata.annotate.pictures import PictureSource
 from finedata.annotate.results import EpisodeContext, FactsResult
-from finedata.annotate.rows import fact_rows, instruction_row, step_rows
+from finedata.annotate.rows import fact_rows, instruction_row, omitted_rows, step_rows
 from finedata.annotate.selection import (
     Choice,
     contexts,
@@ -30,6 +31,7 @@ from finedata.annotate.selection import (
     select_ids,
 )
 from finedata.annotate.stages import facts_of_episode
+from finedata.annotate.step_wording import borne_out_steps
 from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER
@@ -190,7 +192,7 @@ def _written(
     omissions: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     ended: Counter[str] = Counter()
-    repaired = 0
+    repaired = reworded = 0
     for episode_id in ids:
         result = spool.get(episode_id)
         if result is not None:
@@ -206,11 +208,17 @@ def _written(
             _, motion = next(motions)
             if result is None:
                 continue
+            measured = None if motion is None else measure(motion)
+            told = borne_out_steps(result.steps, measured)
+            reworded += sum(step.reworded is not None for step in told)
+            result = msgspec.structs.replace(result, steps=told)
             steps = step_rows(context, result, run_id=run_id, annotator=annotator)
             facts = fact_rows(context, result, steps, run_id=run_id, annotator=annotator)
-            facts, left_out = judged_facts(facts, motion)
+            facts, left_out = judged_facts(facts, measured)
             verdicts.update(row["kinematic_verdict"] for row in facts)
             omissions.update(omission.kind for omission in left_out)
+            # not counted as the teacher's, whose facts are paid for
+            facts += omitted_rows(context, left_out, steps, facts, run_id=run_id)
             writer.add("steps", steps)
             writer.add("facts", facts)
             row = instruction_row(context, steps, facts, run_id=run_id, annotator=annotator)
@@ -230,6 +238,7 @@ def _written(
         verdicts=dict(sorted(verdicts.items())),
         omissions=dict(sorted(omissions.items())),
         repaired=repaired,
+        reworded=reworded,
         files=sorted(writer.files.values()),
     )
 

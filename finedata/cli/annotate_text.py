@@ -41,6 +41,10 @@ def summary_lines(summary: AnnotateSummary) -> list[str]:
     if summary.verdicts and summary.product == "facts":
         said = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())
         lines.append(f"the motion says of the facts: {said}")
+    if summary.reworded:
+        lines.append(
+            f"the motion contradicts the wording of {summary.reworded} steps: told otherwise"
+        )
     if summary.omissions:
         said = ", ".join(f"{count} x {kind}" for kind, count in summary.omissions.items())
         lines.append(f"in the motion and in no fact: {said}")

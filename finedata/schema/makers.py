@@ -78,6 +78,7 @@ def make_step(
     primitive_action: str | None = None,
     object: str | None = None,
     problem: str | None = None,
+    reworded: str | None = None,
 ) -> dict[str, Any]:
     """A row of `steps`.
 
@@ -97,6 +98,7 @@ def make_step(
         primitive_action: Verb.
         object: What is acted on.
         problem: The source's error.
+        reworded: Why the text is not the teacher's own.
     """
     return {
         "step_id": step_id(episode_id, said_by["run_id"], place=place),
@@ -111,6 +113,7 @@ def make_step(
         "primitive_action": primitive_action,
         "object": object,
         "problem": problem,
+        "reworded": reworded,
         "merged_into": None,
         **said_by,
     }

@@ -61,6 +61,12 @@ STEPS = Table(
             nullable=True,
             enum=enums.STEP_PROBLEMS,
         ),
+        Column(
+            "reworded",
+            "string",
+            "why `text` is not the teacher's: what that claims and the motion contradicts",
+            nullable=True,
+        ),
         Column("merged_into", "string", "step_id of the step it became part of", nullable=True),
         *PROVENANCE,
     ),

@@ -128,11 +128,14 @@ def test_truths_are_confirmed_and_lies_contradicted(root, settings, ids, facts, 
     length = write_state(root, ids[0])
     choice = Choice(episodes=(ids[0],))
     _, summary = run(root, settings, told([*facts, UNSEEN], length), choice=choice)
-    found = finedata.open(root).facts.collect()
+    written = finedata.open(root).facts.collect()
+    found = written.filter(pl.col("origin") == "teacher")
     said = dict(found.select("slot", "kinematic_verdict").rows())
     assert said.pop("color") == "untestable"
     assert said == {one["slot"]: verdict for one in facts}
     assert summary.verdicts[verdict] == len(facts)
+    # a retry that the teacher denies is told by the motion
+    assert written.height - found.height == (verdict == "contradicted")
     measured = found.filter(pl.col("slot") != "color")["measurement"]
     assert measured.null_count() == 0
     [row] = (
@@ -141,15 +144,63 @@ def test_truths_are_confirmed_and_lies_contradicted(root, settings, ids, facts, 
         .collect()
         .rows(named=True)
     )
-    good = found.filter(pl.col("kinematic_verdict") != "contradicted")["fact_id"].to_list()
+    good = written.filter(pl.col("kinematic_verdict") != "contradicted")["fact_id"].to_list()
     assert sorted(row["fact_ids"]) == sorted(good)
 
 
-def test_a_retry_that_no_fact_mentions_is_reported(root, settings, ids) -> None:
+def test_a_retry_that_no_fact_mentions_gets_a_row(root, settings, ids) -> None:
     length = write_state(root, ids[0])
     choice = Choice(episodes=(ids[0],))
     _, summary = run(root, settings, told([TRUE[0]], length), choice=choice)
     assert summary.omissions == {"retry": 1}
+    assert summary.rows["facts"] == 2
+    dataset = finedata.open(root)
+    [row] = dataset.facts.filter(pl.col("origin") == "kinematic").collect().rows(named=True)
+    assert (row["slot"], row["value"], row["value_number"], row["unit"]) == (
+        *("retry", "grasps again"),
+        *(1.0, "count"),
+    )
+    assert row["kinematic_verdict"] == "confirmed"
+    assert row["measurement"]["name"] == "grasp_attempts"
+    assert row["measurement"]["value"] == 2.0
+    assert "makes 2 attempts to grasp between" in row["text"]
+    assert (row["anchor"], row["step_index"], row["actor"]) == ("step", 2, "right")
+    assert row["start_frame"] < row["end_frame"] <= length
+    # one run, so that readers of the run find it, and the instruction is assembled from it
+    [fine] = (
+        dataset.instructions.filter(pl.col("kind") == "fine_grained").collect().rows(named=True)
+    )
+    assert row["run_id"] == fine["run_id"]
+    assert row["fact_id"] in fine["fact_ids"]
+
+
+def test_a_step_that_the_motion_contradicts_is_told_in_other_words(root, settings, ids) -> None:
+    length = write_state(root, ids[0])
+    inner = told([TRUE[0]], length)
+    wrong = "Lowers the cup down and to the left."
+
+    def change(request, value):
+        answer = inner(request, value)
+        if request.stage == "facts/steps":
+            answer["steps"][0]["text"] = wrong
+        return answer
+
+    _, summary = run(root, settings, change, choice=Choice(episodes=(ids[0],)))
+    assert summary.reworded == 1
+    dataset = finedata.open(root)
+    steps = dataset.steps.filter(pl.col("origin") == "teacher").sort("step_index").collect()
+    assert steps["text"].to_list() == [
+        "Move the cup.",
+        "Does Rotate with the cup.",
+        "Does Grasp with the cup.",
+    ]
+    assert steps["reworded"][0].startswith('primitive_action "lowers": it goes only')
+    assert steps["reworded"][1:].to_list() == [None, None]
+    [fine] = (
+        dataset.instructions.filter(pl.col("kind") == "fine_grained").collect().rows(named=True)
+    )
+    assert fine["text"].startswith("(1) Move the cup. (2) Does")
+    assert fine["steps"] == steps["text"].to_list()
 
 
 def test_a_source_without_motion_is_untestable_not_confirmed(root, settings, monkeypatch) -> None:
