@@ -1,0 +1,150 @@
+"""Arrow files that are mapped and never loaded, in which a row is found by arithmetic.
+
+A stream looks up numbers and words of every sample it gives. Kept in memory they would be copied
+into every worker; read as Parquet they would be decoded again and again. An uncompressed Arrow
+file whose record batches all have `BATCH_ROWS` rows (schemas/README.md) needs neither: the system
+shares its pages between processes, and row r lies in batch r // BATCH_ROWS. Only the footer and
+small views of the batches in use are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from finedata.errors import ConformError
+from finedata.schema.conform import read_schema_tag
+from finedata.schema.documents import FileDigest
+from finedata.schema.tables_shards import BATCH_ROWS
+from finedata.store.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["MappedTable", "write_mapped"]
+
+
+def write_mapped(
+    path: Path, tables: Iterable[pa.Table], *, schema: pa.Schema, place: str
+) -> FileDigest:
+    """Write a table of a shards folder, in batches of `BATCH_ROWS` rows.
+
+    Args:
+        path: The file.
+        tables: Its rows, in pieces of any size, each with the columns of `schema`; that they keep
+            the rules of their table is the caller's business (`conform`).
+        schema: Of the file, with its tag.
+        place: The path that `shards.json` gives the file.
+
+    Returns:
+        Its digest.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    with atomic_path(path) as partial:
+        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            waiting: list[pa.Table] = []
+            rows = 0
+            for piece in tables:
+                waiting.append(piece.select(schema.names).cast(schema))
+                rows += piece.num_rows
+                while rows >= BATCH_ROWS:
+                    whole = pa.concat_tables(waiting)
+                    writer.write_table(whole.slice(0, BATCH_ROWS).combine_chunks())
+                    waiting, rows = [whole.slice(BATCH_ROWS)], rows - BATCH_ROWS
+            if rows:
+                writer.write_table(pa.concat_tables(waiting).combine_chunks())
+        with partial.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = partial.stat().st_size
+    return FileDigest(path=place, bytes=size, sha256=digest)
+
+
+class MappedTable:
+    """A table of a shards folder, mapped.
+
+    Args:
+        path: The file.
+        name: Of the published table.
+
+    Raises:
+        ConformError: It is not there, is damaged, or is another table or version.
+    """
+
+    def __init__(self, path: Path, *, name: str) -> None:
+        self.path = path
+        try:
+            self._map = pa.memory_map(str(path), "r")
+            self._file: Any = pa.ipc.open_file(self._map)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self.damaged(found=str(error).splitlines()[0]) from error
+        self.schema: pa.Schema = self._file.schema
+        read_schema_tag(self.schema.metadata, place=str(path), wanted=name)
+        batches = int(self._file.num_record_batches)
+        last = self._file.get_batch(batches - 1).num_rows if batches else 0
+        self.num_rows: int = max(batches - 1, 0) * BATCH_ROWS + last
+        # Views, not copies: an entry is some hundred bytes.
+        self._batch = lru_cache(maxsize=64)(self._file.get_batch)
+        self._view = lru_cache(maxsize=1024)(self._open_view)
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def numbers(self, column: str, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop-1 of a column without nulls: (n,) or (n, width).
+
+        A view of the file where the rows lie in one batch; do not write to it.
+        """
+        batch, first = divmod(start, BATCH_ROWS)
+        if stop - start <= BATCH_ROWS - first:
+            return self._view(batch, column)[first : first + stop - start]
+        pieces = [self._view(batch, column)[first:]]
+        left = stop - start - len(pieces[0])
+        while left > 0:
+            batch += 1
+            pieces.append(self._view(batch, column)[:left])
+            left -= len(pieces[-1])
+        return np.concatenate(pieces)
+
+    def value(self, column: str, row: int) -> Any:
+        """One value of any column as a Python object; null as None."""
+        batch, at = divmod(row, BATCH_ROWS)
+        return self._batch(batch).column(column)[at].as_py()
+
+    def rows(self, start: int, stop: int, *, columns: list[str] | None = None) -> pa.Table:
+        """Rows start..stop-1 as an Arrow table that shares the file's memory."""
+        names = self.schema.names if columns is None else columns
+        schema = pa.schema([cast("Any", self.schema).field(name) for name in names])
+        pieces: list[pa.RecordBatch] = []
+        for batch in range(start // BATCH_ROWS, -(-stop // BATCH_ROWS) if stop > start else 0):
+            at = batch * BATCH_ROWS
+            low, high = max(start - at, 0), min(stop - at, BATCH_ROWS)
+            pieces.append(self._batch(batch).select(names).slice(low, high - low))
+        return pa.Table.from_batches(pieces, schema)
+
+    def damaged(
+        self, found: str, *, wanted: str = "the file as shards.json has it"
+    ) -> ConformError:
+        """The error that names this file."""
+        return ConformError(
+            place=str(self.path),
+            found=found,
+            wanted=wanted,
+            next_command="finedata verify SHARDS  # which files are as they were written",
+        )
+
+    def _open_view(self, batch: int, column: str) -> np.ndarray:
+        values = self._batch(batch).column(column)
+        if values.null_count:
+            raise self.damaged(found=f"nulls in column {column}", wanted="numbers")
+        if pa.types.is_fixed_size_list(values.type):
+            width = values.type.list_size
+            flat = values.flatten()
+            return cast("np.ndarray", flat.to_numpy(zero_copy_only=False)).reshape(-1, width)
+        return cast("np.ndarray", values.to_numpy(zero_copy_only=False))

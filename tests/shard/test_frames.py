@@ -1,0 +1,116 @@
+"""Numbers of shards: each row where arithmetic says, over the borders of batches too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finedata.errors import ConformError
+from finedata.schema.tables import schema_tag
+from finedata.shard import mapped
+from finedata.shard.frames import frame_columns, write_episodes, write_frames
+from finedata.shard.mapped import MappedTable, write_mapped
+from finedata.store.dataset import open_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROWS = 50
+
+
+@pytest.fixture(scope="module")
+def small_batches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MappedTable]:
+    """Fifty rows in batches of seven; row r holds 10 r and 10 r + 1."""
+    values = np.stack([np.arange(ROWS) * 10, np.arange(ROWS) * 10 + 1], 1).astype(np.float32)
+    table = pa.table(
+        {
+            "pair": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 2),
+            "word": [None if r % 5 == 0 else f"w{r}" for r in range(ROWS)],
+        }
+    )
+    schema = table.schema.with_metadata(schema_tag("shard_frames"))
+    pieces = [table.slice(0, 3), table.slice(3, 30), table.slice(33)]
+    path = tmp_path_factory.mktemp("mapped") / "a.arrow"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped, "BATCH_ROWS", 7)
+        write_mapped(path, pieces, schema=schema, place="a.arrow")
+        yield MappedTable(path, name="shard_frames")
+
+
+@given(st.integers(0, ROWS), st.integers(0, ROWS))
+def test_rows_are_found_over_borders_of_batches(small_batches: MappedTable, a: int, b: int):
+    start, stop = min(a, b), max(a, b)
+    if start < ROWS:
+        found = small_batches.numbers("pair", start, stop)
+        assert found.tolist() == [[10 * r, 10 * r + 1] for r in range(start, stop)]
+    words = small_batches.rows(start, stop, columns=["word"]).column("word").to_pylist()
+    assert words == [None if r % 5 == 0 else f"w{r}" for r in range(start, stop)]
+
+
+def test_single_values(small_batches: MappedTable):
+    assert len(small_batches) == ROWS
+    assert [small_batches.value("word", r) for r in (0, 6, 7, 49)] == [None, "w6", "w7", "w49"]
+    with pytest.raises(ConformError, match="nulls in column word"):
+        small_batches.numbers("word", 0, 7)
+
+
+def test_every_episode_of_a_dataset_is_in_its_rows(converted: Path, tmp_path: Path):
+    dataset = open_dataset(converted)
+    ids = sorted(dataset.episodes.select("episode_id").collect()["episode_id"])
+    files = []
+    for turn in ("one", "two"):
+        folder = tmp_path / turn
+        files.append(
+            (
+                write_episodes(folder / "e.arrow", dataset, ids, place="e.arrow"),
+                write_frames(
+                    folder / "f.arrow",
+                    (dataset.episode(name) for name in ids),
+                    columns=frame_columns(dataset, dataset.parts[0].name),
+                    place="f.arrow",
+                ),
+            )
+        )
+    assert files[0] == files[1]
+    episodes = MappedTable(tmp_path / "one" / "e.arrow", name="shard_episodes")
+    frames = MappedTable(tmp_path / "one" / "f.arrow", name="shard_frames")
+    assert len(episodes) == len(ids)
+    receipts = {row["episode_id"]: row for row in dataset.receipts.collect().to_dicts()}
+    end = 0
+    for number, name in enumerate(ids):
+        episode = dataset.episode(name)
+        first = episodes.value("first_row", number)
+        assert first == end
+        end = first + len(episode)
+        assert episodes.value("episode_id", number) == name
+        assert episodes.value("source_sha256", number) == receipts[name]["source_sha256"]
+        assert episodes.value("verdict", number) is None
+        for column in ("observation.state", "action", "action_valid"):
+            np.testing.assert_array_equal(
+                frames.numbers(column, first, end), episode.columns[column]
+            )
+        assert set(frames.numbers("episode", first, end)) == {number}
+    assert len(frames) == end
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "other table"])
+def test_damage_is_named(converted: Path, tmp_path: Path, damage: str):
+    dataset = open_dataset(converted)
+    path = tmp_path / "e.arrow"
+    ids = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
+    write_episodes(path, dataset, ids, place="e.arrow")
+    if damage == "missing":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-50])
+    wanted = "shard_frames" if damage == "other table" else "shard_episodes"
+    with pytest.raises(ConformError, match=r"e\.arrow"):
+        MappedTable(path, name=wanted)
