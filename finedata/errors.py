@@ -16,6 +16,8 @@ Nothing here imports anything but the standard library.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 __all__ = [
     "ConformError",
     "CorruptRecordError",
@@ -29,6 +31,7 @@ __all__ = [
     "SpecError",
     "StaleRowError",
     "UsageError",
+    "need",
 ]
 
 
@@ -116,3 +119,40 @@ class OutputError(FinedataError):
 
 class MissingExtraError(FinedataError):
     """An optional dependency is not installed."""
+
+
+def need(*modules: str, extra: str, place: str, next_command: str = "") -> None:
+    """Refuse to begin without the libraries of an extra; none of them is imported.
+
+    Args:
+        modules: Top-level names of the modules that will be imported.
+        extra: The extra of finedata that installs them.
+        place: What needs them, in the words of the user.
+        next_command: What to do instead of installing that extra.
+
+    Raises:
+        MissingExtraError: One is not installed.
+
+    Example:
+        >>> need("no_such_module", extra="curate", place="finedata gate")
+        Traceback (most recent call last):
+        ...
+        finedata.errors.MissingExtraError: finedata gate: found no no_such_module, wanted ...
+    """
+    missing = [name for name in modules if not _is_installed(name)]
+    if missing:
+        raise MissingExtraError(
+            place=place,
+            found=f"no {' and no '.join(missing)}",
+            wanted=f"the extra `{extra}`",
+            next_command=next_command or f"pip install 'finedata[{extra}]'",
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor the package above it
+        return False
+    except ValueError:  # imported by hand, without a specification
+        return True

@@ -89,9 +89,9 @@ def cluster(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """See HELP."""
-    from finedata.cluster.extra import need_extra
+    from finedata.errors import need
 
-    need_extra()
+    need("numba", "scipy", extra="curate", place="finedata cluster")
     from finedata.cluster.run import cluster as run
     from finedata.cluster.run import estimate
     from finedata.cluster.settings import ClusterSettings, resolve_device

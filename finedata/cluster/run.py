@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import finedata
-from finedata.cluster.extra import need_extra
 from finedata.cluster.manifest import FINISHED, INDEX, Finished, finished_bytes, store_manifest
 from finedata.cluster.notes import other_ledgers, tasks_apart
 from finedata.cluster.pipeline import Engine
@@ -25,6 +24,7 @@ from finedata.cluster.summary import ClusterSummary, LandmarkError, Progress
 from finedata.cluster.tables import clusters_table, representatives_table
 from finedata.cluster.unit_groups import UnitGroup, units_of
 from finedata.cluster.units import UnitWork, cluster_units, plan_units
+from finedata.errors import need
 from finedata.store.atomic import output_errors
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER, Ledger
@@ -85,7 +85,7 @@ def cluster(
         UsageError: There is no dataset.
         OutputError: Another run is going on, or the disk is full.
     """
-    need_extra()
+    need("numba", "scipy", extra="curate", place="finedata cluster")
     dataset = open_dataset(root)
     _own_folder(dataset.root)
     with Ledger(dataset.root, run_key="1", settings={}, name=INDEX) as index:

@@ -8,14 +8,13 @@ deleted: `curation/gate.parquet` is there to be filtered by.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from finedata.errors import MissingExtraError
+from finedata.errors import need
 from finedata.quality.checks import CheckColumn, joined_checks
 from finedata.quality.duplicates import kept_equals
 from finedata.quality.groups import Scales
@@ -140,13 +139,8 @@ def gate(
         min_frames=min_frames,
         scales=scales or Scales(),
     )
-    if method == "dtw" and find_spec("numba") is None:
-        raise MissingExtraError(
-            place="finedata gate --method dtw",
-            found="no numba",
-            wanted="the extra `curate`",
-            next_command="pip install 'finedata[curate]'",
-        )
+    if method == "dtw":
+        need("numba", extra="curate", place="finedata gate --method dtw")
     dataset = open_dataset(root)
     settings = msgspec.structs.replace(wanted, presets=gate_presets(dataset.info.sources))
     total, done = sum(part.frames for part in dataset.parts), 0

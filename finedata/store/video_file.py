@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from finedata.errors import CorruptRecordError, MissingExtraError, SourceError
+from finedata.errors import CorruptRecordError, SourceError, need
 from finedata.store.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -49,15 +49,9 @@ def import_av() -> Any:
     Raises:
         MissingExtraError: PyAV is not installed.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError(
-            place="video",
-            found="no PyAV",
-            wanted="PyAV, to read or write inside video files",
-            next_command="pip install 'finedata[video]'",
-        ) from error
+    need("av", extra="video", place="video")
+    import av
+
     return av
 
 

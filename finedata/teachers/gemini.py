@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finedata.errors import MissingExtraError, UsageError
+from finedata.errors import UsageError, need
 from finedata.teachers.faults import asked_wait_s, broken_connection, hide, status_error
 from finedata.teachers.protocol import (
     Answer,
@@ -66,16 +66,10 @@ class GeminiTeacher:
     name = "gemini"
 
     def __init__(self, *, base_url: str | None = None) -> None:
-        try:
-            from google import genai
-            from google.genai import errors, types
-        except ImportError as error:
-            raise MissingExtraError(
-                place="teacher gemini",
-                found="no google-genai",
-                wanted="the extra `teachers`",
-                next_command="pip install 'finedata[teachers]'",
-            ) from error
+        need("google.genai", extra="teachers", place="teacher gemini")
+        from google import genai
+        from google.genai import errors, types
+
         self._key = next((os.environ[name] for name in _KEYS if os.environ.get(name)), "")
         if not self._key:
             raise UsageError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from finedata.errors import MissingExtraError, UsageError
+from finedata.errors import UsageError, need
 from finedata.teachers.faults import asked_wait_s, broken_connection, hide, status_error
 from finedata.teachers.protocol import (
     Answer,
@@ -50,15 +50,9 @@ class OpenAITeacher:
     name = "openai"
 
     def __init__(self, *, base_url: str | None = None) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingExtraError(
-                place="teacher openai",
-                found="no openai",
-                wanted="the extra `teachers`",
-                next_command="pip install 'finedata[teachers]'",
-            ) from error
+        need("openai", extra="teachers", place="teacher openai")
+        import openai
+
         self._library = openai
         self._key = os.environ.get(_KEY, "")
         if not self._key:

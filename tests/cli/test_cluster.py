@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-import finedata.cluster.extra
+import finedata.errors
 from finedata.cli.app import app
 from finedata.errors import MissingExtraError, UsageError
 from finedata.store.dataset import open_dataset
@@ -90,7 +90,7 @@ def test_not_a_dataset(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_says_how_to_get_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finedata.cluster.extra, "find_spec", lambda _: None)
+    monkeypatch.setattr(finedata.errors, "find_spec", lambda _: None)
     done = run(root)
     assert isinstance(done.exception, MissingExtraError)
     assert "finedata[curate]" in str(done.exception)

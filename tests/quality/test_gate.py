@@ -313,7 +313,7 @@ def test_no_dataset(tmp_path) -> None:
 
 
 def test_numba_is_asked_for_by_name(large, monkeypatch) -> None:
-    monkeypatch.setattr("finedata.quality.gate.find_spec", lambda name: None)
+    monkeypatch.setattr("finedata.errors.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"finedata\[curate\]"):
         gate(large, dry_run=True)
     assert gate(large, method="released", dry_run=True).episodes

@@ -8,7 +8,6 @@ random, and no threshold depends on other episodes.
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.util import find_spec
 from math import nan, radians, sqrt
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,7 +25,7 @@ from finedata.annotate.kinematic.measured import (
     Segment,
 )
 from finedata.annotate.kinematic.motion import axis_vector
-from finedata.errors import MissingExtraError
+from finedata.errors import need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,13 +71,7 @@ def measure(motion: EpisodeMotion) -> Measured:
         >>> [(event.kind, event.frame) for event in measured.arms[0].events]
         [('close', 20)]
     """
-    if find_spec("numba") is None:
-        raise MissingExtraError(
-            place="the kinematic annotator",
-            found="no numba",
-            wanted="the library that compiles its loops",
-            next_command="pip install 'finedata[curate]'",
-        )
+    need("numba", extra="curate", place="the kinematic annotator")
     # The body first: how it stands does not depend on the arms.
     body = measure_body(motion)
     return Measured(motion, tuple(_measure_arm(arm, motion) for arm in motion.arms), body)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.errors import MissingExtraError, SourceError
+from finedata.errors import SourceError, need
 from finedata.store.episode import is_swapped
 from finedata.store.export.episodes import right_frames
 from finedata.store.lerobot.layout import picture_column
@@ -156,14 +156,13 @@ def _cut(span: VideoSpan, target: Path, *, fps: float) -> bool:
 
 @contextmanager
 def _stream_of(path: Path) -> Generator[Any]:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError(
-            place="export of videos",
-            found="no PyAV",
-            wanted="PyAV, to write video files",
-            next_command="pip install 'finedata[video]', or use --keep-pictures",
-        ) from error
+    need(
+        "av",
+        extra="video",
+        place="export of videos",
+        next_command="pip install 'finedata[video]', or use --keep-pictures",
+    )
+    import av
+
     with av.open(str(path)) as container:
         yield container.streams.video[0]
