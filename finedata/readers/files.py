@@ -21,7 +21,10 @@ from finedata.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from _typeshed import WriteableBuffer
+
 __all__ = [
+    "RangeFile",
     "RangeReader",
     "SourceFile",
     "SourceFolder",
@@ -109,34 +112,74 @@ def local_path(folder: SourceFolder, name: str) -> Path | None:
 
 def file_object(reader: RangeReader) -> io.BufferedReader:
     """A range reader as a Python file, for libraries that want one; closing it closes both."""
-    return io.BufferedReader(_RawFile(reader), buffer_size=_FILE_BUFFER_BYTES)
+    return io.BufferedReader(_OwnedFile(reader), buffer_size=_FILE_BUFFER_BYTES)
 
 
-class _RawFile(io.RawIOBase):
+class RangeFile(io.RawIOBase):
+    """A range reader as the raw file object that other libraries read from.
+
+    Attributes:
+        failure: The reader's first error. Libraries wrap it, or hide it, in one of their own.
+    """
+
     def __init__(self, reader: RangeReader) -> None:
         super().__init__()
         self._reader = reader
         self._position = 0
+        self.failure: OSError | None = None
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def seekable(self) -> bool:
+        """It is."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, as any file does."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._reader.size}
         self._position = max(0, base[whence] + offset)
         return self._position
 
     def tell(self) -> int:
+        """Where the next read begins."""
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._reader.read(self._position, len(buffer))
-        buffer[: len(data)] = data
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Bytes from anywhere; fewer only at the end of the file.
+
+        Raises:
+            OSError: The disk or the network failed.
+        """
+        try:
+            return self._reader.read(offset, length)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Bytes from here on, all where no size is given."""
+        left = max(0, self._reader.size - self._position)
+        data = self.read_at(self._position, left if size is None or size < 0 else min(size, left))
+        self._position += len(data)
+        return data
+
+    def readall(self) -> bytes:
+        """All from here on."""
+        return self.read()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer; less only at the end of the file."""
+        view = memoryview(buffer).cast("B")
+        data = self.read_at(self._position, len(view))
+        view[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+
+class _OwnedFile(RangeFile):
+    """One that closes its reader."""
 
     def close(self) -> None:
         if not self.closed:

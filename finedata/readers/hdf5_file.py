@@ -7,13 +7,13 @@ damaged bytes becomes `CorruptRecordError`; an I/O error of the reader stays the
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from finedata.errors import CorruptRecordError, FeatureError, FinedataError, MissingExtraError
+from finedata.errors import CorruptRecordError, FeatureError, FinedataError, need
+from finedata.readers.files import RangeFile
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader
 
-__all__ = ["Hdf5File", "RangeFile"]
+__all__ = ["Hdf5File"]
 
 # What h5py raises at damage: HDF5's own errors are OSError, RuntimeError, KeyError or ValueError,
 # and nonsense types and sizes end in the others.
@@ -49,47 +49,21 @@ _VLEN_DESCRIPTOR_BYTES = 16
 _HEAP_SIGNATURE = b"GCOL\x01"
 
 
-class RangeFile(io.RawIOBase):
-    """A range reader as the file object that h5py reads from.
+class _ZeroFile(RangeFile):
+    """The file object that h5py reads from.
 
     It never raises: HDF5 cannot be trusted with a Python error in the middle of its work (a failed
-    opening then crashes the interpreter when it ends). It gives zeros instead and remembers.
-
-    Attributes:
-        failure: The reader's own first error; everything read after it is void.
+    opening then crashes the interpreter when it ends). It gives zeros instead and remembers;
+    everything read after a `failure` is void.
     """
-
-    def __init__(self, reader: RangeReader) -> None:
-        self._reader = reader
-        self._position = 0
-        self.failure: OSError | None = None
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move, as any file does."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
-        self._position = base[whence] + offset
-        return self._position
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._position
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Bytes from anywhere; nothing once the reader failed."""
         if self.failure is not None:
             return b""
         try:
-            return self._reader.read(offset, length)
-        except OSError as error:
-            self.failure = error
+            return super().read_at(offset, length)
+        except OSError:
             return b""
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
@@ -140,7 +114,7 @@ class Hdf5File:
         self.name = name
         self.size = reader.size
         self._reader = reader
-        self._file = RangeFile(reader)
+        self._file = _ZeroFile(reader)
         try:
             self.h5py = _import_h5py()
             with self.guard("its superblock"):
@@ -317,7 +291,7 @@ class Hdf5File:
             )
 
 
-def _open(h5py: Any, file: RangeFile, name: str) -> Any:
+def _open(h5py: Any, file: _ZeroFile, name: str) -> Any:
     """`h5py.File(file)`, with its list of settings closed whatever happens.
 
     A list that lives on in a traceback is freed after Python has ended, and crashes it then.
@@ -338,13 +312,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _import_h5py() -> Any:
-    try:
-        import h5py  # pyright: ignore[reportMissingTypeStubs]  (it has none)
-    except ImportError as error:
-        raise MissingExtraError(
-            place="reading HDF5",
-            found="no h5py",
-            wanted="h5py",
-            next_command="pip install 'finedata[hdf5]'",
-        ) from error
+    need("h5py", extra="hdf5", place="reading HDF5")
+    import h5py  # pyright: ignore[reportMissingTypeStubs]  (it has none)
+
     return h5py

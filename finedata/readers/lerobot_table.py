@@ -7,7 +7,6 @@ and rows are taken batch by batch, so that one episode of a large file costs one
 
 from __future__ import annotations
 
-import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError
+from finedata.readers.files import RangeFile
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,43 +28,6 @@ __all__ = ["ParquetRows", "is_picture_type", "is_text_type", "is_truncated", "to
 _types: Any = pa.types
 _BATCH_ROWS = 256
 _MAGIC = b"PAR1"
-
-
-class _RangeFile(io.RawIOBase):
-    """A `RangeReader` as the file object that pyarrow wants; keeps the I/O error it met."""
-
-    def __init__(self, reader: RangeReader) -> None:
-        self._reader = reader
-        self._position = 0
-        self.error: OSError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
-        self._position = max(0, start[whence] + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._reader.size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
-        try:
-            data = self._reader.read(self._position, wanted)
-        except OSError as error:
-            self.error = error
-            raise
-        self._position += len(data)
-        return data
-
-    def readall(self) -> bytes:
-        return self.read()
 
 
 class ParquetRows:
@@ -85,7 +48,7 @@ class ParquetRows:
         self.name = name
         self._closed = False
         self._reader = reader
-        self._file = _RangeFile(reader)
+        self._file = RangeFile(reader)
         self._check_ends()
         with self._clean_errors():
             self._parquet: Any = pq.ParquetFile(
@@ -238,8 +201,8 @@ class ParquetRows:
             TypeError,
             OverflowError,
         ) as error:
-            if self._file.error is not None:
-                raise self._file.error from error
+            if self._file.failure is not None:
+                raise self._file.failure from error
             text = " ".join(str(error).split())[:200]
             raise CorruptRecordError(
                 place=self.name, found=f"bytes that do not decode ({text})", wanted="Parquet"
