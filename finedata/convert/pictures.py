@@ -25,6 +25,7 @@ from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,
     decode_rgb,
+    jpeg_frame_offset,
     largest_black_picture_bytes,
     read_header,
 )
@@ -345,7 +346,7 @@ def _alike(values: BytesSlices) -> tuple[np.ndarray, tuple[int, int, int] | None
     if header is None or header.codec != "jpeg":
         return nothing, None
     pattern = np.frombuffer(first, np.uint8)
-    frame = _frame_header_offset(first)
+    frame = jpeg_frame_offset(first)
     if frame is None:
         return nothing, None
     data = np.frombuffer(values.buffer, np.uint8)
@@ -358,16 +359,6 @@ def _alike(values: BytesSlices) -> tuple[np.ndarray, tuple[int, int, int] | None
     tail = data[ends[:, None] - np.array([2, 1])] == np.array([0xFF, 0xD9])
     alike = long_enough & head.all(axis=1) & same.all(axis=1) & tail.all(axis=1)
     return alike, header.shape
-
-
-def _frame_header_offset(jpeg: bytes) -> int | None:
-    """Where a JPEG's start-of-frame marker is: after whole segments only."""
-    position = 2
-    while position + 4 <= len(jpeg) and jpeg[position] == 0xFF:
-        if jpeg[position + 1] in (0xC0, 0xC1, 0xC2):
-            return position
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-    return None
 
 
 def _find_black(values: BytesSlices, height: int, width: int, bad: np.ndarray) -> np.ndarray:

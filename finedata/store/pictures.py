@@ -24,7 +24,9 @@ __all__ = [
     "black_jpeg",
     "decode_picture",
     "decode_rgb",
+    "jpeg_frame_offset",
     "largest_black_picture_bytes",
+    "picture_size",
     "read_header",
 ]
 
@@ -82,18 +84,40 @@ def _jpeg_header(data: bytes) -> PictureHeader | None:
     # Some writers pad with zeros after the end-of-image marker.
     if data[-2:] != b"\xff\xd9" and data.rstrip(b"\0")[-2:] != b"\xff\xd9":
         return None
+    position = jpeg_frame_offset(data)
+    if position is None:
+        return None
+    height, width, channels = struct.unpack(">HHB", data[position + 5 : position + 10])
+    return PictureHeader("jpeg", height, width, channels)
+
+
+def jpeg_frame_offset(data: bytes) -> int | None:
+    """Where a JPEG's frame header begins, whose first ten bytes are there; or `None`.
+
+    Marker (2 bytes), length (2), precision (1), height (2), width (2), components (1): ITU-T T.81,
+    B.2.2. Whole segments come before it, and fill bytes.
+    """
     position = 2
     while position + 9 < len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
         if marker in _START_OF_FRAME:
-            height, width, channels = struct.unpack(">HHB", data[position + 5 : position + 10])
-            return PictureHeader("jpeg", height, width, channels)
-        (length,) = struct.unpack(">H", data[position + 2 : position + 4])
-        position += 2 + length
+            return position
+        # a fill byte stands alone, a segment says its length
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 1 if marker == 0xFF else 2 + length
     return None
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG or PNG by its header, be the rest whole or not; or `None`."""
+    if data[:8] == _PNG_SIGNATURE and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+        return width, height
+    position = jpeg_frame_offset(data) if data[:2] == b"\xff\xd8" else None
+    if position is None:
+        return None
+    height, width = struct.unpack(">HH", data[position + 5 : position + 9])
+    return width, height
 
 
 def decode_rgb(data: bytes) -> np.ndarray | None:

@@ -34,12 +34,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from finedata.store.pictures import picture_size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from finedata.teachers.protocol import Picture
 
 __all__ = ["picture_tokens"]
+
+_UNKNOWN_SIZE = (512, 512)
 
 
 def picture_tokens(
@@ -66,7 +70,7 @@ def picture_tokens(
     level = _media_resolution(settings or {})
     if picture.media_type.startswith("video/"):
         return max(1, math.ceil(_video_s(picture.data))) * rule.second(level)
-    width, height = _size(picture.data)
+    width, height = picture_size(picture.data) or _UNKNOWN_SIZE
     return rule.picture(max(1, width), max(1, height), level)
 
 
@@ -276,25 +280,6 @@ def _patches(width: int, height: int, *, most: int) -> int:
     across, down = width * shrink / 32, height * shrink / 32
     shrink *= min(math.floor(across) / across, math.floor(down) / down)
     return math.ceil(int(width * shrink) / 32) * math.ceil(int(height * shrink) / 32)
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG or JPEG by its header; of what is neither, 512 x 512.
-
-    Read by hand, because it is done for every picture that is sent: Pillow takes longer than
-    sending it. PNG: the IHDR chunk comes first. JPEG: the first frame header SOF0 to SOF15 (ITU-T
-    T.81, B.2.2), of which DHT, JPG and DAC share the range.
-    """
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
-        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        # a fill byte stands alone, a segment says its length
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return 512, 512
 
 
 def _video_s(data: bytes) -> float:
