@@ -12,15 +12,14 @@ Wire format: https://protobuf.dev/programming-guides/encoding; messages: tensorf
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from finedata.errors import CorruptRecordError
 from finedata.readers.byte_slices import BytesSlices
+from finedata.store.tf_example import message_classes
 
 if TYPE_CHECKING:
     from finedata.readers.large_record import LargePayload, LargeSlices
@@ -200,54 +199,10 @@ def _single_packed_field(body: bytes) -> int | None:
 
 def _parse(name: str, data: bytes) -> Any:
     try:
-        return _message_classes()[name].FromString(data)
+        return message_classes()[name].FromString(data)
     except DecodeError as error:
         raise CorruptRecordError(
             place=f"a tf.train.{name} of {len(data)} bytes",
             found=f"bytes that do not parse ({error})",
             wanted=f"a serialised tf.train.{name}",
         ) from error
-
-
-@cache
-def _message_classes() -> dict[str, Any]:
-    """Build the messages of example.proto and feature.proto at run time."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="finedata/tf_example.proto", package="finedata.tf", syntax="proto3"
-    )
-
-    def add(
-        message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: int, **extra: Any
-    ) -> None:
-        label = extra.pop("label", field.LABEL_OPTIONAL)
-        message.field.add(name=name, number=number, type=cast("Any", kind), label=label, **extra)
-
-    lists = {"BytesList": field.TYPE_BYTES, "FloatList": field.TYPE_FLOAT}
-    lists["Int64List"] = field.TYPE_INT64
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (list_name, kind) in enumerate(lists.items(), start=1):
-        values = file.message_type.add(name=list_name)
-        add(values, "value", 1, kind, label=field.LABEL_REPEATED)
-        type_name = f".finedata.tf.{list_name}"
-        name = ("bytes_list", "float_list", "int64_list")[number - 1]
-        add(feature, name, number, field.TYPE_MESSAGE, type_name=type_name, oneof_index=0)
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    add(entry, "key", 1, field.TYPE_STRING)
-    add(entry, "value", 2, field.TYPE_MESSAGE, type_name=".finedata.tf.Feature")
-    entry_type = ".finedata.tf.Features.FeatureEntry"
-    repeated = field.LABEL_REPEATED
-    add(features, "feature", 1, field.TYPE_MESSAGE, type_name=entry_type, label=repeated)
-    example = file.message_type.add(name="Example")
-    add(example, "features", 1, field.TYPE_MESSAGE, type_name=".finedata.tf.Features")
-
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    names = (*lists, "Feature", "Features", "Example")
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"finedata.tf.{name}"))
-        for name in names
-    }

@@ -1,13 +1,7 @@
-"""`tf.train.Example` messages and TFRecord files, written by hand: no TensorFlow, no protobuf.
+"""`tf.train.Example` messages and TFRecord files, without TensorFlow.
 
-Named arrays come in; the bytes that TensorFlow itself would write go out.
-
-    Example   { Features features = 1; }
-    Features  { map<string, Feature> feature = 1; }          an entry is { key = 1, value = 2 }
-    Feature   { oneof: BytesList = 1, FloatList = 2, Int64List = 3 }
-    *List     { repeated value = 1; }                        numbers packed
-
-(TensorFlow, `core/example/example.proto`, `feature.proto`), and for each record of a file
+Messages are serialised by protobuf, their features in sorted order, so that the same episode gives
+the same bytes. A record of a file is
 
     u64 length | u32 masked CRC-32C of the 8 length bytes | payload | u32 masked CRC-32C of payload
 
@@ -23,6 +17,7 @@ import google_crc32c
 import numpy as np
 
 from finedata.errors import FeatureError
+from finedata.store.tf_example import message_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ExampleValue", "encode_example", "frame_record"]
 
 ExampleValue: TypeAlias = "np.ndarray | Sequence[bytes]"
-
-# Wire tags: field number << 3 | 2 (length-delimited).
-_FIELD_1 = b"\x0a"
-_FIELD_2 = b"\x12"
-_FIELD_3 = b"\x1a"
 
 _crc32c = cast(
     "Callable[[bytes], int]",
@@ -58,13 +48,29 @@ def encode_example(features: Mapping[str, ExampleValue]) -> bytes:
         >>> encode_example({"a": np.array([True])}).hex(" ")
         '0a 0c 0a 0a 0a 01 61 12 05 1a 03 0a 01 01'
     """
-    entries: list[bytes] = []
+    example = message_classes(ordered=True)["Example"]()
+    example.features.SetInParent()
     for name in sorted(features):
-        key = name.encode()
-        value = _feature(name, features[name])
-        entry = (_FIELD_1, _varint(len(key)), key, _FIELD_2, _varint(_size(value)), *value)
-        entries += (_FIELD_1, _varint(_size(entry)), *entry)
-    return b"".join((_FIELD_1, _varint(_size(entries)), *entries))
+        value = features[name]
+        feature = example.features.feature.add(key=name).value
+        if not isinstance(value, np.ndarray):
+            kind = feature.bytes_list
+            kind.value.extend(value)
+        elif value.dtype.kind == "f":
+            kind = feature.float_list
+            kind.value.extend(value.reshape(-1).astype(np.float32).tolist())
+        elif value.dtype.kind in "biu":
+            kind = feature.int64_list
+            # uint64 beyond its range wraps, as TensorFlow's own conversion does
+            kind.value.extend(value.reshape(-1).astype(np.int64).tolist())
+        else:
+            raise FeatureError(
+                place=f"feature {name}",
+                found=f"{value.dtype}",
+                wanted="bool, integers, floats or bytes",
+            )
+        kind.SetInParent()  # an empty list has its kind too
+    return example.SerializeToString()
 
 
 def frame_record(payload: bytes) -> bytes:
@@ -77,40 +83,3 @@ def _masked_crc32c(data: bytes) -> bytes:
     """Rotated right by 15 bits plus a constant (TensorFlow, `core/lib/hash/crc32c.h`)."""
     crc = _crc32c(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def _feature(name: str, value: ExampleValue) -> list[bytes]:
-    """The body of a `Feature`, in pieces that are joined once at the end."""
-    if not isinstance(value, np.ndarray):
-        pieces = [piece for item in value for piece in (_FIELD_1, _varint(len(item)), item)]
-        return [_FIELD_1, _varint(_size(pieces)), *pieces]
-    flat = np.ascontiguousarray(value).reshape(-1)
-    if flat.dtype.kind == "f":
-        return _packed(_FIELD_2, flat.astype("<f4").tobytes())
-    if flat.dtype.kind in "biu":
-        # A negative number is ten bytes: the varint of its two's complement.
-        numbers = [int(number) & 0xFFFF_FFFF_FFFF_FFFF for number in flat.tolist()]
-        return _packed(_FIELD_3, b"".join(map(_varint, numbers)))
-    raise FeatureError(
-        place=f"feature {name}", found=f"{flat.dtype}", wanted="bool, integers, floats or bytes"
-    )
-
-
-def _packed(tag: bytes, data: bytes) -> list[bytes]:
-    body = [_FIELD_1, _varint(len(data)), data] if data else []
-    return [tag, _varint(_size(body)), *body]
-
-
-def _size(pieces: Sequence[bytes]) -> int:
-    return sum(map(len, pieces))
-
-
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
