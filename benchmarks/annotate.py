@@ -60,9 +60,9 @@ def requests(count: int) -> Iterator[Request]:
 
 async def ask_ours(name: str, url: str, root: Path, count: int) -> None:
     """The whole of it: scheduler, ledger, the vendor's library."""
+    from teachers.ask_all import ask_all
     from teachers.asking import PRICE, address, check_echo
 
-    from finedata.teachers.ask import ask_all
     from finedata.teachers.calls import CallLedger
     from finedata.teachers.opening import open_teacher
 

@@ -6,57 +6,20 @@ that a summary can say what this run cost, whatever the ledger held before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from finedata.teachers.asker import Asker, Outcome
-from finedata.teachers.prices import Price, price_of, usd_of_nano
+from finedata.teachers.asker import Asker, AskOptions, Outcome
+from finedata.teachers.prices import usd_of_nano
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from finedata.teachers.call_record import Retry
     from finedata.teachers.calls import CallLedger
     from finedata.teachers.protocol import Answer, Request, Teacher
 
 __all__ = ["AskOptions", "Asking", "Spent", "charged"]
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskOptions:
-    """Limits of a run; none of them changes an answer.
-
-    Attributes:
-        concurrency: Calls in flight.
-        requests_per_minute: Most calls begun in a minute; None: no limit.
-        budget_usd: Cap of what all calls of the dataset may cost, earlier runs included.
-        input_price_usd: US dollars per million tokens sent; None: the published price.
-        output_price_usd: The same for tokens received.
-        attempts: How often a call is tried.
-        backoff_s: Upper end of the first wait.
-        timeout_s: Longest time for one attempt.
-        retry: Which calls that ended badly in earlier runs are asked again.
-    """
-
-    concurrency: int = 64
-    requests_per_minute: float | None = None
-    budget_usd: float | None = None
-    input_price_usd: float | None = None
-    output_price_usd: float | None = None
-    attempts: int = 6
-    backoff_s: float = 0.5
-    timeout_s: float = 300.0
-    retry: Retry = "unpaid"
-
-    def price(self, model: str) -> Price | None:
-        """The price of a model: the one given, else the published one."""
-        return price_of(
-            model,
-            input_usd_per_million=self.input_price_usd,
-            output_usd_per_million=self.output_price_usd,
-        )
 
 
 class Spent:
@@ -93,14 +56,8 @@ class Asking:
         self.asker = Asker(
             teacher=teacher,
             calls=calls,
-            concurrency=options.concurrency,
-            requests_per_minute=options.requests_per_minute,
-            budget_usd=options.budget_usd,
+            options=options,
             price=options.price(model),
-            attempts=options.attempts,
-            backoff_s=options.backoff_s,
-            timeout_s=options.timeout_s,
-            retry=options.retry,
         )
 
     async def ask(self, request: Request, *, check: Callable[[Request, Answer], _T]) -> Outcome[_T]:

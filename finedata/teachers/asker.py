@@ -1,7 +1,7 @@
 """One question from leave to outcome: reserved, asked, checked, tried again, settled.
 
 A request comes in, an `Outcome` goes out. `Asker` is for pipelines whose later questions depend on
-earlier answers; `ask_all` is made of it. It never decides on its own that money may be spent: the
+earlier answers. It never decides on its own that money may be spent: the
 ledger does, for all processes alike.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,17 +30,59 @@ if TYPE_CHECKING:
     from finedata.teachers.calls import CallLedger
     from finedata.teachers.protocol import Request, Teacher
 
-__all__ = ["Asker", "Outcome"]
+__all__ = ["AskOptions", "Asker", "Outcome"]
 
 _T = TypeVar("_T")
 _FREE = ("local", "replay")
 _POLL_S = 0.2  # how often calls of other processes are looked at
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskOptions:
+    """Limits of asking, stated here and nowhere else; none of them changes an answer.
+
+    Attributes:
+        concurrency: Calls in flight.
+        requests_per_minute: Most calls begun in a minute by this process; None: no limit.
+        budget_usd: Cap of what all calls of the ledger may cost, those of other processes and
+            earlier runs included. No call is begun whose estimate does not fit in.
+        input_price_usd: US dollars per million tokens sent; None: the published price.
+        output_price_usd: The same for tokens received.
+        attempts: How often a call is tried in all: after faults, after a wait; after an answer
+            that its check refuses, at once.
+        backoff_s: Upper end of the first wait.
+        timeout_s: Longest time for one attempt.
+        retry: Which calls that ended badly in earlier runs are asked again.
+    """
+
+    concurrency: int = 64
+    requests_per_minute: float | None = None
+    budget_usd: float | None = None
+    input_price_usd: float | None = None
+    output_price_usd: float | None = None
+    attempts: int = 6
+    backoff_s: float = 0.5
+    timeout_s: float = 300.0
+    retry: Retry = "unpaid"
+
+    def price(self, model: str) -> Price | None:
+        """The price of a model: the one given, else the published one."""
+        return price_of(
+            model,
+            input_usd_per_million=self.input_price_usd,
+            output_usd_per_million=self.output_price_usd,
+        )
+
+
 class Asker:
     """Asks one teacher, within its limits; an async context manager.
 
-    Args: see `finedata.teachers.ask.ask_all`.
+    Args:
+        teacher: Who is asked.
+        calls: Ledger of the dataset.
+        options: Limits.
+        price: Price of the model; None for the published one.
+        seed: Seed of the jitter of the waits.
 
     Raises:
         UsageError: An option makes no sense.
@@ -50,32 +93,28 @@ class Asker:
         *,
         teacher: Teacher,
         calls: CallLedger,
-        concurrency: int = 64,
-        requests_per_minute: float | None = None,
-        budget_usd: float | None = None,
+        options: AskOptions | None = None,
         price: Price | None = None,
-        attempts: int = 6,
-        backoff_s: float = 0.5,
-        timeout_s: float = 300.0,
         seed: int = 0,
-        retry: Retry = "unpaid",
     ) -> None:
+        options = options or AskOptions()
         _check_positive(
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            attempts=attempts,
-            timeout_s=timeout_s,
+            concurrency=options.concurrency,
+            requests_per_minute=options.requests_per_minute,
+            attempts=options.attempts,
+            timeout_s=options.timeout_s,
         )
         self._teacher = teacher
         self._calls = calls
-        self._slots = asyncio.Semaphore(concurrency)
-        self._interval_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
+        self._slots = asyncio.Semaphore(options.concurrency)
+        rate, budget_usd = options.requests_per_minute, options.budget_usd
+        self._interval_s = 60.0 / rate if rate else 0.0
         self._budget_nano = None if budget_usd is None else nano_of_usd(budget_usd)
         self._price = Price(0, 0) if price is None and teacher.name in _FREE else price
-        self._backoff = Backoff(attempts=attempts, first_s=backoff_s)
-        self._timeout_s = timeout_s
+        self._backoff = Backoff(attempts=options.attempts, first_s=options.backoff_s)
+        self._timeout_s = options.timeout_s
         self._seed = seed
-        self._retry: Retry = retry
+        self._retry: Retry = options.retry
         self._asking: dict[str, asyncio.Event] = {}
         self._settled = asyncio.Event()
         self._probe = asyncio.Lock()

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where this file is run by itself
+
+from teachers.ask_all import ask_all
+
 from finedata.schema.json_schema import json_schema
-from finedata.teachers.ask import ask_all
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.opening import open_teacher
 from finedata.teachers.parsing import parse_answer

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from teachers import asking
+from teachers.ask_all import ask_all
 from teachers.asking import PRICE, check_echo, request_of, requests_of
 
 from finedata.errors import UsageError
-from finedata.teachers.ask import Asker, Outcome, ask_all
+from finedata.teachers.asker import Asker, AskOptions, Outcome
 from finedata.teachers.call_export import calls_status
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.protocol import (
@@ -345,7 +346,9 @@ def test_two_runs_share_the_work(tmp_path: Path) -> None:
 def test_an_asker_serves_pipelines(tmp_path: Path) -> None:
     async def pipeline() -> None:
         with CallLedger(tmp_path) as calls:
-            async with Asker(teacher=Fake(), calls=calls, concurrency=2) as asker:
+            async with Asker(
+                teacher=Fake(), calls=calls, options=AskOptions(concurrency=2)
+            ) as asker:
                 first = await asker.ask(request_of(1), check=check_echo)
                 assert first.value is not None
                 second = await asker.ask(

@@ -1,9 +1,6 @@
-"""The scheduler: many requests to one teacher, each asked and paid for once, within a budget.
+"""Many questions to one `Asker`, as no pipeline asks them: the tests and a benchmark drive it so.
 
-Requests come in lazily, outcomes go out as they are ready. In between: a bounded number in flight,
-a rate, waits between attempts, the check of every answer, and the ledger. A slot is held from the
-moment a call is marked as sent until its end is recorded, so a killed process leaves at most
-`concurrency` calls in doubt; an outcome is given out when the ledger would survive a power cut.
+Requests come in lazily, outcomes go out as they are ready.
 """
 
 from __future__ import annotations
@@ -12,19 +9,16 @@ import asyncio
 from collections.abc import AsyncIterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from finedata.teachers.asker import Asker, Outcome
+from finedata.teachers.asker import Asker, AskOptions, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from finedata.teachers.call_record import Retry
     from finedata.teachers.calls import CallLedger
     from finedata.teachers.prices import Price
     from finedata.teachers.protocol import Answer, Request, Teacher
-
-__all__ = ["Asker", "Outcome", "ask_all"]
 
 _T = TypeVar("_T")
 
@@ -35,15 +29,8 @@ async def ask_all(
     teacher: Teacher,
     calls: CallLedger,
     check: Callable[[Request, Answer], _T],
-    concurrency: int = 64,
-    requests_per_minute: float | None = None,
-    budget_usd: float | None = None,
     price: Price | None = None,
-    attempts: int = 6,
-    backoff_s: float = 0.5,
-    timeout_s: float = 300.0,
-    seed: int = 0,
-    retry: Retry = "unpaid",
+    **limits: Any,
 ) -> AsyncGenerator[Outcome[_T]]:
     """Ask many questions; yield one outcome for each request, in the order in which they end.
 
@@ -52,44 +39,14 @@ async def ask_all(
             a thread of its own, so that it may read and decode.
         teacher: Who is asked.
         calls: Ledger of the dataset.
-        check: Turns an answer into a value, or raises `UnusableAnswerError`; then it is asked
-            again. An answer is recorded as good only after this.
-        concurrency: Calls in flight.
-        requests_per_minute: Most calls begun in a minute by this process; None for no limit.
-        budget_usd: Cap of what all calls of the ledger may cost, those of other processes and
-            earlier runs included. No call is begun whose estimate does not fit in.
-        price: Price of the model; None for the published one.
-        attempts: How often a call is tried in all: after faults, after a wait; after an answer
-            that `check` refuses, at once.
-        backoff_s: Upper end of the first wait.
-        timeout_s: Longest time for one attempt.
-        seed: Seed of the jitter.
-        retry: Which calls that ended badly in earlier runs are asked again.
-
-    Yields:
-        One `Outcome` per request; bad ends are outcomes, not exceptions. Close the generator
-        (`contextlib.aclosing`) when leaving early: calls under way are then in doubt.
-
-    Raises:
-        UsageError: A budget without a known price, or an option that makes no sense.
-        TeacherSetupError: A wrong key or an unknown model; raised after the calls under way.
-        OutputError: The ledger cannot be written.
+        check: See `Asker.ask`.
+        price: See `Asker`.
+        limits: Fields of `AskOptions`.
     """
-    asker = Asker(
-        teacher=teacher,
-        calls=calls,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        budget_usd=budget_usd,
-        price=price,
-        attempts=attempts,
-        backoff_s=backoff_s,
-        timeout_s=timeout_s,
-        seed=seed,
-        retry=retry,
-    )
+    options = AskOptions(**limits)
+    asker = Asker(teacher=teacher, calls=calls, options=options, price=price)
     async with asker:
-        run = _Run(asker, check, ahead=2 * concurrency)
+        run = _Run(asker, check, ahead=2 * options.concurrency)
         feeder = asyncio.create_task(run.feed(requests))
         try:
             while (outcome := await run.outcomes.get()) is not None:
