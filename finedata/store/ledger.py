@@ -1,10 +1,10 @@
 """The ledger: what a long run has finished, so that a killed one continues.
 
 Finished items come in (a kind, a number, a payload), one transaction each; on the next run of
-the same command they come out again. SQLite under `OUT/.finedata/`, in WAL mode where the file
-system allows it. A ledger belongs to one run key, a hash of everything that can change a byte
-of the output; another key in the same folder is refused. Clocks and hosts may stand here and
-nowhere else.
+the same command they come out again. SQLite under `OUT/.finedata/`, or beside an output that must
+hold nothing else, in WAL mode where the file system allows it. A ledger belongs to one run key, a
+hash of everything that can change a byte of the output; another key in the same folder is
+refused. Clocks and hosts may stand here and nowhere else.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Ledger:
         run_key: Hash of everything that changes the output's bytes.
         settings: The same in words: name to value, for the message when keys differ.
         name: Which ledger of the folder: every process of a sharded run has its own.
+        home: Folder of the ledger's own files; None for `OUT/.finedata/`. See `beside`.
 
     Raises:
         UsageError: The folder is not ours, or holds the work of other settings.
@@ -51,12 +52,19 @@ class Ledger:
     """
 
     def __init__(
-        self, folder: Path, *, run_key: str, settings: dict[str, str], name: str = "ledger"
+        self,
+        folder: Path,
+        *,
+        run_key: str,
+        settings: dict[str, str],
+        name: str = "ledger",
+        home: Path | None = None,
     ) -> None:
+        home = home or folder / LEDGER_FOLDER
         self._folder = folder
-        self._file = folder / LEDGER_FOLDER / f"{name}.sqlite"
-        home = folder / LEDGER_FOLDER
-        _check_ours(folder, home)
+        self._file = home / f"{name}.sqlite"
+        if home.parent == folder:
+            _check_ours(folder, home)
         lock = take_lock(home / f"{name}.lock", wait=False)
         if lock is None:
             raise OutputError(
@@ -82,6 +90,30 @@ class Ledger:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def beside(cls, output: Path, *, run_key: str, settings: dict[str, str]) -> Self:
+        """The ledger of an output that holds nothing but itself: a file, or a folder for others.
+
+        Args:
+            output: The file or folder, which need not be there. Its ledger is
+                `.finedata/<name of the output>.sqlite` in the folder above it, with its lock.
+            run_key: See the class.
+            settings: See the class.
+
+        Raises:
+            UsageError: It is the work of other settings, or a folder that is not ours.
+            OutputError: Another run is writing it, or the ledger cannot be written.
+
+        Example:
+            >>> with Ledger.beside(out, run_key=key, settings={}) as done:  # doctest: +SKIP
+            ...     done.put("tar", 0, receipt)
+        """
+        home = output.parent / LEDGER_FOLDER
+        known = (home / f"{output.name}.sqlite").exists()
+        if not known and output.is_dir():
+            _check_ours(output, home / output.name)
+        return cls(output, run_key=run_key, settings=settings, name=output.name, home=home)
 
     def _claim(self, run_key: str, settings: dict[str, str]) -> None:
         known = dict(self._connection.execute("select key, value from run").fetchall())

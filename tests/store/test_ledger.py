@@ -87,3 +87,28 @@ def test_a_damaged_side_ledger_spares_the_dataset(tmp_path: Path) -> None:
     assert caught.value.place == str(file)
     assert f"remove {file} " in caught.value.next_command
     assert "output folder" not in caught.value.next_command
+
+
+def test_beside_an_output_that_holds_nothing_but_itself(tmp_path: Path) -> None:
+    for out in (tmp_path / "shards", tmp_path / "report.html"):
+        with Ledger.beside(out, run_key="k", settings=SETTINGS) as ledger:
+            ledger.put("tar", 0, out.name.encode())
+            with pytest.raises(OutputError, match="another run"):
+                Ledger.beside(out, run_key="k", settings=SETTINGS)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.tar").touch()
+    (tmp_path / "report.html").touch()
+    for out in (tmp_path / "shards", tmp_path / "report.html"):
+        with Ledger.beside(out, run_key="k", settings=SETTINGS) as ledger:
+            assert ledger.get("tar", 0) == out.name.encode()
+        with pytest.raises(UsageError, match="the work of other settings"):
+            Ledger.beside(out, run_key="other", settings=SETTINGS)
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["a.tar"]
+
+
+def test_beside_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        Ledger.beside(tmp_path / "thesis", run_key="k", settings=SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
