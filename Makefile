@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`; each does its own set-up, with the
 # versions of constraints.txt, which `make lock` writes.
 PYTHON ?= python3
-JOBS ?= auto
+JOBS ?= logical
 VENV := .venv
 BIN := $(VENV)/bin
 # `-c` does not reach the environments in which pip builds, `--build-constraint` does.
@@ -10,7 +10,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # Groups of tests move to whichever worker is idle.
 PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-.PHONY: demo test test-slow test-newest test-oldest lint fix lock schemas wheel clean
+.PHONY: demo test test-slow test-newest test-oldest lint types fix lock schemas wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
@@ -37,11 +37,14 @@ test-oldest: .venv-lerobot/.tried
 	.venv-oldest/bin/python $(PIP_INSTALL) -c .venv-oldest/bounds.txt -e ".[dev,remote]"
 	.venv-oldest/bin/python $(PYTEST)
 
-lint: $(VENV)/.dev
+# tests/test_doors.py, and so `make test`, runs all of these but pyright.
+lint: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
 
 fix: $(VENV)/.dev schemas
 	$(BIN)/ruff check --fix .

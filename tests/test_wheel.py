@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 import venv
+from importlib.metadata import distribution, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +25,25 @@ def run(command: list[str | Path], **options: object) -> str:
     return done.stdout
 
 
+def link_dependencies(site: Path) -> None:
+    """Put what the core asks for, and what that asks for, into an empty environment.
+
+    The files are this environment's own, so that nothing is fetched; an extra's are not among them.
+    """
+    asked, seen = requires("finedata") or [], set()
+    while asked:
+        requirement = Requirement(asked.pop())
+        name = canonicalize_name(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        found = distribution(name)
+        asked += found.requires or []
+        for top in {file.parts[0] for file in found.files or [] if file.parts[0] != ".."}:
+            if top != "__pycache__" and not (site / top).exists():
+                (site / top).symlink_to(found.locate_file(top))
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -31,8 +53,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, checkout])
     (wheel,) = folder.glob("finedata-*.whl")
-    venv.create(folder / "venv", with_pip=True)
-    run([folder / "venv/bin/pip", "--quiet", "install", wheel])
+    venv.create(folder / "venv", with_pip=False)
+    (site,) = (folder / "venv/lib").glob("python*/site-packages")
+    link_dependencies(site)
+    run([*pip, "--python", folder / "venv/bin/python", "install", "--no-index", wheel])
     shutil.rmtree(checkout)
     return folder / "venv/bin"
 

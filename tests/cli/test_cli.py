@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
 from conftest import Corpus
 from typer.testing import CliRunner
 
-from finedata.cli.app import app
+from finedata.cli.app import app, main
 
 FINEDATA = Path(sys.executable).parent / "finedata"
 
 
-def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+@dataclass
+class Ended:
+    """What a command said and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: object, code: int = 0) -> Ended:
+    """The command in this process: its program, without the half second that its start takes."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["finedata", *map(str, arguments)]),
+        redirect_stdout(stdout),
+        redirect_stderr(stderr),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    done = Ended(int(ended.value.code or 0), stdout.getvalue(), stderr.getvalue())
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def start(*arguments: object, code: int = 0) -> Ended:
+    """The installed command, in a process of its own."""
+    ran = subprocess.run(
         [str(FINEDATA), *map(str, arguments)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    return Ended(ran.returncode, ran.stdout, ran.stderr)
 
 
 @pytest.fixture(scope="module")
 def out(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "bridge"
-    run("convert", "bridge_v2", "--input", corpus.folder, "--out", folder, "--num-workers", 2)
+    start("convert", "bridge_v2", "--input", corpus.folder, "--out", folder, "--num-workers", 2)
     return folder
 
 
@@ -48,7 +77,7 @@ def test_convert_prints_one_json_object(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_the_command_that_it_names_works(out: Path) -> None:
     sql = "select reason, source_file, source_record, message from receipts where status = 'failed'"
-    rows = json.loads(run("query", out, sql, "--json").stdout)
+    rows = json.loads(start("query", out, sql, "--json").stdout)
     assert {row["reason"] for row in rows} == {
         "checksum_mismatch", "missing_feature", "unequal_lengths", "zero_steps",
     }  # fmt: skip
@@ -171,14 +200,15 @@ def test_dry_run_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
     ],
 )
 def test_errors_say_what_and_exit_right(
-    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = subprocess.run(
-        [str(FINEDATA), *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == code, done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments, code=code)
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -204,16 +234,16 @@ def test_an_interrupt_says_how_to_go_on(
 
 
 def test_version_and_help() -> None:
-    assert run("--version").stdout.startswith("finedata 0.")
-    assert "convert" in run("--help").stdout
+    assert start("--version").stdout.startswith("finedata 0.")
+    assert "convert" in start("--help").stdout
 
 
 def test_the_demo_walks(tmp_path: Path) -> None:
-    done = run("demo", "--out", tmp_path / "demo", "--episodes", 6)
+    done = start("demo", "--out", tmp_path / "demo", "--episodes", 6)
     assert "0 problems" in done.stdout
     assert "finedata query" in done.stdout
     # A second demo replaces the first, and nothing that is not a demo's.
-    run("demo", "--out", tmp_path / "demo", "--episodes", 6)
+    start("demo", "--out", tmp_path / "demo", "--episodes", 6)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "source").touch()
     assert "not a demo" in run("demo", "--out", tmp_path / "mine", code=2).stderr

@@ -398,16 +398,31 @@ def test_without_pyav_links_are_made_and_the_rest_says_what_to_install(
 def test_damaged_videos_end_in_an_error_or_a_file(sources, tmp_path: Path):
     whole = sources["h264 with b-frames"].read_bytes()
     random = np.random.default_rng(5)
+    shape = decode_frames(sources["h264 with b-frames"], times_s=[0.0])[0].shape
+    written = refused = 0
     for number in range(40):
         data = bytearray(whole)
         for at in random.integers(0, len(data), 4):
             data[at] = random.integers(256)
         (tmp_path / "in").write_bytes(data)
+        out = tmp_path / f"{number}.mp4"
         try:
-            remux_video(tmp_path / "in", tmp_path / f"{number}.mp4", fps=10, frames=30)
-            decode_frames(tmp_path / f"{number}.mp4", times_s=[0.0, 1.0])
+            remux_video(tmp_path / "in", out, fps=10, frames=30)
         except FinedataError:
-            pass
+            refused += 1
+            assert not out.exists(), "half a file"
+            continue
+        written += 1
+        try:
+            frames = decode_frames(out, times_s=[0.0, 1.0])
+        except FinedataError:
+            continue
+        assert [frame.shape for frame in frames] == [shape] * 2
+    assert min(written, refused) >= 5, "the damage is too little or too much to tell"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "in",
+        *(f"{number}.mp4" for number in range(40) if (tmp_path / f"{number}.mp4").exists()),
+    }, "nothing is left over"
 
 
 def test_real_video_keeps_every_pixel(real_data: Path, tmp_path: Path):
