@@ -1,0 +1,194 @@
+"""A folder of shards as one noun: `Shards.open(path)`.
+
+`shards.json` is read; everything else is mapped when it is first used, and of what is mapped only a
+bounded number stays open. Memory is that of the list of tars, however many samples there are: no
+list over samples or episodes is ever made.
+"""
+
+from __future__ import annotations
+
+import mmap
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import google_crc32c
+
+from finedata.errors import ConformError, UsageError
+from finedata.schema.shards_file import SHARDS_FILE, decode_shards
+from finedata.shard.mapped import MappedTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from finedata.schema.shards_file import Shard, ShardSet, ShardsFile, TextRevision
+
+__all__ = ["Shards", "index_path", "tar_path"]
+
+# Descriptors are dearer than memory: most systems allow a process 1,024 of them.
+_OPEN_TARS = 256
+_OPEN_TABLES = 64
+_crc32c = cast(
+    "Callable[[bytes], int]",
+    google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
+)
+
+
+def tar_path(set_name: str, tar: str) -> str:
+    """Where a tar of a set is, relative to the shards' root."""
+    return f"tars/{set_name}/{tar}"
+
+
+def index_path(set_name: str, tar: str) -> str:
+    """Where our index of a tar is, relative to the shards' root."""
+    return f"tars/{set_name}/{tar.removesuffix('.tar')}.index.arrow"
+
+
+class Shards:
+    """A finished folder of shards.
+
+    Args:
+        root: The folder.
+        document: Its `shards.json`.
+
+    Attributes:
+        sets: Name to what `shards.json` says of the set.
+        identity: Digest of tars, numbers and episodes: what the order of streams depends on.
+
+    Example:
+        >>> shards = Shards.open("shards")  # doctest: +SKIP
+        >>> shards.member("bridge_v2-bridge-rep-train", 0, 17, "image_0.jpg")  # doctest: +SKIP
+    """
+
+    def __init__(self, root: Path, document: ShardsFile) -> None:
+        self.root = root
+        self.document = document
+        self.sets: dict[str, ShardSet] = {one.name: one for one in document.sets}
+        self.identity = document.identity
+        self._table = lru_cache(maxsize=_OPEN_TABLES)(self._open_table)
+        self._tar = lru_cache(maxsize=_OPEN_TARS)(self._open_tar)
+
+    @classmethod
+    def open(cls, root: str | Path) -> Shards:
+        """Open a folder of shards.
+
+        Raises:
+            UsageError: There is no finished one.
+            ConformError: Its shards.json is damaged, or of another version.
+        """
+        path = Path(root)
+        try:
+            content = (path / SHARDS_FILE).read_bytes()
+        except OSError as error:
+            raise UsageError(
+                place=str(path),
+                found=f"no {SHARDS_FILE}",
+                wanted="a finished folder of shards",
+                next_command=f"finedata shard DATASET --out {path}  # makes or finishes it",
+            ) from error
+        return cls(path, decode_shards(content, place=str(path / SHARDS_FILE)))
+
+    def episodes(self, set_name: str) -> MappedTable:
+        """`shard_episodes` of a set."""
+        return self._table(self._set(set_name).episodes_file.path, "shard_episodes")
+
+    def frames(self, set_name: str) -> MappedTable:
+        """`shard_frames` of a set: row `first_row + frame_index` of an episode."""
+        return self._table(self._set(set_name).frames_file.path, "shard_frames")
+
+    def index(self, set_name: str, number: int) -> MappedTable:
+        """`shard_index` of a set's tar, by the tar's place in the list."""
+        return self._table(index_path(set_name, self._shard(set_name, number).name), "shard_index")
+
+    def text_revision(self, revision: str | None = None) -> TextRevision:
+        """A text revision by its name; the last one by default.
+
+        Raises:
+            UsageError: There is none of that name, or none at all.
+        """
+        texts = self.document.texts
+        found = [text for text in texts if revision in (None, text.revision)]
+        if not found:
+            raise UsageError(
+                place=f"text revision of {self.root}",
+                found=revision or "none",
+                wanted=", ".join(text.revision for text in texts) or "one",
+                next_command=f"finedata shard {self.root} --text DATASET",
+            )
+        return found[-1]
+
+    def text(self, set_name: str, table: str, *, revision: str | None = None) -> MappedTable:
+        """A table of words of a set: `episodes`, `instructions`, `facts` or `traces`."""
+        name = self.text_revision(revision).revision
+        return self._table(f"text/{name}/{self._set(set_name).name}/{table}.arrow", f"text_{table}")
+
+    def tar(self, set_name: str, number: int) -> memoryview:
+        """All bytes of a tar, mapped.
+
+        Raises:
+            ConformError: The file is not there, or of another size than shards.json says.
+        """
+        return self._tar(set_name, number)
+
+    def member(self, set_name: str, number: int, place: int, member: str) -> bytes:
+        """One member of one sample, checked.
+
+        Args:
+            set_name: The set.
+            number: The tar's place in the set's list.
+            place: The sample's place in the tar.
+            member: Its suffix, one of the set's `members`.
+
+        Raises:
+            UsageError: The set has no such member.
+            ConformError: The bytes are not those that were written.
+        """
+        members = self._set(set_name).members
+        if member not in members:
+            raise UsageError(
+                place=f"set {set_name}", found=f"member {member!r}", wanted=", ".join(members)
+            )
+        index, column = self.index(set_name, number), members.index(member)
+        offset = int(index.numbers("member_offset", place, place + 1)[0, column])
+        size = int(index.numbers("member_size", place, place + 1)[0, column])
+        content = bytes(self.tar(set_name, number)[offset : offset + size])
+        if _crc32c(content) != int(index.numbers("member_crc32c", place, place + 1)[0, column]):
+            raise self._damaged(
+                self.root / tar_path(set_name, self._shard(set_name, number).name),
+                f"other bytes in member {member} of sample {place}, {size} bytes from {offset}",
+            )
+        return content
+
+    def _set(self, name: str) -> ShardSet:
+        found = self.sets.get(name)
+        if found is None:
+            raise UsageError(
+                place=f"set of {self.root}", found=repr(name), wanted=", ".join(sorted(self.sets))
+            )
+        return found
+
+    def _shard(self, set_name: str, number: int) -> Shard:
+        return self._set(set_name).tars[number]
+
+    def _open_table(self, path: str, name: str) -> MappedTable:
+        return MappedTable(self.root / path, name=name)
+
+    def _open_tar(self, set_name: str, number: int) -> memoryview:
+        shard = self._shard(set_name, number)
+        path = self.root / tar_path(set_name, shard.name)
+        try:
+            with path.open("rb") as file:
+                view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:
+            raise self._damaged(path, str(error)) from error
+        if len(view) != shard.bytes:
+            raise self._damaged(path, f"{len(view)} bytes", f"{shard.bytes}")
+        return view
+
+    def _damaged(self, path: Path, found: str, wanted: str = "the file as written") -> ConformError:
+        return ConformError(
+            place=str(path),
+            found=found,
+            wanted=wanted,
+            next_command=f"finedata verify {self.root}  # which files are as they were written",
+        )
