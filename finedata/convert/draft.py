@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["draft_converter"]
 
 _ORIGIN = "the draft"
+# Of each file family the converter file that is nearest to one of one's own.
+_NEAREST = {"rlds": "bridge_v2", "lerobot": "lerobot", "hdf5": "robomind_v1"}
 # Files of which an episode is tried: most must convert.
 _TRIED = 5
 
@@ -75,11 +77,20 @@ def draft_converter(address: str, *, name: str | None = None) -> str:
     if problem is not None:
         raise SourceError(
             place=address,
-            found=f"nothing that can be converted as it is ({problem})",
+            found=f"nothing that can be converted as it is ({problem}); {_seen(look)}",
             wanted="state, action or cameras with one row a step",
-            next_command="finedata sources copy bridge_v2 ./mine.toml  # and write your own",
+            next_command=f"finedata sources copy {_NEAREST[look.reader]} ./mine.toml  # names the "
+            "features of such a source: write yours into it",
         )
     return text
+
+
+def _seen(look: Look) -> str:
+    """What the sample holds, so that a file can be written without opening the source."""
+    vectors = [f"{v.feature} ({'x'.join(map(str, v.values.shape))})" for v in look.vectors]
+    cameras = [f"{camera.feature} ({camera.frames} pictures)" for camera in look.cameras]
+    found = [*vectors, *cameras, *(f"{name} (text)" for name in look.texts)]
+    return f"seen: {', '.join(found) or 'no feature at all'}"
 
 
 def _problem(look: Look, text: str) -> str | None:

@@ -117,7 +117,7 @@ def look_at(address: str) -> Look:
         taken = 0
         for found, raw in source.scan(number):
             if raw is None:
-                problems.append(f"{found.reason}: {found.message}")
+                problems.append(f"{source.shards[number].file}: {found.message}")
                 continue
             try:
                 look = _look(source, reader, raw)
@@ -189,6 +189,10 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
         fps=fps,
         robot=texts.get("dataset/robot_type", ""),
     )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _usual(looks: list[Look]) -> list[Look]:
@@ -267,7 +271,7 @@ def _joined(looks: list[Look], shards: int) -> Look:
     return Look(
         reader=speaker.reader,
         source=speaker.source,
-        sample=f"{len(looks)} episodes, spread over {shards} files",
+        sample=f"{_counted(len(looks), 'episode')}, spread over {_counted(shards, 'file')}",
         odd=tuple(odd),
         mixed=mixed,
         features=tuple(features),

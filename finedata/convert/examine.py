@@ -260,6 +260,8 @@ def _agreed_length(lengths: dict[str, int], *, quirks: tuple[str, ...]) -> tuple
             place=f"feature {odd}",
             found=f"{lengths[odd]} steps",
             wanted=f"{lengths[first]}, as many as {first}",
+            next_command='quirks = ["truncate_to_shortest"]  # in the variant of the converter '
+            f"file: cuts the episode to {shortest} steps and counts the rest as dropped",
         )
     if shortest == 0:
         raise ZeroStepsError(

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from finedata.errors import FeatureError, LengthError, MissingFeatureError, SourceError
+from finedata.readers.damage import HEAD_BYTES, impostor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,8 @@ def parse_features_json(text: bytes, *, place: str) -> dict[str, FeatureInfo]:
     try:
         root = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _not_features(place, f"text that is not JSON ({error})") from error
+        other = impostor(text[:HEAD_BYTES], size=len(text))
+        raise _not_features(place, other or f"text that is not JSON ({error})") from error
     if not isinstance(root, dict) or "featuresDict" not in root:
         raise _not_features(place, "JSON without `featuresDict` at its top")
     found: dict[str, FeatureInfo] = {}

@@ -52,23 +52,39 @@ class Hdf5Source:
         name, size = self.shards[shard].file, self.shards[shard].size
         try:
             episode = Hdf5Episode(Hdf5File(self.folder.open(name), name=name))
+            many = episode.demonstrations()
         except CorruptRecordError as error:
             cut = size == 0 or "truncated" in error.found
             reason = "truncated" if cut else "unparsable"
-            yield Found(0, 0, size, reason, error.found if size else "an empty file"), None
+            yield Found(0, 0, size, reason, error.found), None
             return
         except _UNREADABLE as error:
             message = f"{type(error).__name__}: {error.strerror or 'cannot be opened'}"
             yield Found(0, 0, size, "unreadable_file", message), None
             return
         try:
-            yield Found(0, 0, size), episode
+            if many:
+                yield from _refused(name, size, many)
+            else:
+                yield Found(0, 0, size), episode
         finally:
             episode.close()
 
     def open_shard(self, shard: int) -> Hdf5Shard:
         """Open a file for its episode; see `Source.open_shard`."""
         return Hdf5Shard(self.folder, self.shards[shard].file)
+
+
+def _refused(name: str, size: int, many: list[str]) -> Iterator[tuple[Found, None]]:
+    """Each of many demonstrations in one file is counted, and none is read."""
+    stem = name.rsplit(".", 1)[0]
+    for number, path in enumerate(many):
+        message = (
+            f"{path} is one of {len(many)} demonstrations in this file, wanted one recording a "
+            f'file. Next: h5py.File("{stem}_{number}.hdf5", "w") as out, '
+            f'file.copy("{path}", out, name="/") for each of them'
+        )
+        yield Found(number, 0, size, "unknown_form", message), None
 
 
 class Hdf5Shard:

@@ -8,6 +8,7 @@ would call objects only variable-length text and variable-length uint8 are read.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Hdf5Episode"]
 
 _DIGEST_BLOCK_BYTES = 8 << 20
+# Names of groups that hold a recording each: robomimic's and LIBERO's, and their like.
+_DEMONSTRATION = re.compile(r"(?:demo|episode|ep|traj|trajectory|rollout)_\d{1,9}")
 _MOST_ATTRIBUTE_BYTES = 16 << 20
 # A sequence of motion is small; more than this in one dataset is something else.
 _MOST_NUMBER_BYTES = 1 << 30
@@ -133,6 +136,18 @@ class Hdf5Episode:
         except UnicodeError as error:
             self._refuse(feature, f"bytes ({error})", "UTF-8 text")
         self._refuse(feature, f"a {type(value).__name__}", "text")
+
+    def demonstrations(self) -> list[str]:
+        """Paths of the groups that are a recording each, as robomimic and LIBERO write them.
+
+        Empty where the file itself is the recording.
+        """
+        for parent in ("", "data"):
+            names = [n for n in self._file.groups_in(parent) if _DEMONSTRATION.fullmatch(n)]
+            if len(names) > 1:
+                names.sort(key=lambda name: int(name.rsplit("_", 1)[1]))
+                return [f"{parent}/{name}".lstrip("/") for name in names]
+        return []
 
     def columns_of(self, feature: str) -> tuple[str, ...] | None:
         """HDF5 does not name columns."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from finedata.errors import CorruptRecordError, FeatureError, FinedataError, need
+from finedata.readers.damage import HEAD_BYTES, impostor
 from finedata.readers.files import RangeFile
 
 if TYPE_CHECKING:
@@ -121,6 +122,12 @@ class Hdf5File:
                 self.root: Any = _open(self.h5py, self._file, name)
                 # What the addresses inside the file count from: the end of a user block.
                 self.base = int(self.root.userblock_size)
+        except CorruptRecordError as error:
+            other = impostor(reader.read(0, HEAD_BYTES), size=reader.size)
+            reader.close()
+            if other is None or other.startswith("an HDF5"):
+                raise
+            raise CorruptRecordError(place=name, found=other, wanted="an HDF5 file") from error
         except BaseException:
             reader.close()
             raise
@@ -216,6 +223,28 @@ class Hdf5File:
         if kind == self.h5py.h5l.TYPE_SOFT:
             return "soft", links.get_val(key).decode()
         return "other", repr(links.get_val(key))
+
+    def groups_in(self, parent: str) -> list[str]:
+        """Names of the groups in a group (`""`: at the top) that lie in this very file.
+
+        Raises:
+            CorruptRecordError: Damaged.
+        """
+        found: list[str] = []
+        with self.guard(f"groups in /{parent}"):
+            group: Any = self.root
+            for part in filter(None, [parent]):
+                if part not in list(group) or self._link(group, part)[0] != "hard":
+                    return []
+                group = self._step(group, part, _MOST_LINKS_IN_A_ROW)
+            if not isinstance(group, self.h5py.Group):
+                return []
+            for name in list(group):
+                if self._link(group, name)[0] == "hard":
+                    node = self._step(group, name, _MOST_LINKS_IN_A_ROW)
+                    if isinstance(node, self.h5py.Group):
+                        found.append(name)
+        return found
 
     def walk(self) -> Iterator[tuple[str, Any]]:
         """Every group and dataset by path, sorted; a link to elsewhere gives its text instead.

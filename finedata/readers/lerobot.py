@@ -54,11 +54,33 @@ def open_lerobot(address: str | Path) -> LerobotSource:
     if not any(dataset.data_files for dataset in datasets):
         raise SourceError(
             place=folder.address,
-            found="a description, and no Parquet file of rows",
-            wanted="at least one data/**/*.parquet",
-            next_command=f"ls {folder.address}",
+            found=_found_instead(folder, datasets),
+            wanted="rows where meta/info.json says: " + _wanted_rows(datasets),
+            next_command=(
+                "give the files those names, or fetch the dataset again whole: "
+                "hf download --repo-type dataset NAME --local-dir DIR"
+            ),
         )
     return LerobotSource(folder, tuple(datasets))
+
+
+def _wanted_rows(datasets: list[LerobotDataset]) -> str:
+    said = {dataset.info.template("data_path") or "data/**/*.parquet" for dataset in datasets}
+    return ", ".join(sorted(said))
+
+
+def _found_instead(folder: SourceFolder, datasets: list[LerobotDataset]) -> str:
+    """Which Parquet files lie there under other names."""
+    prefixes = tuple(f"{dataset.files.prefix}meta/" for dataset in datasets)
+    others = [
+        file.name
+        for file in folder.files()
+        if file.name.endswith(".parquet") and not file.name.startswith(prefixes)
+    ]
+    if not others:
+        return "a description, and no Parquet file of rows"
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return f"a description, and rows under other names: {', '.join(others[:3])}{more}"
 
 
 @dataclass(frozen=True)

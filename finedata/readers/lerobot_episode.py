@@ -217,6 +217,9 @@ class LerobotEpisode:
         fps = self.dataset.info.fps
         if feature == "dataset/fps" and fps is not None:
             return np.array(fps)
+        if feature == "dataset/fps":
+            place = f"{self.dataset.files.prefix}meta/info.json"
+            raise self.dataset.info.no_fps(place)
         if self.has(feature):
             raise FeatureError(place=f"feature {feature}", found="no numbers", wanted="numbers")
         raise self._missing(feature)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from finedata.errors import CorruptRecordError, FeatureError, SourceError
+from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError, SourceError
+from finedata.readers.damage import HEAD_BYTES, impostor
 from finedata.readers.lerobot_table import ParquetRows
 
 if TYPE_CHECKING:
@@ -56,6 +57,21 @@ class DatasetInfo:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         return float(value) if 0 < value < float("inf") else None
+
+    def no_fps(self, place: str) -> MissingFeatureError:
+        """The error of a rate that is not there, or is no number.
+
+        Args:
+            place: The info.json.
+        """
+        value = self.values.get("fps")
+        found = "no fps" if value is None else f"fps {value!r}, which is {_kind_of(value)}"
+        return MissingFeatureError(
+            place=place,
+            found=found,
+            wanted="fps, a number of frames a second above 0",
+            next_command=f'write "fps": 30 (the true rate) into {place}',
+        )
 
     @property
     def video_keys(self) -> tuple[str, ...]:
@@ -106,10 +122,15 @@ def read_info(folder: SourceFolder, files: DatasetFiles) -> DatasetInfo:
         OSError: The disk or the network failed.
     """
     place = f"{folder.address}/{files.prefix}meta/info.json"
-    values = _decode_json(folder.read_all(f"{files.prefix}meta/info.json"))
+    data = folder.read_all(f"{files.prefix}meta/info.json")
+    values = _decode_json(data)
     if not isinstance(values, dict):
+        other = impostor(data[:HEAD_BYTES], size=len(data))
         raise SourceError(
-            place=place, found="no JSON object", wanted="the info.json of a LeRobot dataset"
+            place=place,
+            found=other or f"{len(data)} bytes that are no JSON object",
+            wanted="the info.json of a LeRobot dataset, one JSON object",
+            next_command=f"python -m json.tool {place}  # shows where it breaks; or fetch it again",
         )
     values = cast("dict[str, Any]", values)
     features = values.get("features", {})
@@ -140,7 +161,8 @@ class DatasetMeta:
         Raises:
             FeatureError: It may have stood in a line that cannot be read.
         """
-        return self._found(self._tasks[0].get(index), self._tasks[1], f"task_index {index}") or ""
+        wanted = f"a row for task_index {index}"
+        return self._found(self._tasks[0].get(index), self._tasks[1], "tasks", wanted) or ""
 
     @property
     def has_tasks(self) -> bool:
@@ -153,7 +175,8 @@ class DatasetMeta:
         Raises:
             FeatureError: It may have stood in a line that cannot be read.
         """
-        row = self._found(self._episodes[0].get(index), self._episodes[1], f"episode {index}")
+        wanted = f"a row for episode {index}"
+        row = self._found(self._episodes[0].get(index), self._episodes[1], "episodes", wanted)
         return row or {}
 
     @property
@@ -235,15 +258,26 @@ class DatasetMeta:
     def _json_lines(self, name: str) -> tuple[list[dict[str, Any]], str]:
         """(objects, what is wrong with the first line that is none)."""
         rows: list[dict[str, Any]] = []
-        damage = ""
-        for number, line in enumerate(self._read(name).split(b"\n"), 1):
+        data = self._read(name)
+        whole = _decode_json(data)
+        if isinstance(whole, dict) and data.strip().count(b"\n"):
+            # one object over several lines: what it says is plain
+            return [cast("dict[str, Any]", whole)], ""
+        if isinstance(whole, list):
+            listed = cast("list[Any]", whole)
+            return [row for row in listed if isinstance(row, dict)], ""
+        damage = impostor(data[:HEAD_BYTES], size=len(data)) or "" if data else ""
+        for number, line in enumerate(data.split(b"\n"), 1):
             if not line.strip():
                 continue
             row = _decode_json(line)
             if isinstance(row, dict):
                 rows.append(cast("dict[str, Any]", row))
             else:
-                damage = damage or f"no JSON object in line {number}"
+                damage = damage or (
+                    f"no JSON object in line {number} ({_shown(line)}); each line must be one "
+                    f"object: jq -c . {name} writes it so"
+                )
         return rows, damage
 
     def _parquet_rows(self, name: str, *, skip: str) -> tuple[list[dict[str, Any]], str]:
@@ -265,12 +299,16 @@ class DatasetMeta:
     def _read(self, name: str) -> bytes:
         return self._folder.read_all(f"{self._files.prefix}{name}")
 
-    def _found(self, value: Any, damage: str, wanted: str) -> Any:
+    def _found(self, value: Any, damage: str, table: str, wanted: str) -> Any:
         if value is None and damage:
-            raise FeatureError(
-                place=f"{self._files.prefix}meta", found=damage, wanted=f"a row for {wanted}"
-            )
+            place = f"{self._files.prefix}meta/{self._name_of(table)}"
+            raise FeatureError(place=place, found=damage, wanted=wanted)
         return value
+
+    def _name_of(self, table: str) -> str:
+        """The file or folder of a table below `meta/`."""
+        names = (f"{table}.parquet", f"{table}.jsonl")
+        return next((one for one in names if f"meta/{one}" in self._files.sizes), table)
 
 
 def _with_whole_numbers(row: dict[str, Any]) -> dict[str, Any]:
@@ -283,6 +321,16 @@ def _with_whole_numbers(row: dict[str, Any]) -> dict[str, Any]:
         else value
         for key, value in row.items()
     }
+
+
+def _shown(line: bytes) -> str:
+    """The beginning of a line, for a message."""
+    text = line[:40].decode(errors="replace").strip()
+    return repr(text + ("..." if len(line) > 40 else ""))
+
+
+def _kind_of(value: Any) -> str:
+    return "text" if isinstance(value, str) else f"no such number ({type(value).__name__})"
 
 
 def _decode_json(data: bytes) -> Any:

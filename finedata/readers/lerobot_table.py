@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError
+from finedata.readers.damage import HEAD_BYTES, impostor
 from finedata.readers.files import RangeFile
 
 if TYPE_CHECKING:
@@ -172,16 +173,17 @@ class ParquetRows:
         head, tail = self._reader.read(0, 4), self._reader.read(max(0, size - 4), 4)
         if size >= 12 and head == _MAGIC and tail == _MAGIC:
             return
+        other = impostor(self._reader.read(0, HEAD_BYTES), size=size)
         cut = size == 0 or head == _MAGIC[:size]
         raise (
             _TruncatedError(
                 place=self.name,
-                found="no byte" if size == 0 else "a Parquet file without its end",
+                found=other if size == 0 and other else "a Parquet file without its end",
                 wanted="a whole Parquet file",
             )
             if cut
             else CorruptRecordError(
-                place=self.name, found="a file of another kind", wanted="a Parquet file"
+                place=self.name, found=other or "a file of another kind", wanted="a Parquet file"
             )
         )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finedata.errors import CorruptRecordError, SourceError
+from finedata.readers.damage import HEAD_BYTES, impostor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,15 +33,18 @@ __all__ = [
 ]
 
 _MOST_TOP_BOXES = 100_000
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"uuid")
 
 
 def top_boxes(reader: RangeReader) -> Iterator[tuple[bytes, int, int, int]]:
     """(type, start, header bytes, whole size) of every box of the file."""
     start, number = 0, 0
+    if not reader.size:
+        raise corrupt_mp4(found=impostor(b"", size=0) or "no byte")
     while start < reader.size:
         head = reader.read(start, 16)
         if start == 0:
-            _refuse_other_containers(head)
+            _refuse_other_containers(head, reader)
         if len(head) < 8:
             raise corrupt_mp4(found=f"{len(head)} bytes after the last box")
         size, kind = struct.unpack_from(">I4s", head)
@@ -64,7 +68,12 @@ def top_boxes(reader: RangeReader) -> Iterator[tuple[bytes, int, int, int]]:
             )
 
 
-def _refuse_other_containers(head: bytes) -> None:
+def _refuse_other_containers(head: bytes, reader: RangeReader) -> None:
+    # Only where the first box is none that a file begins with: pictures are never read.
+    usual = head[4:8] in _FIRST_BOXES
+    other = None if usual else impostor(reader.read(0, HEAD_BYTES), size=reader.size)
+    if other is not None:
+        raise corrupt_mp4(found=other)
     names = {b"\x1a\x45\xdf\xa3": "Matroska/WebM", b"RIFF": "AVI", b"OggS": "Ogg"}
     if name := names.get(head[:4]):
         raise unread_mp4(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import google_crc32c
 import numpy as np
 
+from finedata.readers.damage import HEAD_BYTES, impostor
 from finedata.readers.large_record import LargePayload, is_large, read_in_pieces
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def _damaged_stretch(reader: RangeReader, number: int, start: int) -> tuple[Reco
         if end - start < _HEADER_BYTES:
             message = f"{end - start} bytes at the end, too few for a record"
             return Record(number, start, end - start, None, "truncated", message), end
-    message = f"a length whose checksum is wrong; {end - start} bytes passed over"
+    other = None if start else impostor(reader.read(0, HEAD_BYTES), size=reader.size)
+    message = other or f"a length whose checksum is wrong; {end - start} bytes passed over"
     return Record(number, start, end - start, None, "framing_error", message), end
 
 

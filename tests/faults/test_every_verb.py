@@ -13,6 +13,8 @@ from faults.verbs import Said, every_verb, say
 
 from finedata.convert.run import convert
 from finedata.store.dataset import open_dataset
+from finedata.store.lerobot.layout import Feature
+from finedata.store.tracks import without_vector
 
 _ARM = tuple(f"right_joint_{k}" for k in range(6))
 
@@ -151,3 +153,13 @@ def _refusals_are_whole(said: dict[str, Said]) -> None:
             parts = (one.refusal.place, one.refusal.found, one.refusal.wanted)
             assert all(parts), (verb, one.refusal)
             assert one.refusal.next_command, (verb, one.refusal)
+
+
+def test_what_is_declared_decides_whether_there_is_a_vector() -> None:
+    def lacks(dtype: str, *shape: int) -> str | None:
+        return without_vector({"action": Feature(dtype, shape)}, "action")
+
+    assert lacks("float32", 7) is lacks("float64", 1) is lacks("int16", 3) is None
+    assert lacks("float32", 4, 6) == "feature 'action' of shape (4, 6)"
+    assert lacks("string", 1) == "feature 'action' of dtype string"
+    assert without_vector({}, "action") == "no feature 'action'"
