@@ -1,14 +1,12 @@
-"""Which of an episode's annotations an export takes: one run's, and none that was rejected.
-
-A dataset and episode ids come in, rows by episode go out. An episode may have been annotated by
-several runs; their rows are never mixed.
-"""
+"""Rows of annotations for an export, by episode: those of one run that pass the text policy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
+from finedata.store.text_policy import of_one_run, passing_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +19,7 @@ __all__ = ["chosen_rows"]
 def chosen_rows(
     dataset: Dataset, table: str, *, episode_ids: Sequence[str], order: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows of one run for each episode that has any.
-
-    Of several runs, one with rows that a person accepted, edited or wrote goes before one without,
-    a person's or teacher's before the source's and the motion's, then the lower `run_id`.
+    """Rows of one run for each episode that has any; see `finedata.store.text_policy`.
 
     Args:
         dataset: The dataset.
@@ -33,29 +28,11 @@ def chosen_rows(
         order: Columns by which an episode's rows are sorted.
 
     Returns:
-        Episode id to rows. Facts that the motion contradicts are left out.
+        Episode id to rows.
     """
-    seen = pl.col("review_status").is_in(["accepted", "edited"]) | (pl.col("origin") == "human")
-    measured = pl.col("origin").is_in(["kinematic", "source"])
-    rows = (
-        dataset.table(table)
-        .filter(pl.col("episode_id").is_in(list(episode_ids)))
-        .filter(pl.col("review_status") != "rejected")
-        .with_columns(
-            seen.max().over("episode_id", "run_id").alias("_seen"),
-            measured.min().over("episode_id", "run_id").alias("_measured"),
-        )
-    )
-    if table == "facts":
-        rows = rows.filter(pl.col("kinematic_verdict") != "contradicted")
-    sorted_rows = rows.sort(
-        ["episode_id", "_seen", "_measured", "run_id", *order],
-        descending=[False, True, False, False, *[False] * len(order)],
-        nulls_last=True,
-    ).collect()
+    rows = passing_rows(dataset, table).filter(pl.col("episode_id").is_in(list(episode_ids)))
+    chosen = of_one_run(rows).sort("episode_id", *order, nulls_last=True).drop("policy").collect()
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted_rows.drop("_seen", "_measured").iter_rows(named=True):
-        kept = found.setdefault(row["episode_id"], [])
-        if not kept or kept[0]["run_id"] == row["run_id"]:
-            kept.append(row)
+    for row in chosen.iter_rows(named=True):
+        found.setdefault(row["episode_id"], []).append(row)
     return found
