@@ -12,11 +12,14 @@ import io
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "PictureHeader",
@@ -24,6 +27,7 @@ __all__ = [
     "black_jpeg",
     "decode_picture",
     "decode_rgb",
+    "is_deep",
     "jpeg_frame_offset",
     "largest_black_picture_bytes",
     "picture_size",
@@ -132,6 +136,12 @@ def decode_rgb(data: bytes) -> np.ndarray | None:
             return np.asarray(picture.convert("RGB"))
     except (ValueError, OSError, SyntaxError, EOFError, struct.error, *_BOMBS):
         return None
+
+
+def is_deep(pictures: Sequence[bytes]) -> bool:
+    """Whether a camera's pictures are grey PNGs of 16 bits (depth), by the first that is a PNG."""
+    first = next((one for one in pictures if one[:8] == _PNG_SIGNATURE), b"")
+    return first[24:26] == b"\x10\x00"
 
 
 def decode_picture(data: bytes) -> np.ndarray | None:

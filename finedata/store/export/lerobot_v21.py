@@ -29,6 +29,7 @@ from finedata.store.export.modality import modality_json, rotation_columns, rota
 from finedata.store.export.v21_meta import (
     append_line,
     data_file,
+    fits_hf_schema,
     hf_schema,
     info_json,
     stats_line,
@@ -39,6 +40,7 @@ from finedata.store.export.v21_video import camera_stats, video_feature, write_v
 from finedata.store.lerobot.layout import Feature, picture_column
 from finedata.store.lerobot.stats import FeatureStats, numeric_stats
 from finedata.store.lerobot.write import arrow_column
+from finedata.store.pictures import is_deep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,6 +101,7 @@ class _PartWriter:
     episodes: int = 0
     frames: int = 0
     videos: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    deep: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         (self.folder / "meta").mkdir(parents=True)
@@ -106,6 +109,10 @@ class _PartWriter:
     def add(self, episode: Episode, row: Mapping[str, Any]) -> None:
         """Write an episode under the next number."""
         number = self.episodes
+        # 16 bits do not go through a video of colours: such pictures stay as they are.
+        found = {name for name, pictures in episode.pictures.items() if is_deep(pictures)}
+        self.counts["cameras_of_16_bits"] += len(found - self.deep)
+        self.deep |= found
         columns = self._columns(episode)
         cameras = camera_features(self.part)
         as_pictures = [name for name in cameras if self._stays_picture(name, episode)]
@@ -126,6 +133,8 @@ class _PartWriter:
 
     def finish(self) -> None:
         """Write what is known only at the end."""
+        cameras_and_numbers = len(camera_features(self.part)) + len(self._numeric_features())
+        self.counts["features_left_out"] += len(self.part.features) - cameras_and_numbers
         meta = self.folder / "meta"
         text = info_json(
             self._features(),
@@ -140,16 +149,19 @@ class _PartWriter:
         lines = [{"task_index": index, "task": task} for task, index in self.tasks.items()]
         write_lines(meta / "tasks.jsonl", lines)
         cameras = [shown_camera(name) for name in camera_features(self.part)]
-        groups = modality_json(self._numeric_features(), cameras=cameras)
+        declared = all(row["space"] != "undeclared" for row in self.part.episodes)
+        groups = modality_json(self._numeric_features(), cameras=cameras, declared=declared)
         (meta / "modality.json").write_text(json.dumps(groups, indent=4) + "\n", encoding="utf-8")
 
     def _stays_picture(self, camera: str, episode: Episode) -> bool:
-        return self.keep_pictures and camera in episode.pictures
+        return camera in episode.pictures and (self.keep_pictures or camera in self.deep)
 
     def _numeric_features(self) -> dict[str, Feature]:
         cameras = {picture_column(name) for name in camera_features(self.part)}
         return {
-            name: feature for name, feature in self.part.features.items() if name not in cameras
+            name: feature
+            for name, feature in self.part.features.items()
+            if name not in cameras and fits_hf_schema(feature)
         }
 
     def _features(self) -> dict[str, Feature]:
@@ -158,7 +170,7 @@ class _PartWriter:
         pictures = {
             picture_column(shown_camera(name)): Feature("image", feature.shape, feature.names)
             for name, feature in camera_features(self.part).items()
-            if self.keep_pictures and str(feature.dtype) == "image"
+            if (self.keep_pictures or name in self.deep) and str(feature.dtype) == "image"
         }
         return {**numbers, **rotation_features(numbers), **pictures}
 
@@ -209,7 +221,7 @@ class _PartWriter:
         row = self.part.stats.row(self.episodes, named=True)
         found: dict[str, FeatureStats] = {}
         for camera in cameras:
-            stats = camera_stats(row, episode, camera=camera)
+            stats = camera_stats(row, episode, camera=camera, deep=camera in self.deep)
             if stats is not None:
                 found[picture_column(shown_camera(camera))] = stats
         return found

@@ -100,20 +100,33 @@ def _posed_arms(
     return found
 
 
-def modality_json(features: Mapping[str, Feature], *, cameras: Iterable[str]) -> dict[str, Any]:
+def modality_json(
+    features: Mapping[str, Feature], *, cameras: Iterable[str], declared: bool = True
+) -> dict[str, Any]:
     """The content of meta/modality.json.
 
     Args:
         features: Every stored column, without the added ones.
         cameras: Exported names of the cameras.
+        declared: Whether a converter file says what the numbers are. Of others nothing is claimed:
+            neither `absolute` nor a `type`.
 
     Returns:
         Groups `state`, `action` (start, end, original_key, dtype, absolute, type, dim,
         rotation_type), `video` and `annotation`.
     """
+    sides = {side: _groups(features, side=side) for side in _SIDES}
+    if not declared:
+        claims = ("absolute", "type")
+        sides = {
+            side: {
+                name: {key: value for key, value in group.items() if key not in claims}
+                for name, group in groups.items()
+            }
+            for side, groups in sides.items()
+        }
     return {
-        "state": _groups(features, side="state"),
-        "action": _groups(features, side="action"),
+        **sides,
         "video": {camera: {"original_key": picture_column(camera)} for camera in cameras},
         "annotation": {"human.action.task_description": {"original_key": "task_index"}},
     }

@@ -52,7 +52,8 @@ def step_vectors(features: Mapping[str, Feature]) -> dict[str, str]:
     """
     keys: dict[str, str] = {}
     for name, feature in features.items():
-        if name.startswith(picture_column("")) or not str(feature.dtype).startswith("float"):
+        is_vector = str(feature.dtype).startswith("float") and len(feature.shape) == 1
+        if name.startswith(picture_column("")) or not is_vector:
             continue
         if name.startswith("observation."):
             keys[name] = f"observation/{name.removeprefix('observation.')}"
@@ -70,7 +71,7 @@ def features_json(
 
     Args:
         features: Every stored column.
-        cameras: Exported name to ((height, width, channels), `jpeg` or `png`).
+        cameras: Exported name to ((height, width, channels), `jpeg`, `png` or `png16`).
     """
     observation: dict[str, Any] = {}
     steps: dict[str, Any] = {
@@ -187,12 +188,13 @@ def _text(description: str) -> dict[str, Any]:
 
 
 def _image(shape: tuple[int, ...], codec: str) -> dict[str, Any]:
+    deep = codec == "png16"
     return {
         "pythonClassName": _CORE + "image_feature.Image",
         "image": {
             "shape": {"dimensions": [str(size) for size in shape]},
-            "dtype": "uint8",
-            "encodingFormat": codec,
+            "dtype": "uint16" if deep else "uint8",
+            "encodingFormat": "png" if deep else codec,
         },
-        "description": "RGB.",
+        "description": "16 bits, as the source has them." if deep else "RGB.",
     }

@@ -13,9 +13,10 @@ import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
+from finedata.errors import ConformError
 from finedata.store.episode import shown_camera
 from finedata.store.export.episodes import right_frames, right_pictures
-from finedata.store.pictures import decode_rgb, read_header
+from finedata.store.pictures import decode_rgb, is_deep, read_header
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -41,13 +42,14 @@ class RldsPictures:
         self._cameras = cameras
         self._counts = counts
         self._codecs: dict[str, str] = {}
+        self._deep: set[str] = set()
 
     def declared(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """What features.json says: exported name to (height, width, channels) and codec."""
         return {
             shown_camera(camera): (
-                (feature.shape[0], feature.shape[1], 3),
-                self._codecs.get(camera, "jpeg"),
+                (feature.shape[0], feature.shape[1], 1 if camera in self._deep else 3),
+                "png16" if camera in self._deep else self._codecs.get(camera, "jpeg"),
             )
             for camera, feature in self._cameras.items()
         }
@@ -65,6 +67,16 @@ class RldsPictures:
             pictures = [self._encode(frame, self._codecs[camera]) for frame in frames]
             self._counts["pictures_encoded"] += len(pictures)
             return pictures
+        if is_deep(episode.pictures[camera]):
+            if camera in self._codecs:
+                raise ConformError(
+                    place=f"camera {camera}, episode {episode.episode_id}",
+                    found="pictures of 16 bits, after some of 8",
+                    wanted="one kind: RLDS declares one for all",
+                    next_command="export them apart with --where",
+                )
+            self._deep.add(camera)
+            return list(episode.pictures[camera])
         pictures = right_pictures(episode, camera=camera, counts=self._counts)
         return [self._fitting(picture, camera, shape) for picture in pictures]
 

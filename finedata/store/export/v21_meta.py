@@ -25,6 +25,7 @@ __all__ = [
     "CHUNK_EPISODES",
     "append_line",
     "data_file",
+    "fits_hf_schema",
     "hf_schema",
     "info_json",
     "stats_line",
@@ -58,6 +59,11 @@ def video_file(episode_index: int, *, video_key: str) -> str:
         episode_index=episode_index,
         video_key=video_key,
     )
+
+
+def fits_hf_schema(feature: Feature) -> bool:
+    """Whether a feature is a number, a text or one vector a row: what `hf_schema` can hold."""
+    return feature.dtype in _ARROW and len(feature.shape) == 1
 
 
 def hf_schema(features: Mapping[str, Feature]) -> pa.Schema:

@@ -80,30 +80,37 @@ def video_feature(path: Path, *, feature: Feature, fps: float) -> dict[str, Any]
         height, width = int(stream.codec_context.height), int(stream.codec_context.width)
         codec = str(stream.codec_context.codec.canonical_name)
         pixels = str(stream.codec_context.pix_fmt)
+    # A grey picture of more than 8 bits is no colour: `gray12le`, `gray16le`.
+    channels = 1 if pixels.startswith("gray") else 3
+    deep = channels == 1 and pixels != "gray"
     return {
         "dtype": "video",
-        "shape": [height, width, 3],
+        "shape": [height, width, channels],
         "names": list(feature.names or ("height", "width", "channels")),
         "info": {
             "video.fps": int(fps) if float(fps).is_integer() else fps,
             "video.height": height,
             "video.width": width,
-            "video.channels": 3,
+            "video.channels": channels,
             "video.codec": codec,
             "video.pix_fmt": pixels,
-            "video.is_depth_map": False,
+            "video.is_depth_map": deep,
             "has_audio": False,
         },
     }
 
 
-def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> FeatureStats | None:
+def camera_stats(
+    row: Mapping[str, Any], episode: Episode, *, camera: str, deep: bool = False
+) -> FeatureStats | None:
     """Statistics of a camera in right colours: flat lists of 3 numbers in [0, 1].
 
     Args:
         row: The episode's `stats/...` columns of cameras.
         episode: The episode, of which four frames are decoded where the dataset has none.
         camera: The camera's name in the dataset.
+        deep: Whether its pictures have 16 bits: of them only the dataset's own statistics are
+            right, and colours of 8 bits tell nothing.
 
     Returns:
         The statistics, or `None` where no frame decodes.
@@ -116,6 +123,8 @@ def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> Fe
         }
         if is_swapped(camera):
             stats = {key: values[::-1] for key, values in stats.items()}
+    elif deep:
+        return None
     else:
         numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
         frames = episode.iter_frames(camera, numbers)
