@@ -53,6 +53,25 @@ def test_lists_and_reads_ranges(address: str) -> None:
     reader.close()
 
 
+def test_a_closed_file_is_given_back_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(CONTENT)
+
+    def held() -> int:
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sum(link.readlink() == path.resolve() for link in links)
+
+    reader = open_folder(tmp_path).open("a.bin")
+    assert held() == 1
+    reader.close()
+    assert held() == 0
+    with path.open("rb") as other:  # it takes the number that was given back
+        reader.close()
+        assert other.read() == CONTENT
+    with pytest.raises(OSError, match="descriptor"):
+        reader.read(0, 1)
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="found a file"):
