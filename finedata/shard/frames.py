@@ -20,13 +20,12 @@ import pyarrow as pa
 
 from finedata.schema.conform import conform
 from finedata.schema.tables import arrow_schema, schema_tag
-from finedata.shard.mapped import write_mapped
+from finedata.shard.files import write_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from finedata.schema.documents import FileDigest
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
@@ -56,8 +55,8 @@ _EPISODE = (
 
 
 def write_episodes(
-    path: Path, dataset: Dataset, episode_ids: Sequence[str], *, first_row: int = 0, place: str
-) -> FileDigest:
+    path: Path, *, dataset: Dataset, episode_ids: Sequence[str], first_row: int = 0
+) -> None:
     """Write `episodes/<set>.arrow`.
 
     Args:
@@ -65,10 +64,6 @@ def write_episodes(
         dataset: Where the episodes are.
         episode_ids: Which, in the order of their numbers.
         first_row: Row of the first one's first frame.
-        place: The path that `shards.json` gives the file.
-
-    Returns:
-        Its digest.
 
     Raises:
         ConformError: A table of the dataset is damaged.
@@ -88,9 +83,7 @@ def write_episodes(
     rows = chosen.with_columns(first_row=before + first_row).collect()
     schema = arrow_schema("shard_episodes")
     table = rows.select(schema.names).to_arrow()
-    return write_mapped(
-        path, [conform(table, "shard_episodes", cast=True)], schema=schema, place=place
-    )
+    write_arrow(path, [conform(table, "shard_episodes", cast=True)], schema=schema)
 
 
 def frame_columns(dataset: Dataset, part: str) -> list[str]:
@@ -103,8 +96,8 @@ def frame_columns(dataset: Dataset, part: str) -> list[str]:
 
 
 def write_frames(
-    path: Path, episodes: Iterator[Episode], *, columns: Sequence[str], first: int = 0, place: str
-) -> FileDigest:
+    path: Path, episodes: Iterator[Episode], *, columns: Sequence[str], first: int = 0
+) -> None:
     """Write `frames/<set>.arrow`.
 
     Args:
@@ -112,10 +105,6 @@ def write_frames(
         episodes: In the order of their numbers.
         columns: See `frame_columns`.
         first: Number of the first episode.
-        place: The path that `shards.json` gives the file.
-
-    Returns:
-        Its digest.
 
     Raises:
         ConformError: A file of the dataset is damaged.
@@ -124,7 +113,8 @@ def write_frames(
     pieces = _pieces(episodes, list(columns), first)
     head = next(pieces)
     schema = cast("Any", head.schema).with_metadata(schema_tag("shard_frames"))
-    return write_mapped(path, chain([head], pieces), schema=schema, place=place)
+    tagged = (piece.replace_schema_metadata(schema.metadata) for piece in chain([head], pieces))
+    write_arrow(path, tagged, schema=schema)
 
 
 def _pieces(episodes: Iterator[Episode], columns: list[str], first: int) -> Iterator[pa.Table]:

@@ -9,7 +9,6 @@ small views of the batches in use are kept.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,52 +17,12 @@ import pyarrow as pa
 
 from finedata.errors import ConformError
 from finedata.schema.conform import read_schema_tag
-from finedata.schema.documents import FileDigest
 from finedata.schema.tables_shards import BATCH_ROWS
-from finedata.store.atomic import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["MappedTable", "write_mapped"]
-
-
-def write_mapped(
-    path: Path, tables: Iterable[pa.Table], *, schema: pa.Schema, place: str
-) -> FileDigest:
-    """Write a table of a shards folder, in batches of `BATCH_ROWS` rows.
-
-    Args:
-        path: The file.
-        tables: Its rows, in pieces of any size, each with the columns of `schema`; that they keep
-            the rules of their table is the caller's business (`conform`).
-        schema: Of the file, with its tag.
-        place: The path that `shards.json` gives the file.
-
-    Returns:
-        Its digest.
-
-    Raises:
-        OutputError: The disk is full.
-    """
-    with atomic_path(path) as partial:
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            waiting: list[pa.Table] = []
-            rows = 0
-            for piece in tables:
-                waiting.append(piece.select(schema.names).cast(schema))
-                rows += piece.num_rows
-                while rows >= BATCH_ROWS:
-                    whole = pa.concat_tables(waiting)
-                    writer.write_table(whole.slice(0, BATCH_ROWS).combine_chunks())
-                    waiting, rows = [whole.slice(BATCH_ROWS)], rows - BATCH_ROWS
-            if rows:
-                writer.write_table(pa.concat_tables(waiting).combine_chunks())
-        with partial.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = partial.stat().st_size
-    return FileDigest(path=place, bytes=size, sha256=digest)
+__all__ = ["MappedTable"]
 
 
 class MappedTable:

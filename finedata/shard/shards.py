@@ -16,14 +16,15 @@ import google_crc32c
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
+from finedata.shard.files import episodes_path, frames_path, index_path, tar_folder
 from finedata.shard.mapped import MappedTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from finedata.schema.shards_file import Shard, ShardSet, ShardsFile, TextRevision
+    from finedata.schema.shards_file import ShardSet, ShardsFile, TextRevision
 
-__all__ = ["Shards", "index_path", "tar_path"]
+__all__ = ["Shards"]
 
 # Descriptors are dearer than memory: most systems allow a process 1,024 of them.
 _OPEN_TARS = 256
@@ -32,16 +33,6 @@ _crc32c = cast(
     "Callable[[bytes], int]",
     google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
 )
-
-
-def tar_path(set_name: str, tar: str) -> str:
-    """Where a tar of a set is, relative to the shards' root."""
-    return f"tars/{set_name}/{tar}"
-
-
-def index_path(set_name: str, tar: str) -> str:
-    """Where our index of a tar is, relative to the shards' root."""
-    return f"tars/{set_name}/{tar.removesuffix('.tar')}.index.arrow"
 
 
 class Shards:
@@ -90,15 +81,15 @@ class Shards:
 
     def episodes(self, set_name: str) -> MappedTable:
         """`shard_episodes` of a set."""
-        return self._table(self._set(set_name).episodes_file.path, "shard_episodes")
+        return self._table(episodes_path(self.root, self._set(set_name).name), "shard_episodes")
 
     def frames(self, set_name: str) -> MappedTable:
         """`shard_frames` of a set: row `first_row + frame_index` of an episode."""
-        return self._table(self._set(set_name).frames_file.path, "shard_frames")
+        return self._table(frames_path(self.root, self._set(set_name).name), "shard_frames")
 
     def index(self, set_name: str, number: int) -> MappedTable:
         """`shard_index` of a set's tar, by the tar's place in the list."""
-        return self._table(index_path(set_name, self._shard(set_name, number).name), "shard_index")
+        return self._table(index_path(self.tar_path(set_name, number)), "shard_index")
 
     def text_revision(self, revision: str | None = None) -> TextRevision:
         """A text revision by its name; the last one by default.
@@ -120,7 +111,12 @@ class Shards:
     def text(self, set_name: str, table: str, *, revision: str | None = None) -> MappedTable:
         """A table of words of a set: `episodes`, `instructions`, `facts` or `traces`."""
         name = self.text_revision(revision).revision
-        return self._table(f"text/{name}/{self._set(set_name).name}/{table}.arrow", f"text_{table}")
+        path = self.root / "text" / name / self._set(set_name).name / f"{table}.arrow"
+        return self._table(path, f"text_{table}")
+
+    def tar_path(self, set_name: str, number: int) -> Path:
+        """The file of a tar, by its place in the set's list."""
+        return tar_folder(self.root, set_name) / self._set(set_name).tars[number].name
 
     def tar(self, set_name: str, number: int) -> memoryview:
         """All bytes of a tar, mapped.
@@ -154,7 +150,7 @@ class Shards:
         content = bytes(self.tar(set_name, number)[offset : offset + size])
         if _crc32c(content) != int(index.numbers("member_crc32c", place, place + 1)[0, column]):
             raise self._damaged(
-                self.root / tar_path(set_name, self._shard(set_name, number).name),
+                self.tar_path(set_name, number),
                 f"other bytes in member {member} of sample {place}, {size} bytes from {offset}",
             )
         return content
@@ -167,22 +163,19 @@ class Shards:
             )
         return found
 
-    def _shard(self, set_name: str, number: int) -> Shard:
-        return self._set(set_name).tars[number]
-
-    def _open_table(self, path: str, name: str) -> MappedTable:
-        return MappedTable(self.root / path, name=name)
+    def _open_table(self, path: Path, name: str) -> MappedTable:
+        return MappedTable(path, name=name)
 
     def _open_tar(self, set_name: str, number: int) -> memoryview:
-        shard = self._shard(set_name, number)
-        path = self.root / tar_path(set_name, shard.name)
+        path = self.tar_path(set_name, number)
+        size = self._set(set_name).tars[number].bytes
         try:
             with path.open("rb") as file:
                 view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:
             raise self._damaged(path, str(error)) from error
-        if len(view) != shard.bytes:
-            raise self._damaged(path, f"{len(view)} bytes", f"{shard.bytes}")
+        if len(view) != size:
+            raise self._damaged(path, f"{len(view)} bytes", f"{size}")
         return view
 
     def _damaged(self, path: Path, found: str, wanted: str = "the file as written") -> ConformError:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from finedata.errors import ConformError
 from finedata.schema.tables import schema_tag
-from finedata.shard import mapped
+from finedata.shard import files, mapped
+from finedata.shard.files import write_arrow
 from finedata.shard.frames import frame_columns, write_episodes, write_frames
-from finedata.shard.mapped import MappedTable, write_mapped
+from finedata.shard.mapped import MappedTable
 from finedata.store.dataset import open_dataset
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def small_batches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MappedTa
     path = tmp_path_factory.mktemp("mapped") / "a.arrow"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mapped, "BATCH_ROWS", 7)
-        write_mapped(path, pieces, schema=schema, place="a.arrow")
+        patch.setattr(files, "BATCH_ROWS", 7)
+        write_arrow(path, [p.cast(schema) for p in pieces], schema=schema)
         yield MappedTable(path, name="shard_frames")
 
 
@@ -63,21 +65,17 @@ def test_single_values(small_batches: MappedTable):
 def test_every_episode_of_a_dataset_is_in_its_rows(converted: Path, tmp_path: Path):
     dataset = open_dataset(converted)
     ids = sorted(dataset.episodes.select("episode_id").collect()["episode_id"])
-    files = []
     for turn in ("one", "two"):
         folder = tmp_path / turn
-        files.append(
-            (
-                write_episodes(folder / "e.arrow", dataset, ids, place="e.arrow"),
-                write_frames(
-                    folder / "f.arrow",
-                    (dataset.episode(name) for name in ids),
-                    columns=frame_columns(dataset, dataset.parts[0].name),
-                    place="f.arrow",
-                ),
-            )
+        folder.mkdir()
+        write_episodes(folder / "e.arrow", dataset=dataset, episode_ids=ids)
+        write_frames(
+            folder / "f.arrow",
+            (dataset.episode(name) for name in ids),
+            columns=frame_columns(dataset, dataset.parts[0].name),
         )
-    assert files[0] == files[1]
+    for name in ("e.arrow", "f.arrow"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     episodes = MappedTable(tmp_path / "one" / "e.arrow", name="shard_episodes")
     frames = MappedTable(tmp_path / "one" / "f.arrow", name="shard_frames")
     assert len(episodes) == len(ids)
@@ -104,7 +102,7 @@ def test_damage_is_named(converted: Path, tmp_path: Path, damage: str):
     dataset = open_dataset(converted)
     path = tmp_path / "e.arrow"
     ids = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
-    write_episodes(path, dataset, ids, place="e.arrow")
+    write_episodes(path, dataset=dataset, episode_ids=ids)
     if damage == "missing":
         path.unlink()
     elif damage == "empty":
