@@ -395,9 +395,7 @@ class Episode:
                 table = file.read(stretch.group, columns=[leaf])
                 column = table.column(picture_column(camera))
                 taken = column.slice(stretch.start, stretch.rows)
-                if len(inside) < stretch.rows:
-                    taken = taken.take(pa.array(inside - first))
-                yield from zip(_bytes(taken), inside.tolist(), strict=True)
+                yield from zip(_bytes(taken, inside - first), inside.tolist(), strict=True)
             first = last
 
     def _decoded(self, span: VideoSpan, numbers: Sequence[int]) -> Iterator[np.ndarray]:
@@ -474,10 +472,10 @@ def _joined(pieces: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _bytes(column: Any) -> list[bytes]:
-    """A column of pictures as bytes; a null, which finedata never writes, as no bytes."""
-    return [
-        one or b""
-        for chunk in column.chunks
-        for one in cast("list[bytes | None]", chunk.field("bytes").to_pylist())
-    ]
+def _bytes(column: Any, rows: np.ndarray | None = None) -> list[bytes]:
+    """Pictures of a column, all or some; a null, which finedata never writes, is no bytes."""
+    # Arrow's own `take` would make an array of the numbers, for which it imports pandas.
+    values = column.combine_chunks().field("bytes")
+    if rows is None or len(rows) == len(values):
+        return [one or b"" for one in values.to_pylist()]
+    return [values[row].as_py() or b"" for row in rows.tolist()]
