@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from finedata.convert.prepared import PreparedRun
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["Finished", "commit"]
+__all__ = ["Finished", "commit", "marker_of"]
 
 _RECEIPTS_PATH = "curation/receipts.parquet"
 _Row = dict[str, Any]
@@ -85,7 +85,7 @@ def commit(run: PreparedRun, ledger: Finished) -> dict[str, int]:
     for number, part in enumerate(writer.assigner.parts):
         _write_part(run, out / part.path, part, writer.tallies[number])
     counts = {name: writer.counts[name] for name in _COUNTS}
-    write_atomic(out / DATASET_FILE, _marker(run, writer.assigner, counts))
+    write_atomic(out / DATASET_FILE, marker_of(run, writer.assigner, counts))
     return counts
 
 
@@ -214,7 +214,7 @@ class _LazyFile:
         self._file.add(row)
 
 
-def _marker(run: PreparedRun, assigner: Assigner, counts: dict[str, int]) -> str:
+def marker_of(run: PreparedRun, assigner: Assigner, counts: dict[str, int]) -> str:
     """The text of finedata.json: what this dataset is and where it came from."""
     marker = {
         "finedata.schema": "dataset",

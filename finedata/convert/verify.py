@@ -19,16 +19,18 @@ import polars as pl
 from finedata.convert.account.compare import account_for
 from finedata.convert.account.lerobot import lerobot_inventory
 from finedata.convert.account.output import Output
-from finedata.convert.assign import EpisodeJob
+from finedata.convert.assign import ClipJob, EpisodeJob, Part
 from finedata.convert.columns import episode_numbers
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare_from_dataset
 from finedata.convert.slabs import EpisodePictures
 from finedata.convert.verify_episode import check_pictures, check_round_trips, check_videos
 from finedata.convert.verify_report import VerifyReport
-from finedata.convert.work import OpenShards, known_digests, stored_cameras
+from finedata.convert.verify_tables import TableChecks
+from finedata.convert.work import OpenShards, episode_result, stored_cameras, without_videos
 from finedata.errors import SourceError
 from finedata.store.dataset import open_dataset
+from finedata.store.lerobot.layout import data_file_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +65,9 @@ def verify(
     _check_counts(dataset, report)
     for part in dataset.parts:
         _check_indices(dataset, part.name, report)
-    _Records(run, dataset, report, decode=decode).check()
-    _check_accounts(run, dataset, report, decode=decode)
+    with closing(Output(dataset.root, dataset.info)) as output:
+        _Records(run, dataset, output, report, decode=decode).check()
+        _check_accounts(run, output, report, decode=decode)
     return report
 
 
@@ -72,30 +75,29 @@ _INVENTORIES = {"lerobot": lerobot_inventory}
 
 
 def _check_accounts(
-    run: PreparedRun, dataset: Dataset, report: VerifyReport, *, decode: bool
+    run: PreparedRun, output: Output, report: VerifyReport, *, decode: bool
 ) -> None:
     """Hold each source, enumerated by another way than the converter's, against the raw output."""
     selection = run.selection
-    complete = dataset.info.derived_from is None and selection.all and selection.most is None
-    with closing(Output(dataset.root, dataset.info)) as output:
-        for described, source, file in zip(
-            run.context.sources, run.sources, run.converters, strict=True
-        ):
-            take = _INVENTORIES.get(described.reader)
-            if take is None:
-                report.note(f"{file.converter.name}: no account of its features by another way")
-                continue
-            account_for(
-                take(source.folder),
-                output,
-                report,
-                converter=file.converter,
-                reader=described.reader,
-                folder=source.folder,
-                options=run.context.options,
-                complete=complete,
-                decode=decode,
-            )
+    complete = output.info.derived_from is None and selection.all and selection.most is None
+    for described, source, file in zip(
+        run.context.sources, run.sources, run.converters, strict=True
+    ):
+        take = _INVENTORIES.get(described.reader)
+        if take is None:
+            report.note(f"{file.converter.name}: no account of its features by another way")
+            continue
+        account_for(
+            take(source.folder),
+            output,
+            report,
+            converter=file.converter,
+            reader=described.reader,
+            folder=source.folder,
+            options=run.context.options,
+            complete=complete,
+            decode=decode,
+        )
 
 
 def _check_counts(dataset: Dataset, report: VerifyReport) -> None:
@@ -136,10 +138,19 @@ class _Records:
     """Plans the sources anew, and holds every record against its receipt and its rows."""
 
     def __init__(
-        self, run: PreparedRun, dataset: Dataset, report: VerifyReport, *, decode: bool
+        self,
+        run: PreparedRun,
+        dataset: Dataset,
+        output: Output,
+        report: VerifyReport,
+        *,
+        decode: bool,
     ) -> None:
         self._run = run
         self._dataset = dataset
+        self._output = output
+        self._derived = dataset.info.derived_from is not None
+        self._tables = TableChecks(run, output, report, derived=self._derived)
         self._report = report
         self._decode = decode
         # LeRobot's own columns are not there where no episode was written.
@@ -164,86 +175,125 @@ class _Records:
 
     def check(self) -> None:
         """Check them all."""
+        assigner = self._run.assigner()
         with closing(OpenShards(self._run.context)) as shards:
             for source, shard in self._run.units:
                 job = ShardJob(
                     context=self._run.context, source=source, shard=shard, most_good=None
                 )
                 plan = plan_shard(job)
-                for record in plan.records:
-                    self._check_record(plan, record, shards)
+                if self._derived:
+                    for record in plan.records:
+                        self._check_record(plan, record, self._placed(plan, record), shards)
+                    continue
+                placed, _ = assigner.add(plan)
+                for one in placed:
+                    if isinstance(one, EpisodeJob):
+                        part = assigner.parts[one.part]
+                        self._check_record(plan, one.plan, (part, one), shards)
+                    else:
+                        self._check_record(plan, one, None, shards)
+        self._tables.finish(assigner)
         there = {shard.file for source in self._run.sources for shard in source.shards}
         for (_, file, number), receipt in self._receipts.items():
             if (receipt["source"], file, number) not in self._seen:
                 found = "no such record" if file in there else "no such file in the source"
                 self._report.add(f"{file}, record {number}", found, "what the receipt says")
 
-    def _check_record(self, plan: ShardPlan, record: RecordPlan, shards: OpenShards) -> None:
-        selection = self._run.selection
+    def _placed(self, plan: ShardPlan, record: RecordPlan) -> tuple[Part, EpisodeJob] | None:
+        """Where a selection or a merge put an episode, as its own rows say."""
+        stored = self._output.episodes.get(record.episode_id)
+        if record.reason is not None or stored is None:
+            return None
+        layout = plan.layouts[record.layout]
+        row = stored.row
+        job = EpisodeJob(
+            source=plan.source,
+            shard=plan.shard,
+            part=0,
+            plan=record,
+            episode_index=row["episode_index"],
+            first_index=row["dataset_from_index"],
+            task_index=row["task_index"],
+            clips=tuple(
+                ClipJob(plan=clip, file_number=0, write=False, from_s=0.0, to_s=0.0)
+                for clip in record.clips
+            ),
+        )
+        name = self._run.converters[plan.source].converter.name
+        return Part(row["part"], ".", layout, name), job
+
+    def _check_record(
+        self,
+        plan: ShardPlan,
+        record: RecordPlan,
+        placed: tuple[Part, EpisodeJob] | None,
+        shards: OpenShards,
+    ) -> None:
         name = self._run.converters[plan.source].converter.name
         file = self._run.sources[plan.source].shards[plan.shard].file
         receipt = self._receipts.get((name, file, record.record))
         place = f"{file}, record {record.record}"
         if receipt is None:
-            complete = self._dataset.info.derived_from is None
-            if complete and selection.all and selection.most is None:
+            if not self._derived:
                 self._report.add(place, "no receipt", "one for every record")
             return
         self._seen.add((name, file, record.record))
         reason = receipt["reason"]
         if receipt["status"] == "failed":
             self._report.failed += 1
-            # That two records share an id, or a part has one layout, is no property of either.
-            if record.reason is not None or reason not in ("duplicate_id", "wrong_type"):
+            # A selection has no neighbours: that two share an id, or a part, is not seen there.
+            if not self._derived or reason not in ("duplicate_id", "wrong_type"):
                 self._report.expect(f"{place}: why it failed", reason, record.reason)
+            if reason == record.reason:
+                self._tables.failed(plan, record, place)
             return
         self._report.expect(f"{place}: why it failed", reason, record.reason)
-        if record.reason is None:
-            self._check_episode(plan, record, receipt, place, shards)
+        if placed is not None:
+            self._check_episode(*placed, receipt, place, shards)
 
     def _check_episode(
         self,
-        plan: ShardPlan,
-        record: RecordPlan,
+        part: Part,
+        job: EpisodeJob,
         receipt: dict[str, Any],
         place: str,
         shards: OpenShards,
     ) -> None:
-        report, layout = self._report, plan.layouts[record.layout]
+        report, layout, record = self._report, part.layout, job.plan
         report.expect(f"{place}: length", receipt["length"], record.frames)
-        job = EpisodeJob(
-            source=plan.source,
-            shard=plan.shard,
-            part=0,
-            plan=record,
-            episode_index=receipt["episode_index"] or 0,
-            first_index=receipt["dataset_from_index"] or 0,
-            task_index=receipt["task_index"] or 0,
-        )
+        stored = self._output.episodes.get(receipt["episode_id"])
+        if stored is None:
+            report.add(place, "no row in meta/episodes", f"one of {receipt['episode_id']}")
+            return
         options = self._run.context.options
-        cameras = stored_cameras(layout, options)
+        if not self._decode:
+            options = msgspec.structs.replace(options, image_stats=False)
         try:
             with shards.view(job) as (view, variant):
                 pictures = EpisodePictures(
-                    view,
-                    cameras,
-                    frames=record.frames,
-                    options=msgspec.structs.replace(options, image_stats=False),
+                    view, stored_cameras(layout, options), frames=record.frames, options=options
                 )
                 for _ in pictures.slabs():
                     pass
                 examined = pictures.results()
-                digest = view.digest(known_digests(cameras, examined))
-                wanted = episode_numbers(view, variant, layout, job).columns
+                numbers = episode_numbers(view, variant, layout, job)
+                result = episode_result(
+                    view, variant, job, numbers, examined, layout=layout, options=options
+                )
         except SourceError as error:
             report.add(place, error.found, "the record that was converted")
             return
-        report.expect(f"{place}: sha256 of the record", digest, receipt["source_sha256"])
+        result = without_videos(result, _replaced(job, receipt))
+        digest = result.source_sha256
+        report.expect(f"{place}: sha256 of the record", receipt["source_sha256"], digest)
+        number = data_file_number(stored.row)
+        self._tables.written(part, job, result, number=number, place=place)
         episode = self._dataset.episode(receipt["episode_id"])
-        for name, values in wanted.items():
-            stored = episode.columns.get(name)
-            same = stored is not None and np.array_equal(
-                stored, values, equal_nan=values.dtype.kind == "f"
+        for name, values in numbers.columns.items():
+            column = episode.columns.get(name)
+            same = column is not None and np.array_equal(
+                column, values, equal_nan=values.dtype.kind == "f"
             )
             report.require(
                 f"{place}: column {name}", holds=same, wanted="the source converted anew"
@@ -255,3 +305,13 @@ class _Records:
         check_videos(episode, receipt, place, report, decode=self._decode)
         report.episodes += 1
         report.frames += len(episode)
+
+
+def _replaced(job: EpisodeJob, receipt: dict[str, Any]) -> list[str]:
+    """Cameras for which a black video stands, the packets of the source's being unreadable."""
+    mended = {clip.plan.camera for clip in job.clips if clip.plan.mode != "link" and clip.plan.file}
+    return [
+        image["camera"]
+        for image in receipt["images"]
+        if image["camera"] in mended and image["placeholder_count"] == image["count"] > 0
+    ]

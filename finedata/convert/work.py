@@ -52,11 +52,13 @@ __all__ = [
     "EpisodeResult",
     "FileResult",
     "OpenShards",
+    "episode_result",
     "file_is_there",
     "file_kind",
     "known_digests",
     "part_schema",
     "stored_cameras",
+    "without_videos",
     "write_file",
 ]
 
@@ -122,7 +124,7 @@ def write_file(job: FileJob) -> FileResult:
                         view, job.layout, episode, root, source.folder, job.context.options
                     )
                 videos |= written
-                results.append(_without_videos(result, lost))
+                results.append(without_videos(result, lost))
     for folder in sorted({(root / name).parent for name in videos}):
         sync_folder(folder)  # once for all links of this file's episodes
     return FileResult(
@@ -135,7 +137,7 @@ def write_file(job: FileJob) -> FileResult:
     )
 
 
-def _without_videos(result: EpisodeResult, lost: Sequence[str]) -> EpisodeResult:
+def without_videos(result: EpisodeResult, lost: Sequence[str]) -> EpisodeResult:
     """The result of an episode some of whose videos could not be read: black ones stand there."""
     if not lost:
         return result
@@ -252,7 +254,15 @@ def _convert_episode(
         rows |= {picture_column(name): picture_array(*slab) for name, slab in found.items()}
         file.write_rows(rows)
         del rows, found  # or one slab would still be held while the next is read
-    return _result(view, variant, episode, job, numbers, pictures.results())
+    return episode_result(
+        view,
+        variant,
+        episode,
+        numbers,
+        pictures.results(),
+        layout=job.layout,
+        options=job.context.options,
+    )
 
 
 def stored_cameras(layout: PartLayout, options: ConvertOptions) -> list[CameraLayout]:
@@ -273,16 +283,31 @@ def known_digests(
     }
 
 
-def _result(
+def episode_result(
     view: EpisodeView,
     variant: Variant,
     episode: EpisodeJob,
-    job: FileJob,
     numbers: EpisodeNumbers,
     pictures: dict[str, CameraPictures],
+    *,
+    layout: PartLayout,
+    options: ConvertOptions,
 ) -> EpisodeResult:
-    options = job.context.options
-    cameras = stored_cameras(job.layout, options)
+    """What is told of an episode in its receipt, its row and its statistics.
+
+    Args:
+        view: The episode as its form sees it.
+        variant: Its form.
+        episode: Its place in the output.
+        numbers: Its converted numbers.
+        pictures: What was seen of the pictures that are stored in rows, by camera.
+        layout: That of its part.
+        options: Those of the conversion.
+
+    Raises:
+        SourceError: The record cannot be read for its digest.
+    """
+    cameras = stored_cameras(layout, options)
     stats = numeric_stats(numbers.columns)
     for name, found in pictures.items():
         if found.stats is not None:
@@ -291,7 +316,7 @@ def _result(
     arms = sorted_arms(variant) if motion is not None else []
     flags = set(episode.plan.flags) | _plan_flags(episode) | _picture_flags(pictures)
     flags |= column_flags(numbers.columns) if motion is None else motion_flags(motion)
-    flags |= _camera_flags(job.layout, options)
+    flags |= _camera_flags(layout, options)
     images = [_image_receipt(camera, pictures[camera.name], options) for camera in cameras]
     absent = [clip.plan.camera for clip in episode.clips if not view.has(clip.plan.feature)]
     images += [

@@ -7,6 +7,7 @@ many rows an episode has, which columns there are, which texts belong to whom.
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -16,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from finedata.store.dataset_file import DatasetFile
 
-__all__ = ["Output", "StoredEpisode"]
+__all__ = ["Output", "StoredEpisode", "StoredStats", "stored_tasks"]
 
 _CAMERA = "observation.images."
 _TABLES_OPEN = 2
@@ -66,10 +68,18 @@ class Output:
             for receipt in self.receipts
             if receipt["episode_id"] in rows
         }
-        for table in ("instructions", "steps"):
-            for row in _rows(sorted(root.glob(f"annotations/{table}/*.parquet"))):
+        self._annotations = {
+            table: [
+                row
+                for row in _rows(sorted(root.glob(f"annotations/{table}/*.parquet")))
+                if row.get("origin") == "source" and not row.get("revision")
+            ]
+            for table in ("instructions", "steps")
+        }
+        for rows_of in self._annotations.values():
+            for row in rows_of:
                 episode = self.episodes.get(row["episode_id"])
-                if episode is not None and row.get("origin") == "source":
+                if episode is not None:
                     episode.texts |= {row["text"], row.get("text_original") or row["text"]}
         self._tables: OrderedDict[Path, Any] = OrderedDict()
 
@@ -81,6 +91,14 @@ class Output:
             if feature.get("dtype") in ("image", "video")
         }
         return StoredEpisode(row, receipt, cameras, {row["task"], *row["tasks"]} - {""})
+
+    def annotations(self, table: str) -> dict[str, dict[str, dict[str, Any]]]:
+        """The rows that came with the source: episode to id to row, in the order of the files."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in self._annotations[table]:
+            key = "instruction_id" if table == "instructions" else "step_id"
+            found.setdefault(row["episode_id"], {})[row[key]] = row
+        return found
 
     def video(self, episode: StoredEpisode, camera: str) -> tuple[Path, float] | None:
         """The file of a camera's video, and when the episode begins in it, in seconds."""
@@ -185,6 +203,48 @@ class _DataFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class StoredStats:
+    """The `stats/` columns of a part's meta/episodes, by episode."""
+
+    def __init__(self, part: Path) -> None:
+        self._rows: dict[str, dict[str, Any]] = {}
+        for path in sorted(part.glob("meta/episodes/*/*.parquet")):
+            with pq.ParquetFile(path) as opened:
+                file: Any = opened
+                names = [n for n in file.schema_arrow.names if n.startswith("stats/")]
+                table: pa.Table = file.read(columns=["episode_id", *names])
+                for row in table.to_pylist():
+                    self._rows[row.pop("episode_id")] = row
+
+    def of(self, episode_id: str, column: str) -> Any:
+        """A statistic as it is stored; `None` where it is not."""
+        return self._rows.get(episode_id, {}).get(column)
+
+    def episodes(self) -> Iterator[dict[str, dict[str, list[float]]]]:
+        """The statistics of each episode: feature to flat lists."""
+        for row in self._rows.values():
+            found: dict[str, dict[str, list[float]]] = {}
+            for column, values in row.items():
+                feature, _, key = column.removeprefix("stats/").rpartition("/")
+                if values is not None:
+                    flat = [_number(value) for value in values]
+                    found.setdefault(feature, {})[key] = flat
+            yield found
+
+
+def _number(value: Any) -> float:
+    """A number out of LeRobot's nesting of pictures' statistics; a null is none."""
+    while isinstance(value, list):
+        value = cast("list[Any]", value)[0]
+    return math.nan if value is None else float(value)
+
+
+def stored_tasks(part: Path) -> dict[int, str]:
+    """The table of tasks of a part: index to text."""
+    rows = _rows([part / "meta/tasks.parquet"])
+    return {row["task_index"]: row["task"] for row in rows}
 
 
 def _features(part: Path) -> dict[str, dict[str, Any]]:

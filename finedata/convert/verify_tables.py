@@ -1,0 +1,270 @@
+"""Every table of the output against what the sources give when they are planned and read again.
+
+The output is a function of its sources and options, so each row of receipts, episodes,
+instructions and steps, each statistic, each task and info.json itself can be made again and held
+against what lies there. Where a dataset was selected or merged from others, only what does not
+depend on its neighbours is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from finedata.convert.account.output import StoredStats, stored_tasks
+from finedata.convert.clips import written_codec
+from finedata.convert.commit import marker_of
+from finedata.convert.commit_rows import episode_row, failed_receipt, written_receipt
+from finedata.schema.identity import hash16
+from finedata.store.annotation_rows import instruction_rows, step_rows
+from finedata.store.dataset_file import DATASET_FILE
+from finedata.store.lerobot.layout import (
+    INFO_PATH,
+    STATS_PATH,
+    TASKS_PATH,
+    info_json,
+    picture_column,
+)
+from finedata.store.lerobot.stats import StatsMerger
+from finedata.store.lerobot.write import stats_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from finedata.convert.account.output import Output
+    from finedata.convert.assign import Assigner, EpisodeJob, Part
+    from finedata.convert.plan import RecordPlan, ShardPlan
+    from finedata.convert.prepared import PreparedRun
+    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.work import EpisodeResult
+
+__all__ = ["TableChecks"]
+
+# Another version of NumPy may round the last digit of a statistic otherwise.
+_RELATIVE = 1e-9
+# What depends on the other episodes of the dataset: a selection or a merge changes it.
+_NEIGHBOURS = (
+    "part",
+    "episode_index",
+    "task_index",
+    "options_sha256",
+    "data/",
+    "dataset_",
+    "meta/",
+    "videos/",
+)
+# Another version of finedata gives the same rows, and says its own number.
+_VERSIONS = ("finedata_version",)
+
+
+class TableChecks:
+    """Holds the rows of tables against what they should be, record by record, part by part."""
+
+    def __init__(
+        self, run: PreparedRun, output: Output, report: VerifyReport, *, derived: bool
+    ) -> None:
+        self._run, self._output, self._report, self._derived = run, output, report, derived
+        self._receipts = {row["episode_id"]: row for row in output.receipts}
+        self._runs = [hash16(file.sha256 + run.context.options.sha256) for file in run.converters]
+        self._annotations = {
+            table: output.annotations(table) for table in ("instructions", "steps")
+        }
+        self._stats = {name: StoredStats(path) for name, path in output.paths.items()}
+        self._codecs: dict[str, dict[str, str]] = {}
+
+    def failed(self, plan: ShardPlan, record: RecordPlan, place: str) -> None:
+        """The receipt of a record that is no episode."""
+        self._row(f"{place}: receipt", failed_receipt(self._run, plan, record), self._receipts)
+
+    def written(
+        self, part: Part, job: EpisodeJob, result: EpisodeResult, *, number: int, place: str
+    ) -> None:
+        """The receipt of a written episode, its row, its statistics, its instructions and steps.
+
+        Args:
+            part: Its part.
+            job: Its place in it.
+            result: What converting it again gave.
+            number: The number of its data file, as its row says.
+            place: The record, in words.
+        """
+        identity = job.plan.episode_id
+        receipt = written_receipt(self._run, part, job, result)
+        self._row(f"{place}: receipt", receipt, self._receipts)
+        row = episode_row(self._run, part, job, result, number)
+        rows = {key: episode.row for key, episode in self._output.episodes.items()}
+        self._row(f"{place}: episode", row, {identity: rows.get(identity, {})})
+        self._episode_stats(part, identity, result, place)
+        run_id, fps = self._runs[job.source], part.layout.fps
+        language = job.plan.language
+        for table, key, wanted in (
+            (
+                "instructions",
+                "instruction_id",
+                instruction_rows(identity, language, run_id=run_id),
+            ),
+            ("steps", "step_id", step_rows(identity, language, fps=fps, run_id=run_id)),
+        ):
+            known = self._annotations[table].pop(identity, {})
+            self._annotation(table, key, wanted, known, place)
+        codecs = self._codecs.setdefault(part.name, {})
+        for clip in job.clips:
+            codec = written_codec(clip.plan, self._run.context.options)
+            codecs.setdefault(picture_column(clip.plan.camera), codec)
+
+    def finish(self, assigner: Assigner) -> None:
+        """What is written once a dataset or once a part; rows of nobody."""
+        for table, episodes in self._annotations.items():
+            for identity in episodes:
+                found = "rows of an episode that is not written"
+                self._report.add(f"{table} of {identity}", found, "none")
+        for name, path in self._output.paths.items():
+            self._dataset_stats(name, path)
+            self._tasks(name, path)
+        if self._derived:
+            self._report.note("info.json and finedata.json: not made again, because of a selection")
+            return
+        for part in assigner.parts:
+            self._info(part)
+        self._marker(assigner)
+
+    def _row(
+        self, place: str, wanted: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        found = rows.get(wanted["episode_id"])
+        if found is None:
+            self._report.add(place, "no row", f"one of {wanted['episode_id']}")
+            return
+        for key, value in wanted.items():
+            neighbours = self._derived and key.startswith(_NEIGHBOURS)
+            if key not in _VERSIONS and not neighbours and not _alike(value, found.get(key)):
+                self._report.add(f"{place}: {key}", f"{found.get(key)!r}", f"{value!r}")
+
+    def _annotation(
+        self,
+        table: str,
+        key: str,
+        wanted: list[dict[str, Any]],
+        known: dict[str, dict[str, Any]],
+        place: str,
+    ) -> None:
+        skipped = ("run_id", key) if self._derived else ()
+        rows = list(known.values())
+        if self._derived:
+            pairs = list(zip(wanted, rows, strict=False))
+            self._report.expect(f"{place}: rows of {table}", len(rows), len(wanted))
+        else:
+            pairs = [(row, known.pop(row[key], None)) for row in wanted]
+            for identity in known:
+                self._report.add(f"{place}: {table} {identity}", "a row", "none: no such text")
+        for row, found in pairs:
+            if found is None:
+                self._report.add(f"{place}: {table}", f"no row {row[key]}", f"{row['text']!r}")
+                continue
+            for name, value in row.items():
+                if name not in skipped and not _alike(value, found.get(name)):
+                    where = f"{place}: {table}: {name}"
+                    self._report.add(where, f"{found.get(name)!r}", f"{value!r}")
+
+    def _episode_stats(self, part: Part, identity: str, result: EpisodeResult, place: str) -> None:
+        stored = self._stats[self._output.episodes[identity].part]
+        features = part.layout.features
+        measured = {name: features[name] for name in result.stats if name in features}
+        for field, values in stats_columns(measured, [result.stats]):
+            found = stored.of(identity, field.name)
+            if not _alike(cast("list[Any]", values.to_pylist())[0], found):
+                self._report.add(f"{place}: {field.name}", f"{found}", f"{values[0].as_py()}")
+
+    def _dataset_stats(self, name: str, path: Path) -> None:
+        """meta/stats.json is what the statistics of the episodes add up to."""
+        stored = self._stats[name]
+        merger = StatsMerger()
+        for stats in stored.episodes():
+            merger.add(stats)
+        found = json.loads((path / STATS_PATH).read_bytes())
+        wanted = merger.result()
+        features = self._output.features[name]
+        for feature in sorted({*wanted, *found}):
+            if feature not in wanted or feature not in found:
+                have, lack = ("there", "nothing") if feature in found else ("nothing", "it")
+                self._report.add(f"{name}: {STATS_PATH}: {feature}", have, lack)
+                continue
+            image = features.get(feature, {}).get("dtype") in ("image", "video")
+            for key in sorted({*wanted[feature], *found[feature]}):
+                value = wanted[feature].get(key)
+                if value is not None and image and key != "count":
+                    value = [[[one]] for one in value]
+                if not _alike(value, found[feature].get(key)):
+                    where = f"{name}: {STATS_PATH}: {feature}/{key}"
+                    self._report.add(where, f"{found[feature].get(key)}", f"{value}")
+
+    def _tasks(self, name: str, path: Path) -> None:
+        found = stored_tasks(path)
+        wanted = {
+            episode.row["task_index"]: episode.row["task"]
+            for episode in self._output.episodes.values()
+            if episode.part == name
+        }
+        for index in sorted({*found, *wanted}):
+            if found.get(index) != wanted.get(index):
+                where = f"{name}: {TASKS_PATH}: task {index}"
+                self._report.add(where, f"{found.get(index)!r}", f"{wanted.get(index)!r}")
+
+    def _info(self, part: Part) -> None:
+        path = self._output.paths.get(part.name)
+        if path is None:
+            self._report.add(f"part {part.name}", "not in finedata.json", "a part")
+            return
+        wanted = json.loads(
+            info_json(
+                part.layout.features,
+                robot_type=part.layout.embodiment,
+                fps=part.layout.fps,
+                total_episodes=part.episodes,
+                total_frames=part.frames,
+                total_tasks=len(part.tasks),
+                splits=part.splits,
+                codecs=self._codecs.get(part.name, {}),
+            )
+        )
+        found = json.loads((path / INFO_PATH).read_bytes())
+        self._json(f"{part.name}: {INFO_PATH}", found, wanted)
+
+    def _marker(self, assigner: Assigner) -> None:
+        found = json.loads((self._output.root / DATASET_FILE).read_bytes())
+        wanted = json.loads(marker_of(self._run, assigner, found.get("counts", {})))
+        for key in ("finedata_version", "libraries"):
+            found.pop(key, None)
+            wanted.pop(key, None)
+        self._json(DATASET_FILE, found, wanted)
+
+    def _json(self, place: str, found: Any, wanted: Any) -> None:
+        """The first places at which two values of JSON differ."""
+        if isinstance(found, dict) and isinstance(wanted, dict):
+            mine, other = cast("dict[str, Any]", found), cast("dict[str, Any]", wanted)
+            for key in {**other, **mine}:
+                self._json(f"{place}: {key}", mine.get(key), other.get(key))
+        elif not _alike(wanted, found):
+            self._report.add(place, f"{found!r:.200}", f"{wanted!r:.200}")
+
+
+def _alike(wanted: Any, found: Any) -> bool:
+    """Whether a stored value is the wanted one, numbers up to rounding."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        mine, other = cast("dict[str, Any]", wanted), cast("dict[str, Any]", found)
+        return all(_alike(mine.get(key), other.get(key)) for key in {**mine, **other})
+    if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
+        pairs = list(cast("Any", wanted)), list(cast("Any", found))
+        return len(pairs[0]) == len(pairs[1]) and all(map(_alike, *pairs))
+    if isinstance(wanted, bool) or isinstance(found, bool):
+        return wanted is found
+    if isinstance(wanted, int | float) and isinstance(found, int | float):
+        same = math.isclose(wanted, found, rel_tol=_RELATIVE, abs_tol=1e-12)
+        return same or (math.isnan(wanted) and math.isnan(found))
+    if isinstance(wanted, float) and found is None:
+        return math.isnan(wanted)  # JSON has no such number
+    return bool(msgspec.to_builtins(wanted) == found)
