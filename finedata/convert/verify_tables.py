@@ -13,6 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+import numpy as np
 
 from finedata.convert.account.output import StoredStats, stored_tasks
 from finedata.convert.clips import written_codec
@@ -252,6 +253,7 @@ class TableChecks:
             self._report.add(place, f"{found!r:.200}", f"{wanted!r:.200}")
 
 
+@np.errstate(over="ignore")
 def _alike(wanted: Any, found: Any) -> bool:
     """Whether a stored value is the wanted one, numbers up to rounding."""
     if isinstance(wanted, dict) and isinstance(found, dict):
@@ -264,7 +266,9 @@ def _alike(wanted: Any, found: Any) -> bool:
         return wanted is found
     if isinstance(wanted, int | float) and isinstance(found, int | float):
         same = math.isclose(wanted, found, rel_tol=_RELATIVE, abs_tol=1e-12)
-        return same or (math.isnan(wanted) and math.isnan(found))
+        # Some columns are float32: what is there is the rounded number.
+        rounded = float(np.float32(wanted)) == found
+        return same or rounded or (math.isnan(wanted) and math.isnan(found))
     if isinstance(wanted, float) and found is None:
         return math.isnan(wanted)  # JSON has no such number
     return bool(msgspec.to_builtins(wanted) == found)
