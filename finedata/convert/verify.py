@@ -17,8 +17,11 @@ import numpy as np
 import polars as pl
 
 from finedata.convert.account.compare import account_for
+from finedata.convert.account.hdf5 import hdf5_inventory
 from finedata.convert.account.lerobot import lerobot_inventory
 from finedata.convert.account.output import Output
+from finedata.convert.account.rh20t import rh20t_inventory
+from finedata.convert.account.rlds import rlds_inventory
 from finedata.convert.assign import ClipJob, EpisodeJob, Part
 from finedata.convert.columns import episode_numbers
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
@@ -28,7 +31,7 @@ from finedata.convert.verify_episode import check_pictures, check_round_trips, c
 from finedata.convert.verify_report import VerifyReport
 from finedata.convert.verify_tables import TableChecks
 from finedata.convert.work import OpenShards, episode_result, stored_cameras, without_videos
-from finedata.errors import SourceError
+from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.lerobot.layout import data_file_number
 
@@ -71,7 +74,12 @@ def verify(
     return report
 
 
-_INVENTORIES = {"lerobot": lerobot_inventory}
+_INVENTORIES = {
+    "lerobot": lerobot_inventory,
+    "rlds": rlds_inventory,
+    "hdf5": hdf5_inventory,
+    "rh20t": rh20t_inventory,
+}
 
 
 def _check_accounts(
@@ -188,17 +196,31 @@ class _Records:
                     continue
                 placed, _ = assigner.add(plan)
                 for one in placed:
+                    record = one.plan if isinstance(one, EpisodeJob) else one
+                    self._note_fate(plan, record)
+                    where = None
                     if isinstance(one, EpisodeJob):
-                        part = assigner.parts[one.part]
-                        self._check_record(plan, one.plan, (part, one), shards)
-                    else:
-                        self._check_record(plan, one, None, shards)
-        self._tables.finish(assigner)
+                        where = (assigner.parts[one.part], one)
+                        where = self._placed(plan, record) if self._tables.moved else where
+                    self._check_record(plan, record, where, shards)
         there = {shard.file for source in self._run.sources for shard in source.shards}
         for (_, file, number), receipt in self._receipts.items():
             if (receipt["source"], file, number) not in self._seen:
                 found = "no such record" if file in there else "no such file in the source"
                 self._report.add(f"{file}, record {number}", found, "what the receipt says")
+                self._tables.moved = True
+        self._tables.finish(assigner)
+
+    def _note_fate(self, plan: ShardPlan, record: RecordPlan) -> None:
+        """A record that was written and would fail, or the reverse, moves all that follow it."""
+        receipt = self._receipts.get(self._key(plan, record))
+        written = receipt is not None and receipt["status"] == "written"
+        if written != (record.reason is None):
+            self._tables.moved = True
+
+    def _key(self, plan: ShardPlan, record: RecordPlan) -> tuple[str, str, int]:
+        name = self._run.converters[plan.source].converter.name
+        return name, self._run.sources[plan.source].shards[plan.shard].file, record.record
 
     def _placed(self, plan: ShardPlan, record: RecordPlan) -> tuple[Part, EpisodeJob] | None:
         """Where a selection or a merge put an episode, as its own rows say."""
@@ -230,15 +252,14 @@ class _Records:
         placed: tuple[Part, EpisodeJob] | None,
         shards: OpenShards,
     ) -> None:
-        name = self._run.converters[plan.source].converter.name
-        file = self._run.sources[plan.source].shards[plan.shard].file
-        receipt = self._receipts.get((name, file, record.record))
-        place = f"{file}, record {record.record}"
+        key = self._key(plan, record)
+        receipt = self._receipts.get(key)
+        place = f"{key[1]}, record {record.record}"
         if receipt is None:
             if not self._derived:
                 self._report.add(place, "no receipt", "one for every record")
             return
-        self._seen.add((name, file, record.record))
+        self._seen.add(key)
         reason = receipt["reason"]
         if receipt["status"] == "failed":
             self._report.failed += 1
@@ -249,8 +270,12 @@ class _Records:
                 self._tables.failed(plan, record, place)
             return
         self._report.expect(f"{place}: why it failed", reason, record.reason)
-        if placed is not None:
+        if placed is None:
+            return
+        try:
             self._check_episode(*placed, receipt, place, shards)
+        except ConformError as error:  # what lies in the output is damaged
+            self._report.add(place, f"{error.place}: {error.found}", error.wanted)
 
     def _check_episode(
         self,

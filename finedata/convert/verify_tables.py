@@ -58,17 +58,29 @@ _NEIGHBOURS = (
     "meta/",
     "videos/",
 )
+_MOVED = (
+    "places in the dataset, info.json and finedata.json: not made again, because episodes were "
+    "selected, merged, or would be others now"
+)
+# Told by the check of the record and by that of its pictures.
+_ELSEWHERE = ("source_sha256", "reason")
 # Another version of finedata gives the same rows, and says its own number.
 _VERSIONS = ("finedata_version",)
 
 
 class TableChecks:
-    """Holds the rows of tables against what they should be, record by record, part by part."""
+    """Holds the rows of tables against what they should be, record by record, part by part.
+
+    Attributes:
+        moved: Whether episodes lie elsewhere than the sources' order says: in a selection or a
+            merge, and after a record whose fate is another one now.
+    """
 
     def __init__(
         self, run: PreparedRun, output: Output, report: VerifyReport, *, derived: bool
     ) -> None:
-        self._run, self._output, self._report, self._derived = run, output, report, derived
+        self._run, self._output, self._report = run, output, report
+        self.moved = derived
         self._receipts = {row["episode_id"]: row for row in output.receipts}
         self._runs = [hash16(file.sha256 + run.context.options.sha256) for file in run.converters]
         self._annotations = {
@@ -95,6 +107,13 @@ class TableChecks:
         """
         identity = job.plan.episode_id
         receipt = written_receipt(self._run, part, job, result)
+        receipt = {key: value for key, value in receipt.items() if key not in _ELSEWHERE}
+        videos = {clip.plan.camera for clip in job.clips}
+        # The bytes of pictures are compared themselves, and with what the receipt says of them.
+        receipt["images"] = [
+            image if image["camera"] in videos else _Without(image, "sha256")
+            for image in receipt["images"]
+        ]
         self._row(f"{place}: receipt", receipt, self._receipts)
         row = episode_row(self._run, part, job, result, number)
         rows = {key: episode.row for key, episode in self._output.episodes.items()}
@@ -120,14 +139,14 @@ class TableChecks:
     def finish(self, assigner: Assigner) -> None:
         """What is written once a dataset or once a part; rows of nobody."""
         for table, episodes in self._annotations.items():
-            for identity in episodes:
+            for identity in episodes.keys() - self._output.episodes.keys():
                 found = "rows of an episode that is not written"
                 self._report.add(f"{table} of {identity}", found, "none")
         for name, path in self._output.paths.items():
             self._dataset_stats(name, path)
             self._tasks(name, path)
-        if self._derived:
-            self._report.note("info.json and finedata.json: not made again, because of a selection")
+        if self.moved:
+            self._report.note(_MOVED)
             return
         for part in assigner.parts:
             self._info(part)
@@ -141,7 +160,7 @@ class TableChecks:
             self._report.add(place, "no row", f"one of {wanted['episode_id']}")
             return
         for key, value in wanted.items():
-            neighbours = self._derived and key.startswith(_NEIGHBOURS)
+            neighbours = self.moved and key.startswith(_NEIGHBOURS)
             if key not in _VERSIONS and not neighbours and not _alike(value, found.get(key)):
                 self._report.add(f"{place}: {key}", f"{found.get(key)!r}", f"{value!r}")
 
@@ -153,9 +172,9 @@ class TableChecks:
         known: dict[str, dict[str, Any]],
         place: str,
     ) -> None:
-        skipped = ("run_id", key) if self._derived else ()
+        skipped = ("run_id", key) if self.moved else ()
         rows = list(known.values())
-        if self._derived:
+        if self.moved:
             pairs = list(zip(wanted, rows, strict=False))
             self._report.expect(f"{place}: rows of {table}", len(rows), len(wanted))
         else:
@@ -253,11 +272,21 @@ class TableChecks:
             self._report.add(place, f"{found!r:.200}", f"{wanted!r:.200}")
 
 
+class _Without(dict[str, Any]):
+    """An object that is compared without one of its keys."""
+
+    def __init__(self, values: Mapping[str, Any], key: str) -> None:
+        super().__init__({name: value for name, value in values.items() if name != key})
+        self.key = key
+
+
 @np.errstate(over="ignore")
 def _alike(wanted: Any, found: Any) -> bool:
     """Whether a stored value is the wanted one, numbers up to rounding."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         mine, other = cast("dict[str, Any]", wanted), cast("dict[str, Any]", found)
+        if isinstance(wanted, _Without):
+            other = {key: value for key, value in other.items() if key != wanted.key}
         return all(_alike(mine.get(key), other.get(key)) for key in {**mine, **other})
     if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
         pairs = list(cast("Any", wanted)), list(cast("Any", found))

@@ -37,7 +37,7 @@ def receipts_of(
         assert row["reason"] in RECEIPT_REASONS
         assert row["message"]
     report = verify(out, input=source)
-    assert report.problems == []
+    assert report.problems == [], report.problems[:3]
     assert report.episodes == len(written)
     return rows
 

@@ -121,6 +121,7 @@ def test_a_changed_source_is_seen(corpus: Corpus, copy: Path, tmp_path: Path) ->
     assert {problem.place.partition(": ")[2].partition(" image_")[0] for problem in problems} == {
         "sha256 of the record",
         "sha256 of",
+        "frames of",
     }
     assert all(f"{file.name}, record 0: " in problem.place for problem in problems)
     file.unlink()

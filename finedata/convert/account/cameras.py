@@ -152,16 +152,30 @@ class CameraAccount:
     def _shows(self, camera: str, shown: VideoWindow | Pictures, stored: StoredEpisode) -> bool:
         frames = stored.receipt["frames_written"]
         if isinstance(shown, Pictures):
-            return self._output.pictures(stored, camera) == shown.read()[:frames]
+            found, wanted = self._both(camera, shown, stored)
+            return found == wanted
         wanted, found = self._windows(camera, shown, stored)
         if wanted is None or found is None:
             return False
+        if shown.any_frames:
+            return len(found[2]) == frames and _in_order(found[2], wanted[0].digests)
         if np.array_equal(wanted[2], found[2]):
             return True
         # Where the source's own statements differ, a neighbour may be meant: the receipt says so.
         doubted = "video_start_differs" in stored.receipt["flags"]
         shift = shift_between(found[2], wanted[0].digests, wanted[1]) if doubted else None
         return shift is not None and abs(shift) == 1
+
+    def _both(
+        self, camera: str, shown: Pictures, stored: StoredEpisode
+    ) -> tuple[list[bytes], list[bytes]]:
+        """The pictures that are stored, and those that should be."""
+        found = self._output.pictures(stored, camera)
+        wanted = shown.read()[: stored.receipt["frames_written"]]
+        if shown.padded:
+            found = [picture.rstrip(b"\0") for picture in found]
+            wanted = [picture.rstrip(b"\0") for picture in wanted]
+        return found, wanted
 
     def _windows(
         self, camera: str, shown: VideoWindow, stored: StoredEpisode
@@ -244,9 +258,8 @@ class CameraAccount:
 
     def _how_far(self, camera: str, shown: VideoWindow | Pictures, stored: StoredEpisode) -> str:
         """In words, how a stored camera differs from what it should show."""
-        frames = stored.receipt["frames_written"]
         if isinstance(shown, Pictures):
-            found, wanted = self._output.pictures(stored, camera), shown.read()[:frames]
+            found, wanted = self._both(camera, shown, stored)
             if len(found) != len(wanted):
                 return f"{len(found)} pictures instead of {len(wanted)}"
             other = [row for row, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b]
@@ -311,6 +324,12 @@ class CameraAccount:
                 self._packets[name] = None
                 self._report.note(f"{name}: packets not compared, because of {error.found}")
         return self._packets[name]
+
+
+def _in_order(shown: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether frames are some of a file's, each once and in order."""
+    left = iter(whole.tolist())
+    return all(frame in left for frame in shown.tolist())
 
 
 def _likeness(name: str, camera: str) -> int:

@@ -139,6 +139,8 @@ class _Account:
 
     def _check_episode(self, episode: SourceEpisode, stored: StoredEpisode, place: str) -> None:
         report, receipt = self._report, stored.receipt
+        if episode.look is not None:
+            episode.look()
         self._form = self._uses.get(stored.row["variant"], self._every)
         if episode.length is not None:
             report.expect(f"{place}: frames_read", receipt["frames_read"], episode.length)
@@ -169,8 +171,8 @@ class _Account:
             tally.kept(columns[0] if columns else name, same=not columns, because=_OWN)
             return
         if made:
-            for use in made:
-                tally.kept(use.stored, same=False, because=f"as {self._name} declares")
+            stored_as = dict.fromkeys(use.stored for use in made)
+            tally.kept(*stored_as, same=False, because=f"as {self._name} declares")
             return
         if any(use.kind == "keep" for use in uses):
             self._check_kept(name, episode, stored, place)
@@ -211,8 +213,10 @@ class _Account:
 
     def _check_texts(self, episode: SourceEpisode, stored: StoredEpisode, place: str) -> None:
         for text, where in episode.texts.items():
-            tally = self._tallies.of("task", text)
             uses = self._uses_of(where)
+            if where in self._inventory.things and not any(use.kind == "text" for use in uses):
+                continue  # a text of the file's own: told of as a feature
+            tally = self._tallies.of("task", text)
             if text in stored.texts:
                 tally.kept("instructions", same=True)
             elif text.strip().casefold() in self._ignored:

@@ -28,10 +28,10 @@ class Tally:
     because: dict[str, None] = field(default_factory=dict[str, None])
     lost: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
 
-    def kept(self, stored: str, *, same: bool, because: str = "") -> None:
-        """It is in an episode of the output under a name; `same` where that is its own."""
+    def kept(self, *stored: str, same: bool, because: str = "") -> None:
+        """It is in an episode of the output under these names; `same` where that is its own."""
         self.verdicts["kept" if same else "renamed"] += 1
-        self.stored[stored] = None
+        self.stored |= dict.fromkeys(stored)
         if because:
             self.because[because] = None
 

@@ -89,20 +89,31 @@ class VideoWindow:
     Attributes:
         file: The file, relative to the source folder.
         start_s: When the first frame is shown, in seconds after the file's first shown frame.
+        any_frames: Whether rows may show any of its frames, each once and in order.
         tolerance_s: How far from there a frame may lie and still be the one that is meant.
     """
 
     file: str
     start_s: float = 0.0
     tolerance_s: float = 1e-4
+    any_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """The encoded pictures of an episode, read when asked for."""
+    """The pictures of an episode, read when asked for.
+
+    Attributes:
+        count: How many.
+        read: Gives the bytes of each.
+        frames: Whether these are pixels, not encoded pictures.
+        padded: Whether zeros may follow a picture, which do not count.
+    """
 
     count: int
     read: Callable[[], list[bytes]]
+    frames: bool = False
+    padded: bool = False
 
 
 @dataclass(slots=True)
@@ -120,6 +131,7 @@ class SourceEpisode:
         cameras: Camera to its pictures or its window of a video; `None` where it has none.
         doubts: What the source says of it in two ways that differ: the flag of the receipt that
             must say so, to what was seen.
+        look: Fills in the rest, where that is done only for episodes that were written.
         unread: Why it could not be looked into; empty where it was.
     """
 
@@ -137,6 +149,7 @@ class SourceEpisode:
     )
     doubts: dict[str, str] = field(default_factory=dict[str, str])
     unread: str = ""
+    look: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
