@@ -23,6 +23,8 @@ from finedata.store.table import TableWriter, append_rows, undo_unfinished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from finedata.store.dataset import Dataset
+
 __all__ = ["KINEMATIC_RUN", "annotate_kinematic"]
 
 KINEMATIC_RUN = hash16("kinematic/3")
@@ -61,7 +63,7 @@ def annotate_kinematic(
     known = kinematic_episodes(dataset, run_id=KINEMATIC_RUN)
     todo = [episode_id for episode_id in chosen if episode_id not in known]
     undeclared: Counter[str] = Counter()
-    done = pending = 0
+    done = pending = silent = 0
     rows = KinematicRows(run_id=KINEMATIC_RUN)
     verdicts: Counter[str] = Counter()
 
@@ -78,7 +80,9 @@ def annotate_kinematic(
             if motion is None:
                 undeclared[parts[episode_id]] += 1
                 continue
+            before = len(rows)
             rows.add(measure(motion), episode_id=episode_id)
+            silent += len(rows) == before
             done, pending = done + 1, pending + 1
             if pending == _EPISODES_AT_ONCE:
                 flush(writer)
@@ -99,6 +103,7 @@ def annotate_kinematic(
         verdicts=dict(sorted(verdicts.items())),
         notes=[
             *nothing_chosen(dataset, chosen),
+            *([_silent_note(dataset, silent)] if silent else []),
             *(
                 undeclared_note(
                     part,
@@ -109,4 +114,13 @@ def annotate_kinematic(
             ),
         ],
         files=sorted(writer.files.values()),
+    )
+
+
+def _silent_note(dataset: Dataset, count: int) -> str:
+    """Why episodes have no fact: nothing was recorded that tells one."""
+    return (
+        f"of {count} episodes the motion tells no fact: without poses nothing is said of paths, "
+        "without a gripper nothing of grasps. A converter file may name the arm's `model`, by "
+        f"which joints give poses. Next: finedata info {dataset.root}  # what was recorded"
     )

@@ -288,10 +288,14 @@ def _notes(dataset: Dataset, parts: list[_Part]) -> list[str]:
         features = dataset.features(entry.name)
         lacking = [without_vector(features, name) for name in ("observation.state", "action")]
         found = " and ".join(text for text in lacking if text is not None)
+        if not found:
+            same = features["observation.state"].names == features["action"].names
+            found = "observation.state and action "
+            found += "that do not both move" if same else "whose numbers have other names"
         notes.append(
             undeclared_note(
                 entry.name,
-                found=found or "observation.state and action whose numbers have other names",
+                found=found,
                 wanted="both as one vector of numbers a row under the same names, to be compared",
             )
         )

@@ -46,7 +46,7 @@ def undeclared_note(part: str, *, found: str, wanted: str) -> str:
     """
     return (
         f"part {part}: found {found}, wanted {wanted}. Next: finedata sources draft SOURCE > "
-        "mine.toml, read it, and convert SOURCE again with it"
+        "mine.toml, declare in it what the numbers are, and convert SOURCE again with it"
     )
 
 

@@ -165,6 +165,31 @@ def test_a_hand_is_no_joint_of_the_arm(tmp_path: Path) -> None:
     assert {one.arms[0].joints_rad.shape[1] for one in motions.values()} == {7}
 
 
+def test_an_episode_that_tells_nothing_is_said_to(tmp_path: Path) -> None:
+    names = tuple(f"right_joint_{k}" for k in range(6))
+    source = write_plain(tmp_path / "source", Plain(names=names))
+    (tmp_path / "mine.toml").write_text(draft_converter(str(source), name="mine"))
+    convert(str(tmp_path / "mine.toml"), input=source, out=tmp_path / "out")
+
+    said = say("annotate", "kinematic", tmp_path / "out", "--all")
+
+    assert said.code == 0
+    assert "of 3 episodes the motion tells no fact" in said.text
+
+
+def test_a_side_that_is_zero_everywhere_is_named(tmp_path: Path) -> None:
+    plain = Plain(
+        names=tuple("abcdef"), motion=lambda _, frames, width: np.zeros((frames, width)),
+        command=lambda episode, frames, _: episode + _MOVING[:frames],
+    )  # fmt: skip
+    convert("lerobot", input=write_plain(tmp_path / "source", plain), out=tmp_path / "out")
+
+    said = say("gate", tmp_path / "out")
+
+    assert "frozen_state" in said.text
+    assert "that do not both move" in said.text
+
+
 def test_a_head_of_which_one_joint_is_unknown_is_not_at_rest(tmp_path: Path) -> None:
     head = np.stack([np.linspace(0, 1, _FRAMES), np.full(_FRAMES, np.nan)], axis=1)
     from finedata.annotate.kinematic.read import _joints
