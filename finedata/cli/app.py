@@ -20,6 +20,7 @@ from finedata.cli import (
     merge,
     query,
     report,
+    shard,
     sources,
     summary,
     verify,
@@ -47,6 +48,7 @@ app.command("export", help=export.HELP)(export.export)
 app.command("gate", help=gate.HELP)(gate.gate)
 app.command("cluster", help=cluster.HELP)(cluster.cluster)
 app.command("report", help=report.HELP)(report.report)
+app.command("shard", help=shard.HELP)(shard.shard)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")

@@ -57,15 +57,19 @@ class ShardOptions(Strict, frozen=True, kw_only=True):
         height: Of pictures, in pixels; null: as they are.
         width: Of pictures, in pixels; null: as they are.
         quality: JPEG quality of pictures that had to be encoded.
-        shard_bytes: A tar is closed before it would grow beyond this.
+        shard_bytes: Wanted size of a tar; how many samples go into one is decided by a mean, so
+            tars differ a little from it.
         horizon: Steps of the action chunk in the tars.
         every: One sample every so many frames.
         thin: Whether the tars hold pictures only.
         where: SQL condition over `episodes`; "" for all.
         held_out: The share as a fraction `p/q`, or "" where a list was given.
         held_out_ids_sha256: Digest of the sorted list of held-out ids, one a line; "" for none.
+        held_out_by: Whether share and list are of episodes or of tasks.
+        text_policy: Which words a fine-grained view may show.
         with_failed: Whether the tiers `unlabelled` and `failed` are there.
-        bake: Text revision whose words are in the tars too; "" for none.
+        bake: Words that are in the tars too, as members `<word>.txt`: those of the first of
+            `texts`.
         seed: Of the shuffle.
     """
 
@@ -80,8 +84,10 @@ class ShardOptions(Strict, frozen=True, kw_only=True):
     where: str
     held_out: str
     held_out_ids_sha256: str
+    held_out_by: Literal["episode", "task"]
+    text_policy: Policy
     with_failed: bool
-    bake: str
+    bake: list[Literal["instruction", "fine", "trace"]]
     seed: int
 
 
@@ -262,6 +268,7 @@ class ShardsFile(Strict, frozen=True, kw_only=True):
         sample: What a sample is.
         options: What was asked for.
         sets: By name.
+        left_out: Reason to how many episodes are in no set.
         statistics: By embodiment, space and feature.
         texts: In the order in which they were made; the last is the default.
         lineage: The datasets, in the order given.
@@ -276,6 +283,7 @@ class ShardsFile(Strict, frozen=True, kw_only=True):
     sample: Order
     options: ShardOptions
     sets: list[ShardSet]
+    left_out: dict[str, Count]
     statistics: list[Statistics]
     texts: list[TextRevision]
     lineage: list[Lineage]

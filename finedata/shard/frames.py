@@ -23,7 +23,7 @@ from finedata.schema.tables import arrow_schema, schema_tag
 from finedata.shard.files import write_arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from finedata.store.dataset import Dataset
@@ -96,7 +96,12 @@ def frame_columns(dataset: Dataset, part: str) -> list[str]:
 
 
 def write_frames(
-    path: Path, episodes: Iterator[Episode], *, columns: Sequence[str], first: int = 0
+    path: Path,
+    episodes: Iterator[Episode],
+    *,
+    columns: Sequence[str],
+    first: int = 0,
+    before: Iterable[pa.Table] = (),
 ) -> None:
     """Write `frames/<set>.arrow`.
 
@@ -105,12 +110,13 @@ def write_frames(
         episodes: In the order of their numbers.
         columns: See `frame_columns`.
         first: Number of the first episode.
+        before: Rows of earlier episodes, where shards are appended to.
 
     Raises:
         ConformError: A file of the dataset is damaged.
         OutputError: The disk is full.
     """
-    pieces = _pieces(episodes, list(columns), first)
+    pieces = chain(before, _pieces(episodes, list(columns), first))
     head = next(pieces)
     schema = cast("Any", head.schema).with_metadata(schema_tag("shard_frames"))
     tagged = (piece.replace_schema_metadata(schema.metadata) for piece in chain([head], pieces))

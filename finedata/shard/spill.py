@@ -8,7 +8,8 @@ set, known before anything is read, so units and tars can be done by anybody, in
 unit whose file stands under its name is never read again.
 
 Memory: one unit in the first pass, one tar in the second. Files: as many as units, not units times
-tars. Cost: the set is written twice and read twice (once from the dataset, once from the spills).
+tars, and never more than one of them open: a process may have a thousand. Cost: the set is written
+twice and read twice (once from the dataset, once from the spills).
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finedata.errors import OutputError
-from finedata.shard.tar import Sample
 from finedata.store.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -74,49 +74,52 @@ def write_spill(path: Path, samples: Sequence[Spilled], *, num_members: int) -> 
 
 
 def read_tar_samples(
-    spills: Sequence[Path], tar: int, *, num_members: int, keys: Sequence[str]
-) -> Iterator[tuple[int, Sample]]:
-    """The samples of one tar in their order, with the number each was spilled under.
+    spills: Sequence[Path], tar: int, *, num_members: int, count: int
+) -> Iterator[tuple[int, tuple[memoryview, ...]]]:
+    """The samples of one tar in their order: the number each was spilled under, and its members.
 
     Args:
         spills: All spill files of the set.
         tar: Which tar.
         num_members: Members of a sample.
-        keys: The key of each place of this tar; one sample is wanted for each.
+        count: How many samples the tar has.
 
     Raises:
         OutputError: A place has no sample or two: a spill file is not of this run.
     """
-    pieces: list[tuple[np.ndarray, memoryview]] = []
-    for spill in spills:
-        rows, view = _open_spill(spill, num_members)
-        first, last = np.searchsorted(rows["tar"], [tar, tar + 1])
-        if first < last:
-            pieces.append((rows[first:last], view))
+    pieces = [_read_piece(spill, tar, num_members) for spill in spills]
+    pieces = [(rows, content) for rows, content in pieces if len(rows)]
     none = np.zeros(0, np.int64)
     place = np.concatenate([rows["position"] for rows, _ in pieces] or [none])
-    if sorted(place.tolist()) != list(range(len(keys))):
-        raise _not_of_this_run(spills[0].parent, f"{len(place)} samples of tar {tar}")
+    if not np.array_equal(np.sort(place), np.arange(count)):
+        raise _not_of_this_run(spills[0].parent, f"{len(place)} samples of tar {tar}, not {count}")
     owner = np.concatenate([np.full(len(rows), i) for i, (rows, _) in enumerate(pieces)] or [none])
     within = np.concatenate([np.arange(len(rows)) for rows, _ in pieces] or [none])
-    for key, i in zip(keys, np.argsort(place), strict=True):
-        rows, view = pieces[owner[i]]
+    for i in np.argsort(place).tolist():
+        rows, content = pieces[owner[i]]
         row = rows[within[i]]
-        ends = int(row["offset"]) + np.cumsum(row["size"])
+        ends = int(row["offset"] - rows["offset"][0]) + np.cumsum(row["size"])
         starts = ends - row["size"]
-        members = tuple(view[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
-        yield int(row["number"]), Sample(key, members)
+        members = tuple(content[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
+        yield int(row["number"]), members
 
 
-def _open_spill(path: Path, num_members: int) -> tuple[np.ndarray, memoryview]:
-    """A spill file's rows, and its bytes as mapped memory."""
-    with path.open("rb") as file:
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    start, count = (int(v) for v in np.frombuffer(view[-_FOOTER_BYTES:], "<u8"))
+def _read_piece(path: Path, tar: int, num_members: int) -> tuple[np.ndarray, memoryview]:
+    """Rows of one tar in a spill file, and the bytes of their members, which lie together."""
     row_type = _row_type(num_members)
-    if start + count * row_type.itemsize + _FOOTER_BYTES != len(view):
-        raise _not_of_this_run(path, f"{len(view)} bytes with a footer of {count} samples")
-    return np.frombuffer(view[start:-_FOOTER_BYTES], row_type), view
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        size = len(mapped)
+        start, count = np.frombuffer(mapped[size - _FOOTER_BYTES :], "<u8").tolist()
+        if start + count * row_type.itemsize + _FOOTER_BYTES != size:
+            raise _not_of_this_run(path, f"{size} bytes with a footer of {count} samples")
+        all_rows = np.frombuffer(mapped, row_type, count=count, offset=start)
+        first, last = np.searchsorted(all_rows["tar"], [tar, tar + 1]).tolist()
+        rows = all_rows[first:last].copy()
+        del all_rows  # a mapping that is looked at cannot be closed
+        if not len(rows):
+            return rows, memoryview(b"")
+        end = int(rows["offset"][-1] + rows["size"][-1].sum())
+        return rows, memoryview(mapped[int(rows["offset"][0]) : end])
 
 
 def _row_type(num_members: int) -> np.dtype[np.void]:

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["Sample", "TarPlaces", "member_header", "write_energon_index", "write_tar"]
+__all__ = [
+    "BLOCK_BYTES",
+    "Sample",
+    "TarPlaces",
+    "member_header",
+    "write_energon_index",
+    "write_tar",
+]
 
 BLOCK_BYTES = 512
 _END = bytes(2 * BLOCK_BYTES)

@@ -67,8 +67,8 @@ def shards(*sets, **more) -> shards_file.ShardsFile:
     sets = sets or (shard_set(),)
     options = shards_file.ShardOptions(
         cameras=[], height=224, width=224, quality=90, shard_bytes=1 << 28, horizon=16, every=1,
-        thin=False, where="", held_out="1/20", held_out_ids_sha256="", with_failed=False, bake="",
-        seed=0,
+        thin=False, where="", held_out="1/20", held_out_ids_sha256="",
+        held_out_by="episode", text_policy="not_contradicted", with_failed=False, bake=[], seed=0,
     )  # fmt: skip
     numbers = {"mean": [0.5], "std": [0.1], "min": [0.0], "max": [1.0], "q01": [0.0], "q99": [None]}
     statistics = shards_file.Statistics(
@@ -98,6 +98,7 @@ def shards(*sets, **more) -> shards_file.ShardsFile:
         "sample": "step",
         "options": options,
         "sets": list(sets),
+        "left_out": {"failed": 2},
         "statistics": [statistics],
         "texts": [text],
         "lineage": [lineage],

@@ -1,0 +1,312 @@
+"""`finedata shard`: WebDataset shards of finished datasets, and everything done to shards later."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from finedata.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from finedata.shard.run import Progress, ShardEstimate, ShardSummary
+
+__all__ = ["HELP", "shard"]
+
+HELP = """Write WebDataset shards of datasets: pixels once, numbers and words beside them.
+
+A sample is a time step, shuffled over its whole set; sets are split by source, part, tier
+(representatives, the rest) and side (training, held out). Stock webdataset, megatron-energon and
+`datasets` read the tars. A run that was stopped continues with the same command.
+
+Example: finedata shard bridge --out shards --resize 224
+
+Example: finedata shard bridge droid --out shards --held-out 0.05 --held-out-by task --dry-run
+"""
+
+
+def shard(
+    *,
+    datasets: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Finished datasets, gated and clustered.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="SHARDS", help="Folder of the shards.", show_default=False),
+    ] = None,
+    cameras: Annotated[str, typer.Option(help="Only these cameras: image_0,wrist.")] = "",
+    resize: Annotated[
+        str,
+        typer.Option(metavar="HxW", help="Bring pictures to this size: 224, or 180x320 (lossy)."),
+    ] = "",
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="JPEG quality of pictures that must be encoded.")
+    ] = 90,
+    shard_size: Annotated[str, typer.Option(help="Wanted size of a tar, e.g. 1GB.")] = "256MB",
+    order: Annotated[
+        Literal["step", "episode"] | None,
+        typer.Option(
+            help="`step`: shuffled over the whole set; `episode`: in sequence, for history.",
+            show_default="step",
+        ),
+    ] = None,
+    type_: Annotated[
+        Literal["step", "episode"],
+        typer.Option("--type", help="A sample is a time step, or an episode with MP4 clips."),
+    ] = "step",
+    horizon: Annotated[int, typer.Option(min=1, help="Steps of action.npy.")] = 16,
+    every: Annotated[int, typer.Option(min=1, help="One sample every so many frames.")] = 1,
+    thin: Annotated[
+        bool, typer.Option("--thin", help="Pictures only; numbers and words stand beside.")
+    ] = False,
+    where: Annotated[
+        str, typer.Option(metavar="SQL", help="Only episodes for which this holds.")
+    ] = "",
+    held_out: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE|LIST", help="Hold out this share (0.05), or the ids in this file."
+        ),
+    ] = "",
+    held_out_by: Annotated[
+        Literal["episode", "task"], typer.Option(help="What the share or list is of.")
+    ] = "episode",
+    check_leaks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IDS", help="Refuse if a training file has one of these.", show_default=False
+        ),
+    ] = None,
+    text_policy: Annotated[
+        Literal["not_contradicted", "reviewed"],
+        typer.Option(help="Which words a fine-grained view may show."),
+    ] = "not_contradicted",
+    with_failed: Annotated[
+        bool,
+        typer.Option("--with-failed", help="Also sets of what failed or has no instruction."),
+    ] = False,
+    bake: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Words in the tars too: instruction,fine,trace."),
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add what finished shards lack, as new tars.")
+    ] = False,
+    allow_mixed_licences: Annotated[
+        bool,
+        typer.Option("--allow-mixed-licences", help="Go on although licences do not go together."),
+    ] = False,
+    shard_index: Annotated[
+        int | None, typer.Option(min=0, help="Which share of --num-shards this process does.")
+    ] = None,
+    num_shards: Annotated[
+        int | None, typer.Option(min=1, help="Split the reading over so many processes.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", "--num-workers", min=1, help="Processes; all cores (at most 8) by default."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan and estimate; write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """See HELP."""
+    from finedata.engine.local import available_cores
+    from finedata.shard.run import estimate_shards, shard_datasets
+    from finedata.shard.settings import BAKED, ShardSettings, read_ids
+
+    if out is None:
+        raise UsageError(
+            place="--out",
+            found="none",
+            wanted="a folder for the shards",
+            next_command="finedata shard DIR --out SHARDS",
+        )
+    if (shard_index is None) != (num_shards is None):
+        raise UsageError(
+            place="--shard-index",
+            found="one of --shard-index and --num-shards",
+            wanted="both, or none",
+            next_command="--shard-index 0 --num-shards 4",
+        )
+    share, ids = _held_out(held_out)
+    words = _listed(bake)
+    unknown = sorted(set(words) - set(BAKED))
+    if unknown:
+        raise UsageError(place="--bake", found=f"{unknown[0]!r}", wanted=f"of {', '.join(BAKED)}")
+    settings = ShardSettings(
+        cameras=_listed(cameras),
+        resize=_size(resize),
+        quality=quality,
+        shard_bytes=_bytes(shard_size),
+        order=order,
+        sample=type_,
+        horizon=horizon,
+        every=every,
+        thin=thin,
+        where=where,
+        held_out=share,
+        held_out_ids=ids,
+        held_out_by=held_out_by,
+        text_policy=text_policy,
+        with_failed=with_failed,
+        bake=tuple(word for word in BAKED if word in words),
+        seed=seed,
+    )
+    leaks = read_ids(_read(check_leaks, "--check-leaks")) if check_leaks else ()
+    named: dict[str, Any] = {
+        "settings": settings,
+        "allow_mixed_licences": allow_mixed_licences,
+        "check_leaks": leaks,
+    }
+    if dry_run:
+        _print_estimate(estimate_shards(datasets, **named), as_json=as_json)
+        return
+    try:
+        with _progress_bar() as on_progress:
+            summary = shard_datasets(
+                datasets,
+                out=out,
+                append=append,
+                num_workers=workers or min(8, available_cores()),
+                shard_index=shard_index,
+                num_shards=num_shards,
+                on_progress=on_progress,
+                **named,
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command continues where it stopped", err=True)
+        raise typer.Exit(130) from None
+    _print_summary(summary, as_json=as_json)
+
+
+def _held_out(text: str) -> tuple[str, tuple[str, ...]]:
+    """(share, ids): a number is a share, anything else a file of ids."""
+    from finedata.shard.settings import read_ids
+
+    if not text or re.fullmatch(r"[0-9./]+", text):
+        return text, ()
+    ids = read_ids(_read(Path(text), "--held-out"))
+    if not ids:
+        raise UsageError(place=f"--held-out {text}", found="no id", wanted="ids, one a line")
+    return "", ids
+
+
+def _read(path: Path, option: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            place=f"{option} {path}", found=f"{error}", wanted="a text file of ids, one a line"
+        ) from error
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text.lower())
+    if match is None:
+        raise UsageError(
+            place="--resize",
+            found=f"{text!r}",
+            wanted="HEIGHTxWIDTH in pixels, or one number for both",
+            next_command="--resize 224",
+        )
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+_DECIMAL = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS = {**_DECIMAL, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", text.lower())
+    if match is None or match[2] not in _UNITS:
+        raise UsageError(
+            place="--shard-size", found=f"{text!r}", wanted="a size, e.g. 256MB, 1GB, 512MiB"
+        )
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _print_summary(summary: ShardSummary, *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(summary).decode())
+        return
+    if summary.share:
+        typer.echo(f"share {summary.share} is done; the same command without it finishes")
+        return
+    for one in summary.sets:
+        lossy = f", {one.encoded} pictures encoded" if one.encoded else ""
+        lossy += f" ({one.psnr_db} dB)" if one.psnr_db is not None else ""
+        typer.echo(
+            f"{one.name}: {one.episodes} episodes, {one.samples} samples, {one.tars} tars, "
+            f"{one.bytes / 1e6:.1f} MB{lossy}"
+        )
+    _print_left_out(summary.left_out)
+    typer.echo(f"written: {summary.out}")
+
+
+def _print_estimate(found: ShardEstimate, *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    for one in found.sets:
+        typer.echo(
+            f"{one.name}: {one.episodes} episodes, {one.samples} samples, about {one.tars} tars, "
+            f"{one.bytes / 1e6:.1f} MB"
+        )
+    _print_left_out(found.left_out)
+    scratch = "; as much again meanwhile" if found.scratch_bytes else ""
+    typer.echo(f"about {found.bytes / 1e6:.1f} MB{scratch}; nothing was written")
+
+
+def _print_left_out(left_out: dict[str, int]) -> None:
+    for reason, count in left_out.items():
+        typer.echo(f"left out: {count} episodes ({reason})", err=True)
+
+
+@contextmanager
+def _progress_bar() -> Generator[Callable[[Progress], None] | None]:
+    """A bar on stderr, and none where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("pass {task.fields[phase]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("shard", total=None, phase=1)
+
+        def advance(progress: Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, phase=progress.phase)
+
+        yield advance
