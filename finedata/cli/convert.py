@@ -241,6 +241,11 @@ def _print_summary(summary: ConvertSummary, *, as_json: bool) -> None:
             "from receipts where status = 'failed'\"",
             err=True,
         )
+    if summary.flags:
+        flags = ", ".join(f"{name} {count}" for name, count in summary.flags.items())
+        typer.echo(f"episodes by flag: {flags}", err=True)
+    for name, why in summary.left_out.items():
+        typer.echo(f"left out: {name} ({why})", err=True)
     if summary.dropped_frames:
         typer.echo(f"{summary.dropped_frames} frames were dropped; see receipts", err=True)
 

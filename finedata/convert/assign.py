@@ -88,6 +88,7 @@ class Part:
         splits: (split, first episode, one past the last).
         episodes: Episodes placed so far.
         frames: Frames placed so far.
+        left_out: Features of the source of which nothing was made, and why.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Part:
     splits: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
     episodes: int = 0
     frames: int = 0
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
     file_number: int = 0
     file_bytes: int = 0
     open_file: list[EpisodeJob] = field(default_factory=list[EpisodeJob])
@@ -153,7 +155,7 @@ class Assigner:
 
     @property
     def at_root(self) -> bool:
-        """Whether the root of the output is itself the one LeRobot dataset."""
+        """Whether the root of the output is itself a LeRobot dataset, where one can be told."""
         return len(self.sources) == 1 and self.sources[0].one_part
 
     def add(self, plan: ShardPlan) -> tuple[list[RecordPlan | EpisodeJob], list[FileJob]]:
@@ -177,12 +179,10 @@ class Assigner:
                 self._matched.add(record.episode_id)
             if record.reason is None:
                 record = self._without_duplicate(record, shard, self.names[plan.source])
-            number = -1
-            if record.reason is None:
-                number, record = self._part(record, plan, shard)
             if record.reason is not None:
                 placed.append(record)
                 continue
+            number = self._part(plan, plan.layouts[record.layout])
             job, complete = self._place(record, plan, number)
             placed.append(job)
             files += complete
@@ -201,29 +201,28 @@ class Assigner:
         """The last data file of each part, which no later episode can fill."""
         return [job for number in range(len(self.parts)) for job in self._close_file(number)]
 
-    def _part(self, record: RecordPlan, plan: ShardPlan, shard: Shard) -> tuple[int, RecordPlan]:
-        """The part that an episode belongs to, a new one where it is the first of its kind."""
-        layout = plan.layouts[record.layout]
-        known = self._part_of.get(layout.key)
-        if known is not None:
-            return known, record
-        source = self.names[plan.source]
-        if self.at_root and self.parts:
-            message = (
-                f"{shard.file}, record {record.record}: found features, shapes or a rate other "
-                "than those of the episodes before it; one LeRobot dataset has one set of them"
-            )
-            return -1, _failed(record, shard, source, reason="wrong_type", message=message)
-        name = layout.embodiment if len(self.sources) == 1 else f"{source}-{layout.embodiment}"
-        names = {part.name for part in self.parts}
-        count = 1
-        unique = name
-        while unique in names:
-            count += 1
-            unique = f"{name}_{count}"
-        self._part_of[layout.key] = len(self.parts)
-        self.parts.append(Part(unique, "." if self.at_root else unique, layout, source))
-        return len(self.parts) - 1, record
+    def _part(self, plan: ShardPlan, layout: PartLayout) -> int:
+        """The part that an episode belongs to, a new one where it is the first of its kind.
+
+        The root itself is for episodes that are as the source declares them: an odd one gets a
+        folder, be it the first or the last.
+        """
+        number = self._part_of.get(layout.key)
+        if number is None:
+            source = self.names[plan.source]
+            name = layout.embodiment if len(self.sources) == 1 else f"{source}-{layout.embodiment}"
+            names = {part.name for part in self.parts}
+            count = 1
+            unique = name
+            while unique in names:
+                count += 1
+                unique = f"{name}_{count}"
+            taken = any(part.path == "." for part in self.parts)
+            path = "." if self.at_root and layout.as_declared and not taken else unique
+            number = self._part_of[layout.key] = len(self.parts)
+            self.parts.append(Part(unique, path, layout, source))
+        self.parts[number].left_out |= layout.left_out
+        return number
 
     def _place(
         self, record: RecordPlan, plan: ShardPlan, number: int

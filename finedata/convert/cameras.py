@@ -1,12 +1,16 @@
 """Which cameras an episode has: the converter's patterns against the features of the episode.
 
-An episode and a variant come in; the cameras that its part will have go out, patterns replaced by
-what they match and names made safe.
+Whether a feature is a camera is for the source to say (`RawEpisode.camera_kind`), never for its
+name. A camera's own name is made safe, and stays distinct: of a name in another script, or of two
+that would be one, the digest of the feature's name is a part. Which feature it was stands in
+finedata.json (`renamed` of its part).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from finedata.readers.episode import RawEpisode
     from finedata.schema.converter import CameraSpec, Variant
 
-__all__ = ["check_camera_names", "resolved_cameras", "safe_name"]
+__all__ = ["absent_cameras", "check_camera_names", "resolved_cameras", "safe_name"]
 
 _UNSAFE = re.compile(r"[^a-z0-9_]+")
 
@@ -36,25 +40,66 @@ def resolved_cameras(
     episodes (RLDS does): its pictures will be black. Any other belongs to another part.
     """
     found: list[CameraSpec] = []
+    stars = _star_names(variant, [n for n in raw.feature_names() if raw.camera_kind(n) is not None])
     for camera in variant.cameras:
         taken = {known.feature for known in found}
         if camera.name != "*":
             if camera.feature not in taken and _has_camera(raw, camera.feature):
                 found.append(camera)
             continue
-        head, _, tail = camera.feature.partition("*")
-        for feature in raw.feature_names():
-            if feature in taken or not fnmatchcase(feature, camera.feature):
-                continue
-            if raw.camera_kind(feature) is None:
-                continue
-            middle = feature[len(head) : len(feature) - len(tail)]
-            name = safe_name(middle, instead="camera")
-            if name not in [known.name for known in found]:
-                found.append(msgspec.structs.replace(camera, name=name, feature=feature))
+        found += [
+            msgspec.structs.replace(camera, name=name, feature=feature)
+            for feature, (pattern, name) in stars.items()
+            if pattern == camera.feature and feature not in taken
+        ]
     if options.cameras:
         found = [camera for camera in found if camera.name in options.cameras]
     return tuple(found)
+
+
+def absent_cameras(
+    raw: RawEpisode, variant: Variant, cameras: Sequence[CameraSpec], options: ConvertOptions
+) -> tuple[str, ...]:
+    """Names of the cameras that the source or the converter declares and that are not `cameras`.
+
+    They have no picture in this episode, and none of which the part could have a column.
+    """
+    resolved = {camera.feature for camera in cameras}
+    declared = [name for name, kind in raw.declared_absent().items() if kind == "camera"]
+    there = [n for n in raw.feature_names() if raw.camera_kind(n) is not None]
+    stars = _star_names(variant, [*there, *declared])
+    names = {feature: name for feature, (_, name) in stars.items() if feature in declared}
+    names |= {
+        camera.feature: camera.name
+        for camera in variant.cameras
+        if camera.name != "*" and not raw.has(camera.feature)
+    }
+    absent = {name for feature, name in names.items() if feature not in resolved}
+    absent -= {camera.name for camera in cameras}
+    return tuple(sorted(absent & set(options.cameras) if options.cameras else absent))
+
+
+def _star_names(variant: Variant, features: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Features that a pattern matches: the first such pattern, and the camera's name."""
+    named = {camera.feature: camera.name for camera in variant.cameras if camera.name != "*"}
+    found: dict[str, tuple[str, str]] = {}
+    for camera in variant.cameras:
+        head, _, tail = camera.feature.partition("*")
+        for feature in features if camera.name == "*" else ():
+            if feature in found or feature in named or not fnmatchcase(feature, camera.feature):
+                continue
+            middle = feature[len(head) : len(feature) - len(tail)] or feature.split(".")[-1]
+            found[feature] = camera.feature, middle
+    counts = Counter(safe_name(middle, instead="") for _, middle in found.values())
+    counts.update(named.values())
+    names: dict[str, tuple[str, str]] = {}
+    for feature, (pattern, middle) in found.items():
+        name = safe_name(middle, instead="camera")
+        lost = any(letter.isalnum() and not letter.isascii() for letter in middle)
+        if lost or counts[safe_name(middle, instead="")] > 1:
+            name = f"{name}_{hashlib.sha256(feature.encode()).hexdigest()[:6]}"
+        names[feature] = pattern, name
+    return names
 
 
 def _has_camera(raw: RawEpisode | EpisodeView, feature: str) -> bool:

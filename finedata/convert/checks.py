@@ -118,7 +118,11 @@ def _consistency(state: Pose, action: Pose, *, integrated: bool) -> dict[str, An
 
 def column_flags(columns: Mapping[str, NDArray[Any]]) -> set[str]:
     """Flags of an episode whose conventions are undeclared: what its columns' names tell."""
-    bad = [name for name, values in columns.items() if not np.isfinite(values).all()]
+    bad = [
+        name
+        for name, values in columns.items()
+        if values.dtype.kind == "f" and not np.isfinite(values).all()
+    ]
     return {"nonfinite_action" if "action" in name else "nonfinite_state" for name in bad}
 
 

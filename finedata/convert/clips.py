@@ -50,7 +50,7 @@ class ClipPlan(msgspec.Struct, frozen=True, kw_only=True):
         file: The video file, relative to the source folder; empty for pictures to be encoded.
         size: Bytes of that file.
         mode: `link` keeps the file; `remux` copies its packets with new times; `transcode`
-            encodes it.
+            encodes it; `black` is a camera that the episode lacks.
         from_s: When the episode's first frame is shown in the file of the output.
         codec: Codec of the source.
         sha256: Digest of the file's index.
@@ -60,7 +60,7 @@ class ClipPlan(msgspec.Struct, frozen=True, kw_only=True):
     feature: str
     file: str
     size: int
-    mode: Literal["link", "remux", "transcode"]
+    mode: Literal["link", "remux", "transcode", "black"]
     from_s: float
     codec: str
     sha256: str
@@ -80,7 +80,7 @@ def plan_clips(
         A plan for each camera that the output stores as video, and flags.
 
     Raises:
-        FeatureError: A camera's video is missing.
+        FeatureError: A camera's video cannot be read.
         CorruptRecordError: A file's index cannot be read.
     """
     plans: list[ClipPlan] = []
@@ -88,7 +88,10 @@ def plan_clips(
     for camera in layout.cameras:
         if camera.kind == "pictures":
             if options.transcode is not None:
-                plans.append(_encoded(camera))
+                plans.append(_made(camera, "transcode"))
+            continue
+        if not view.has(camera.feature):
+            plans.append(_made(camera, "black"))
             continue
         clip = view.video(camera.feature)
         plan, longer = _plan_clip(camera, clip, layout.fps, options, folder=folder, frames=frames)
@@ -99,15 +102,16 @@ def plan_clips(
     return tuple(plans), flags
 
 
-def _encoded(camera: CameraLayout) -> ClipPlan:
+def _made(camera: CameraLayout, mode: Literal["transcode", "black"]) -> ClipPlan:
+    """A video that no file of the source is: of pictures, or of nothing."""
     return ClipPlan(
         camera=camera.name,
         feature=camera.feature,
         file="",
         size=0,
-        mode="transcode",
+        mode=mode,
         from_s=0.0,
-        codec="pictures",
+        codec="h264" if mode == "black" else "pictures",
         sha256="",
     )
 

@@ -101,6 +101,8 @@ def _vector(
     dtype: str,
     frames: int,
 ) -> np.ndarray:
+    if motion is None and dtype == "string":
+        return np.array(view.texts(name)[:frames], np.object_)
     if motion is None:
         values = np.asarray(view.numbers(name)[:frames], dtype)
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -59,7 +59,9 @@ class _PartTally:
         self.merger.add(result.stats)
         for clip in job.clips:
             codec = written_codec(clip.plan, run.context.options)
-            self.codecs.setdefault(picture_column(clip.plan.camera), codec)
+            name = picture_column(clip.plan.camera)
+            if clip.plan.mode != "black":  # it tells nothing of the others
+                self.codecs.setdefault(name, codec)
 
 
 class Finished(Protocol):
@@ -114,7 +116,8 @@ def _stats_features(part: Part, run: PreparedRun) -> dict[str, Feature]:
     return {
         name: feature
         for name, feature in part.layout.features.items()
-        if feature.dtype != "image" or run.context.options.image_stats
+        if feature.dtype != "string"
+        and (feature.dtype != "image" or run.context.options.image_stats)
     }
 
 
@@ -244,6 +247,8 @@ def marker_of(run: PreparedRun, assigner: Assigner, counts: dict[str, int]) -> s
                 fps=part.layout.fps,
                 episodes=part.episodes,
                 frames=part.frames,
+                renamed=part.layout.renamed,
+                left_out=part.left_out,
             )
             for part in assigner.parts
         ],

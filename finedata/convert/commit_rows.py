@@ -111,7 +111,7 @@ def episode_row(
         "left_tool_frame": frames.get("left"),
         "action_origin": result.action_origin,
         "cameras": sorted(camera.name for camera in layout.cameras),
-        "cameras_missing": sorted(result.cameras_missing),
+        "cameras_missing": sorted({*result.cameras_missing, *plan.cameras_missing}),
         "licence": file.converter.licence,
         "variant": variant.name,
         "data/chunk_index": data_chunk,

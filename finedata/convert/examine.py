@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finedata.convert.cameras import resolved_cameras
+from finedata.convert.accounting import not_converted_flags
+from finedata.convert.cameras import absent_cameras, resolved_cameras
 from finedata.convert.clips import plan_clips
 from finedata.convert.clock import read_clock
 from finedata.convert.forms import UnknownFormError, choose_variant, fitted_variant, view_episode
@@ -73,6 +73,7 @@ class EpisodeFacts:
         split: The source's own split.
         picture_bytes: Bytes of all chosen cameras' pictures.
         last_step_marks: How many steps are marked as the last one; -1 where nothing is marked.
+        cameras_missing: Cameras that are declared, and of which the part has no column.
         flags: What is odd, or is not converted.
     """
 
@@ -87,6 +88,7 @@ class EpisodeFacts:
     split: str
     picture_bytes: int
     last_step_marks: int
+    cameras_missing: tuple[str, ...]
     flags: frozenset[str]
 
 
@@ -129,7 +131,7 @@ def examine(
     variant = fitted_variant(raw, declared)
     cameras = resolved_cameras(raw, variant, options)
     view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
-    cameras, left_out = _matched(view, cameras)
+    cameras, unmatched = _matched(view, cameras)
     lengths, picture_bytes = _lengths(view, variant, cameras)
     frames_read, frames = _agreed_length(lengths, quirks=variant.quirks)
     clock = read_clock(view, variant.time, frames=frames)
@@ -155,9 +157,11 @@ def examine(
         frames=frames,
     )
     clips, clip_flags = plan_clips(view, layout, options, folder=source.folder, frames=frames)
-    flags = (
-        left_out | set(clock.flags) | set(language.flags) | clip_flags | _left_out(view, variant)
-    ) | _of_unknown_width(view, declared, variant)
+    missing = absent_cameras(raw, variant, cameras, options)
+    flags = unmatched | set(clock.flags) | set(language.flags) | clip_flags
+    flags |= not_converted_flags(raw, variant) | _of_unknown_width(view, declared, variant)
+    flags |= {"other_not_converted"} if layout.left_out else set()
+    flags |= {"camera_missing"} if missing else set()
     return EpisodeFacts(
         locator=_locator(view, variant.episode),
         layout=layout,
@@ -170,6 +174,7 @@ def examine(
         split=described.split or view.fields.get("path/split", ""),
         picture_bytes=picture_bytes,
         last_step_marks=_last_step_marks(view, variant),
+        cameras_missing=missing,
         flags=frozenset(flags),
     )
 
@@ -205,7 +210,11 @@ def _lengths(
     for vector in variant.vectors:
         lengths |= {piece.feature: len(view.pick(piece)) for piece in vector.pieces}
     if variant.space == "undeclared":
-        lengths |= {name: len(view.numbers(name)) for name in kept_features(view, variant)}
+        kept, _ = kept_features(view, variant)
+        lengths |= {
+            name: len(view.texts(name) if feature.dtype == "string" else view.numbers(name))
+            for name, feature in kept.items()
+        }
     marks = variant.intervention.feature if variant.intervention is not None else None
     for name in (variant.time.timestamps, marks):
         if name is not None and view.has(name):
@@ -306,16 +315,6 @@ def _success(view: EpisodeView, spec: SuccessSpec | None) -> bool | None:
 
 def _last(view: EpisodeView, feature: str) -> float:
     return float(np.asarray(view.numbers(feature), np.float64).reshape(-1)[-1])
-
-
-def _left_out(view: EpisodeView, variant: Variant) -> set[str]:
-    """Flags for what the episode holds and the converter knowingly leaves out."""
-    names = view.feature_names()
-    return {
-        f"{kind}_not_converted"
-        for kind, patterns in variant.not_converted.items()
-        if any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-    }
 
 
 def _of_unknown_width(view: EpisodeView, declared: Variant, fitted: Variant) -> set[str]:

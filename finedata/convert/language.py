@@ -58,14 +58,20 @@ def read_language(
     """
     episode = Episode(raw=raw, folder=folder, file=file, path=path, frames=frames)
     wordings, varies = _from_features(episode, spec)
+    recorded = len(wordings)
     for lookup in spec.lookup:
         wordings += _from_lookup(episode, lookup, spec)
+    of_lookups, episode.flags = episode.flags, set()
     steps: list[Step] = []
     for steps_spec in spec.steps:
         goal = wordings[0].text if wordings else None
         found, summary = read_steps(episode, steps_spec, goal=goal)
         steps += found
         wordings += [] if summary is None else [summary]
+    # One of several places may lack what another one has: nothing is missing then.
+    annotated = len(wordings) > recorded
+    flags = of_lookups - ({"annotation_missing"} if annotated else set())
+    flags |= episode.flags - ({"annotation_missing"} if steps else set())
     if not wordings and spec.fallback is not None:
         fallback = form_text(episode.fill(spec.fallback) or "", spec)
         wordings = [] if fallback is None else [fallback]
@@ -73,7 +79,7 @@ def read_language(
         instructions=_instructions(wordings),
         steps=tuple(steps),
         varies=varies,
-        flags=tuple(sorted(episode.flags)),
+        flags=tuple(sorted(flags)),
     )
 
 

@@ -126,22 +126,23 @@ def _problems(ranges: Sequence[_Range], *, frames: int) -> list[Problem | None]:
     """Name what is wrong with each range: the first that holds of those below.
 
     A range overlaps if it begins before the end of the one right before it, as the publisher of
-    such annotations counts; it leaves a gap if it begins after the end of all before it.
+    such annotations counts; a step of one frame may share that frame with the next one, which
+    begins where it ends. A range leaves a gap if it begins after the end of all before it.
     """
     problems: list[Problem | None] = []
-    last_end, covered = 0, 0
+    last_start, last_end, covered = 0, 0, 0
     for start, end, _ in ranges:
         problem: Problem | None = None
         if end <= start:
             problem = "reversed"
         elif start < 0 or end > frames:
             problem = "out_of_range"
-        elif start < last_end:
+        elif start < last_end and not (start == last_start == last_end - 1):
             problem = "overlap"
         elif start > covered:
             problem = "gap"
         problems.append(problem)
-        last_end, covered = end, max(covered, end)
+        last_start, last_end, covered = start, end, max(covered, end)
     return problems
 
 
@@ -264,7 +265,10 @@ def _half_open(inclusive: Sequence[tuple[int, int, str]], form: TextForm) -> lis
     ranges: list[_Range] = []
     for start, last, text in inclusive:
         formed = form_text(text, form)
+        shared = last > start and last in starts
+        end = last if shared else last + 1
+        if formed is None and end <= start:
+            formed = Formed("", None, form.language)  # it says nothing, and says it wrongly
         if formed is not None:
-            shared = last > start and last in starts
-            ranges.append((start, last if shared else last + 1, formed))
+            ranges.append((start, end, formed))
     return ranges

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from finedata.convert.accounting import left_out
 from finedata.convert.cameras import safe_name
 from finedata.convert.layout_columns import arm_features, kept_features, vector_features
 from finedata.errors import FeatureError, MissingFeatureError
@@ -60,6 +61,8 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
         fps: Frames a second.
         cameras: The cameras, in the converter's order.
         features: Every stored column, in order.
+        left_out: Features of which nothing was made, and why; episodes may differ in it.
+        as_declared: Whether features have the shapes that the source declares.
     """
 
     source: int
@@ -68,6 +71,17 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     cameras: tuple[CameraLayout, ...]
     features: dict[str, Feature]
+    left_out: dict[str, str] = {}
+    as_declared: bool = True
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Features of the part whose name is not the source's, and what it is there."""
+        return {
+            picture_column(camera.name): camera.feature
+            for camera in self.cameras
+            if picture_column(camera.name) != camera.feature
+        }
 
     @property
     def key(self) -> bytes:
@@ -96,13 +110,15 @@ def part_layout(
     """
     laid_out = tuple(_camera_layout(view, camera, options) for camera in cameras)
     features: dict[str, Feature] = {}
+    reasons: dict[str, str] = {}
     for camera in laid_out:
         video = camera.kind == "video" or options.transcode is not None
         features[picture_column(camera.name)] = Feature(
             "video" if video else "image", camera.shape, ("height", "width", "channels")
         )
     if variant.space == "undeclared":
-        features |= kept_features(view, variant)
+        kept, reasons = kept_features(view, variant)
+        features |= kept
     else:
         features |= arm_features(view, variant)
         features |= vector_features(view, variant)
@@ -118,6 +134,13 @@ def part_layout(
         fps=fps,
         cameras=laid_out,
         features=features | standard_features(),
+        left_out=left_out(
+            view.raw,
+            variant,
+            stored=[*features, *(camera.feature for camera in cameras)],
+            reasons=reasons,
+        ),
+        as_declared=view.raw.as_declared(),
     )
 
 
@@ -138,7 +161,7 @@ def _camera_layout(view: EpisodeView, camera: CameraSpec, options: ConvertOption
         )
     shape = (
         view.video(camera.feature).shape
-        if kind == "video"
+        if kind == "video" and view.has(camera.feature)
         else view.picture_shape(camera.feature) or _first_shape(view, camera)
     )
     source_shape = shape

@@ -8,17 +8,17 @@ converted.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from math import prod
+from typing import TYPE_CHECKING, cast
 
 from finedata.errors import FeatureError
 from finedata.motion import ENCODING_WIDTH
-from finedata.store.lerobot.layout import Feature
+from finedata.store.lerobot.layout import KEPT_DTYPES, Feature
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from finedata.convert.forms import EpisodeView
     from finedata.schema.converter import ArmSpec, Pick, Variant
+    from finedata.store.lerobot.layout import Dtype
 
 __all__ = ["arm_features", "kept_features", "sorted_arms", "vector_features"]
 
@@ -105,31 +105,54 @@ def vector_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
     return features
 
 
-def kept_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
-    """The features that are stored as they are: numbers with one row a step."""
+def kept_features(view: EpisodeView, variant: Variant) -> tuple[dict[str, Feature], dict[str, str]]:
+    """The features that are stored as they are: numbers or a text with one row a step.
+
+    Returns:
+        Feature to what is stored, in its own shape and type; and why others cannot be.
+    """
     features: dict[str, Feature] = {}
+    reasons: dict[str, str] = {}
     for name in view.feature_names():
         wanted = any(fnmatchcase(name, pattern) for pattern in variant.keep)
-        if not wanted or name in _STANDARD or "/" in name or view.camera_kind(name) is not None:
+        if not wanted or name in _STANDARD or view.raw.is_derived(name):
+            continue
+        if view.camera_kind(name) is not None:
             continue
         try:
-            values = view.numbers(name)
+            features[name] = _kept(view, name)
+        except FeatureError as error:
+            reasons[name] = error.found
+    return features, reasons
+
+
+def _kept(view: EpisodeView, name: str) -> Feature:
+    """How a feature is stored.
+
+    Raises:
+        FeatureError: It is no array of numbers, and no text.
+    """
+    if "/" in name:
+        raise FeatureError(place=f"feature {name}", found="a name with a slash", wanted="none")
+    try:
+        values = view.numbers(name)
+    except FeatureError as error:
+        try:
+            view.texts(name)
         except FeatureError:
-            continue  # text: instructions have their own table
-        if values.ndim not in (1, 2):
-            continue
-        width = 1 if values.ndim == 1 else values.shape[1]
-        names = view.columns_of(name) or tuple(f"{name.split('.')[-1]}_{i}" for i in range(width))
-        features[name] = Feature(_kept_dtype(values.dtype), (width,), names)
-    return features
-
-
-def _kept_dtype(dtype: np.dtype[np.generic]) -> Literal["bool", "int64", "float32", "float64"]:
-    if dtype.kind == "b":
-        return "bool"
-    if dtype.kind in "iu":
-        return "int64"
-    return "float64" if dtype.itemsize > 4 else "float32"
+            raise error from None
+        return Feature("string", (1,), (name.split(".")[-1],))
+    dtype = values.dtype.name
+    shape: tuple[int, ...] = values.shape[1:] or (1,)
+    if values.ndim == 0 or 0 in shape or dtype not in KEPT_DTYPES:
+        raise FeatureError(
+            place=f"feature {name}", found=f"{dtype} of shape {values.shape}", wanted="numbers"
+        )
+    if len(shape) > 1:
+        return Feature(cast("Dtype", dtype), shape, None)
+    last = name.split(".")[-1]
+    names = view.columns_of(name) or tuple(f"{last}_{i}" for i in range(prod(shape)))
+    return Feature(cast("Dtype", dtype), shape, names)
 
 
 def _check_widths(view: EpisodeView, arm: ArmSpec) -> None:

@@ -63,6 +63,8 @@ def write_clips(
             _check_size(clip, folder)
         if clip.plan.mode == "link":
             _link(clip, folder, target)
+        elif clip.plan.mode == "black":
+            black_video(target, shape=camera.shape, fps=layout.fps, frames=job.plan.frames)
         elif not clip.plan.file:
             pictures = _pixels(view, camera, job.plan.frames)
             encode_pictures(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from finedata.convert.clips import ClipPlan  # noqa: TC001  (msgspec resolves it)
 from finedata.convert.context import (
@@ -54,6 +55,7 @@ class RecordPlan(msgspec.Struct, frozen=True, kw_only=True):
     fps_measured: float | None = None
     dt_max_s: float | None = None
     start_unix_s: float | None = None
+    cameras_missing: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     picture_bytes: int = 0
     last_step_marks: int = -1
@@ -170,6 +172,11 @@ class _Planner:
         if key not in self._layouts:
             self._layouts[key] = len(self._known)
             self._known.append(facts.layout)
+        else:
+            known = self._known[self._layouts[key]]
+            if facts.layout.left_out.keys() - known.left_out.keys():
+                more = facts.layout.left_out | known.left_out
+                self._known[self._layouts[key]] = replace(known, left_out=more)
         self.records.append(
             RecordPlan(
                 record=found.number,
@@ -189,6 +196,7 @@ class _Planner:
                 fps_measured=facts.clock.fps_measured,
                 dt_max_s=facts.clock.dt_max_s,
                 start_unix_s=facts.clock.start_unix_s,
+                cameras_missing=facts.cameras_missing,
                 flags=tuple(sorted(facts.flags | set(found.flags))),
                 picture_bytes=facts.picture_bytes,
                 last_step_marks=facts.last_step_marks,

@@ -37,6 +37,7 @@ from finedata.errors import SourceError, UsageError
 from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
+from finedata.store.describe import flag_counts
 from finedata.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+# Files that one line names.
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class ConvertSummary:
         dropped_frames: Frames of written episodes that were not written.
         parts: Names of the LeRobot datasets inside `out`.
         missing_shards: Shards that the source declares and lacks.
+        flags: Written episodes by each flag of their receipts.
+        left_out: Features of the source of which nothing was made, and why.
         out: The dataset's folder.
     """
 
@@ -92,6 +97,8 @@ class ConvertSummary:
     dropped_frames: int
     parts: list[str]
     missing_shards: list[str]
+    flags: dict[str, int]
+    left_out: dict[str, str]
     out: str
 
 
@@ -147,8 +154,13 @@ def convert_many(
     """
     run = prepare(sources, out=str(out), options=options or ConvertOptions())
     key, settings = run_key(run.context, finedata_version=finedata.__version__)
-    for name in run.missing_shards:
-        _LOG.warning("%s: declared by the source, not in the folder", name)
+    if run.missing_shards:
+        _LOG.warning(
+            "%d files that the source declares are not in the folder: %s",
+            len(run.missing_shards),
+            ", ".join(run.missing_shards[:_MOST_NAMES])
+            + (", ..." if len(run.missing_shards) > _MOST_NAMES else ""),
+        )
     with Ledger(Path(out), run_key=key, settings=settings) as ledger:
         if ledger.get("commit", 0) is None or not (Path(out) / DATASET_FILE).is_file():
             with LocalEngine(num_workers=num_workers) as engine:
@@ -388,5 +400,7 @@ def summary_of(run: PreparedRun, out: Path) -> ConvertSummary:
         dropped_frames=marker.counts["frames_dropped"],
         parts=[part.name for part in marker.parts],
         missing_shards=run.missing_shards,
+        flags=flag_counts(out),
+        left_out={name: why for part in marker.parts for name, why in part.left_out.items()},
         out=str(out),
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+import numpy as np
 
 from finedata.convert.cameras import resolved_cameras
 from finedata.convert.checks import arm_receipt, column_flags, motion_flags
@@ -36,7 +37,6 @@ from finedata.store.lerobot.write import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    import numpy as np
     import pyarrow as pa
 
     from finedata.convert.assign import EpisodeJob, FileJob
@@ -308,7 +308,9 @@ def episode_result(
         SourceError: The record cannot be read for its digest.
     """
     cameras = stored_cameras(layout, options)
-    stats = numeric_stats(numbers.columns)
+    stats = numeric_stats(
+        {name: values for name, values in numbers.columns.items() if values.dtype != np.object_}
+    )
     for name, found in pictures.items():
         if found.stats is not None:
             stats[picture_column(name)] = found.stats

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
 
 __all__ = [
+    "Absent",
     "CameraKind",
     "Found",
     "OpenShard",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 CameraKind = Literal["pictures", "video"]
+Absent = Literal["camera", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,22 @@ class RawEpisode(Protocol):
 
     def feature_names(self) -> list[str]:
         """Every feature the episode holds, in the source's order."""
+        ...
+
+    def declared_absent(self) -> Mapping[str, Absent]:
+        """What the source's description declares and this episode lacks, cameras told apart.
+
+        A camera that has a place in the part all the same (`camera_kind` and `picture_shape`
+        know it) is none of them.
+        """
+        ...
+
+    def is_derived(self, feature: str) -> bool:
+        """Whether a feature is no part of the record, but looked up or computed from elsewhere."""
+        ...
+
+    def as_declared(self) -> bool:
+        """Whether the numbers decoded so far have the shapes that the source declares."""
         ...
 
     def numbers(self, feature: str) -> np.ndarray:

@@ -66,7 +66,11 @@ class SourceFolder(Protocol):
     address: str
 
     def files(self) -> list[SourceFile]:
-        """List every file below the folder, sorted by name."""
+        """List every file below the folder, sorted by name; hidden ones are none of the source's.
+
+        Hidden is what begins with a dot, or lies in a folder that does: caches, checkpoints of
+        notebooks, what macOS puts beside files (`._name`, `__MACOSX/`).
+        """
         ...
 
     def read_all(self, name: str) -> bytes:
@@ -103,6 +107,10 @@ def open_folder(address: str | Path) -> SourceFolder:
             next_command=f"ls {path.parent}",
         )
     return _LocalFolder(path)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def local_path(folder: SourceFolder, name: str) -> Path | None:
@@ -193,10 +201,13 @@ class _LocalFolder:
         self.address = str(path)
 
     def files(self) -> list[SourceFile]:
-        return sorted(
-            SourceFile(entry.relative_to(self.path).as_posix(), entry.stat().st_size)
+        names = (
+            (entry.relative_to(self.path).as_posix(), entry)
             for entry in self.path.rglob("*")
             if entry.is_file()
+        )
+        return sorted(
+            SourceFile(name, entry.stat().st_size) for name, entry in names if not _is_hidden(name)
         )
 
     def read_all(self, name: str) -> bytes:
@@ -271,7 +282,11 @@ class _RemoteFolder:
                 found="no file",
                 wanted="the folder of a source dataset",
             )
-        sizes = {path: entry.get("size") for path, entry in found.items()}
+        sizes = {
+            path: entry.get("size")
+            for path, entry in found.items()
+            if not _is_hidden(path[len(root) :].lstrip("/"))
+        }
         # Listings of HTTP servers are links without sizes; those are asked for all at once.
         unsized = [path for path, size in sizes.items() if size is None]
         if unsized:

@@ -20,7 +20,7 @@ from finedata.readers.hdf5_pictures import Hdf5Pictures, PictureLayout, picture_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from finedata.readers.episode import CameraKind, VideoClip
+    from finedata.readers.episode import Absent, CameraKind, VideoClip
     from finedata.readers.hdf5_file import Hdf5File
 
 __all__ = ["Hdf5Episode"]
@@ -73,6 +73,18 @@ class Hdf5Episode:
             with self._file.guard(f"attributes of /{path}"):
                 names = sorted(node.attrs)
             yield from (f"{path}@{name}" for name in names)
+
+    def declared_absent(self) -> dict[str, Absent]:
+        """Nothing: no description says what an episode must hold."""
+        return {}
+
+    def is_derived(self, feature: str) -> bool:
+        """Attributes describe; datasets are what was recorded."""
+        return "@" in feature
+
+    def as_declared(self) -> bool:
+        """True: nothing is declared."""
+        return True
 
     def numbers(self, feature: str) -> np.ndarray:
         """A numeric dataset or attribute in its own dtype (native byte order) and shape.

@@ -113,7 +113,7 @@ class LerobotSource:
 
     @property
     def shards(self) -> tuple[Shard, ...]:
-        """The data files that are there, by dataset and number."""
+        """The data files, by dataset and number; those too that are declared and not there."""
         return self._shards
 
     @property
@@ -124,6 +124,9 @@ class LerobotSource:
     def scan(self, shard: int) -> Iterator[tuple[Found, LerobotEpisode | None]]:
         """Every episode of a data file in the order of rows; see `Source.scan`."""
         dataset, file = self._files[shard]
+        if file.is_absent:
+            yield from _all_absent(dataset, file)
+            return
         try:
             opened = LerobotShard(self.folder, dataset, file)
         except SourceError as error:
@@ -151,11 +154,22 @@ class LerobotSource:
 
     @cached_property
     def _missing(self) -> tuple[str, ...]:
-        return tuple(name for dataset in self.datasets for name in dataset.missing())
+        return tuple(
+            f"{dataset.files.prefix}{file.name}"
+            for dataset in self.datasets
+            for file in dataset.absent_files()
+        )
 
     @cached_property
     def _files(self) -> list[tuple[LerobotDataset, DataFile]]:
-        return [(dataset, file) for dataset in self.datasets for file in dataset.data_files]
+        return [
+            (dataset, file)
+            for dataset in self.datasets
+            for file in sorted(
+                [*dataset.data_files, *dataset.absent_files()],
+                key=lambda file: (file.number, file.name),
+            )
+        ]
 
 
 class LerobotShard:
@@ -196,7 +210,7 @@ class LerobotShard:
                 place.first,
                 place.last - place.first,
                 *(place.problem or (None, "")),
-                flags=place.flags,
+                flags=place.flags + _task_flags(dataset, self._table, place),
             )
             for number, place in enumerate(self._places)
         ]
@@ -271,7 +285,12 @@ def _places(dataset: LerobotDataset, file: DataFile, table: ParquetRows) -> Iter
     places = [_checked(dataset, run, runs) for run in runs]
     there = {episode for episode, _, _ in runs}
     absent = [
-        _Place(episode, table.rows, table.rows, ("framing_error", f"episode {episode} has no row"))
+        _Place(
+            episode,
+            table.rows,
+            table.rows,
+            ("absent", f"episode {episode} is declared, and has no row"),
+        )
         for episode in declared
         if episode not in there
     ]
@@ -296,6 +315,19 @@ def _whole_file(dataset: LerobotDataset, episode: int, table: ParquetRows) -> _P
     if isinstance(length, int) and length != table.rows:
         flags.append("declared_length_differs")
     return _Place(episode, 0, table.rows, flags=tuple(flags))
+
+
+def _task_flags(dataset: LerobotDataset, table: ParquetRows, place: _Place) -> tuple[str, ...]:
+    """What is doubtful about the task that the rows of an episode refer to."""
+    if place.problem or not table.has("task_index"):
+        return ()
+    try:
+        column = table.column("task_index", first=place.first, last=place.last)
+        values = np.unique(to_numbers(column, feature="task_index"))
+    except (FeatureError, CorruptRecordError):
+        return ()  # whoever reads the tasks will say so
+    indices = [int(value) for value in values if np.isfinite(value)]
+    return dataset.meta.task_flags(indices, episode=place.episode)
 
 
 def _runs(table: ParquetRows) -> list[tuple[int, int, int]] | None:
@@ -351,6 +383,13 @@ def _declared_places(dataset: LerobotDataset, declared: list[int], rows: int) ->
     for episode, count in zip(declared, counts, strict=True):
         yield _Place(episode, first, first + count)
         first += count
+
+
+def _all_absent(dataset: LerobotDataset, file: DataFile) -> Iterator[tuple[Found, None]]:
+    """Every episode that the description puts into a file that is not there."""
+    for number, episode in enumerate(dataset.declared_in[file.number]):
+        message = f"episode {episode} is declared, and its file is not there"
+        yield Found(number, 0, 0, "absent", message), None
 
 
 def _all_broken(

@@ -6,15 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from finedata.errors import SourceError
-from finedata.readers.lerobot_files import fill_template
+from finedata.errors import CorruptRecordError, SourceError
+from finedata.readers.lerobot_files import DataFile, fill_template
 from finedata.readers.lerobot_meta import DatasetInfo, DatasetMeta, read_info
+from finedata.readers.lerobot_table import ParquetRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from finedata.readers.files import SourceFolder
-    from finedata.readers.lerobot_files import DataFile, DatasetFiles, FileNumber
+    from finedata.readers.lerobot_files import DatasetFiles, FileNumber
 
 __all__ = ["LerobotDataset"]
 
@@ -23,6 +24,8 @@ _DATA_TEMPLATES = {
     2: "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
 }
 _CHUNK_SIZE = 1000
+# Data files whose columns are looked at for those that a file lacks.
+_SAMPLED_FILES = 16
 
 
 class LerobotDataset:
@@ -56,6 +59,24 @@ class LerobotDataset:
         """Cameras that have a video file at all, and their files by number."""
         found = self.files.videos(self.info.video_keys, self.info.template("video_path"))
         return {key: files for key, files in found.items() if files}
+
+    def has_column(self, feature: str) -> bool:
+        """Whether any of the first and evenly spread data files has the column."""
+        return feature in self._sampled_columns
+
+    @cached_property
+    def _sampled_columns(self) -> set[str]:
+        step = max(1, len(self.data_files) // _SAMPLED_FILES)
+        found: set[str] = set()
+        for file in self.data_files[::step]:
+            reader = self.folder.open(f"{self.files.prefix}{file.name}")
+            try:
+                found |= set(ParquetRows(reader, name=file.name).schema.names)
+            except CorruptRecordError:
+                continue  # its own episodes say so
+            finally:
+                reader.close()
+        return found
 
     @property
     def name(self) -> str:
@@ -95,13 +116,15 @@ class LerobotDataset:
             self._video_places[feature] = dict(_places_by_length(self.meta.episodes, feature))
         return self._video_places[feature]
 
-    def missing(self) -> list[str]:
+    def absent_files(self) -> list[DataFile]:
         """Data files that the description declares and the folder lacks."""
+        if self.problem is not None:
+            return []
         there = {file.number for file in self.data_files}
         discarded = self.info.values.get("discarded_episode_indices")
         skipped = cast("list[Any]", discarded) if isinstance(discarded, list) else []
         return [
-            f"{self.files.prefix}{self._declared_name(number)}"
+            DataFile(self._declared_name(number), 0, number, is_absent=True)
             for number in sorted(self.declared_in)
             if number not in there and not (len(number) == 1 and number[0] in skipped)
         ]

@@ -29,7 +29,7 @@ from finedata.store.pictures import read_header
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from finedata.readers.episode import CameraKind, PictureList, VideoClip
+    from finedata.readers.episode import Absent, CameraKind, PictureList, VideoClip
     from finedata.readers.lerobot_dataset import LerobotDataset
     from finedata.readers.lerobot_files import DataFile
     from finedata.readers.lerobot_table import ParquetRows
@@ -40,6 +40,9 @@ __all__ = ["LerobotEpisode"]
 _TASKS_OF = re.compile(r"tasks\[(.+)\]")
 # Index columns of every dataset; `task_index` has the shorter name `task`.
 _OWN_INDEXES = ("index", "frame_index", "episode_index", "task_index")
+# Video files that are looked into for the size of an absent camera's pictures.
+_MOST_FILES = 16
+_COUNTED = (*_OWN_INDEXES, "timestamp")
 _DATASET_TEXTS = ("path", "name", "robot_type", "codebase_version", "episode")
 
 
@@ -57,16 +60,39 @@ class LerobotEpisode:
     _shapes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
     def has(self, feature: str) -> bool:
-        """Whether the episode has the feature: a column, a camera or something derived."""
-        if self.table.has(feature) or feature in self.dataset.videos:
+        """Whether the episode has the feature: a column, a video of its own, or what is derived."""
+        if self.table.has(feature) or self._videos().has(feature):
             return True
         return feature in self._derived_names() or self._index_column(feature) is not None
 
     def feature_names(self) -> list[str]:
         """Columns, then cameras that are videos, then what is derived."""
         columns = list(dict.fromkeys(self.table.schema.names))
-        videos = [name for name in self.dataset.videos if name not in columns]
+        declared = [*self.dataset.videos, *self.dataset.info.video_keys]
+        videos = [n for n in dict.fromkeys(declared) if n not in columns and self.camera_kind(n)]
         return columns + videos + [n for n in self._derived_names() if n not in columns]
+
+    def declared_absent(self) -> dict[str, Absent]:
+        """What info.json declares and nothing holds; see `RawEpisode.declared_absent`."""
+        found: dict[str, Absent] = {}
+        for name, declared in self.dataset.info.features.items():
+            if not self.table.has(name) and self.camera_kind(name) is None:
+                is_camera = declared.get("dtype") in ("video", "image")
+                found[name] = "camera" if is_camera else "other"
+        return found
+
+    def is_derived(self, feature: str) -> bool:
+        """What is neither a column nor a camera, and what every dataset counts by."""
+        column = self.table.has(feature) and feature not in _COUNTED
+        return not column and self.camera_kind(feature) is None
+
+    def as_declared(self) -> bool:
+        """Whether the numbers decoded so far have as many columns as info.json says."""
+        return all(
+            declared is None or np.prod(declared, dtype=np.int64) == np.prod(shape[1:])
+            for name, shape in self._shapes.items()
+            for declared in [self.dataset.info.shape(name)]
+        )
 
     def numbers(self, feature: str) -> np.ndarray:
         """Decode a numeric feature; see `RawEpisode.numbers`."""
@@ -118,10 +144,16 @@ class LerobotEpisode:
         return names if len(names) == width else None
 
     def camera_kind(self, feature: str) -> CameraKind | None:
-        """Whether a feature is pictures in a column, or a video; the files decide, not a dtype."""
-        if self.table.has(feature) and is_picture_type(self._type(feature)):
-            return "pictures"
-        return "video" if feature in self.dataset.videos else None
+        """Whether a feature is pictures in a column, or a video; the files decide, not a dtype.
+
+        Also of a camera that this episode lacks and another one of the dataset has.
+        """
+        if self.table.has(feature):
+            return "pictures" if is_picture_type(self._type(feature)) else None
+        if feature in self.dataset.videos:
+            return "video"
+        declared = self.dataset.info.features.get(feature, {}).get("dtype")
+        return "pictures" if declared == "image" and self.dataset.has_column(feature) else None
 
     def pictures(self, feature: str) -> PictureList:
         """The encoded pictures of a camera; see `RawEpisode.pictures`."""
@@ -147,13 +179,10 @@ class LerobotEpisode:
         """(height, width, channels): the video file's own, or what holds for the first picture."""
         kind = self.camera_kind(feature)
         if kind == "video":
-            try:
-                return self._videos().index(feature).shape
-            except FeatureError:
-                return self._declared_picture_shape(feature)
+            return self._video_shape(feature)
         declared = self._declared_picture_shape(feature)
-        if kind is None or declared is None:
-            return None
+        if kind is None or declared is None or not self.table.has(feature):
+            return declared if kind else None
         header = self._first_header(feature)
         return declared if header is None or header == declared[:2] else None
 
@@ -200,7 +229,7 @@ class LerobotEpisode:
     def _derived_names(self) -> list[str]:
         meta, columns = self.dataset.meta, self.table.schema.names
         names: list[str] = []
-        if meta.has_tasks and "task_index" in columns:
+        if (meta.has_tasks and "task_index" in columns) or self._has_tasks():
             names.append("task")
         if meta.has_tasks:
             names += [
@@ -231,6 +260,8 @@ class LerobotEpisode:
         column = self._index_column(feature)
         if column is not None:
             return self._task_texts(feature, column)
+        if feature == "task":
+            return meta.episode_tasks(self.episode_index)[:1]
         room, _, key = feature.partition("/")
         if room == "dataset" and key != "fps":
             return [self._dataset_text(key)]
@@ -250,16 +281,24 @@ class LerobotEpisode:
                 found=f"{values.dtype} of shape {values.shape}",
                 wanted="one whole number a step",
             )
-        known = {index: self.dataset.meta.task(int(index)) for index in np.unique(values).tolist()}
+        asked = self.episode_index if feature == "task" else None
+        known = {
+            index: self.dataset.meta.task(int(index), episode=asked)
+            for index in np.unique(values).tolist()
+        }
         return [known[index] for index in values.tolist()]
 
     def _index_column(self, feature: str) -> str | None:
         """The column whose numbers `task` or `tasks[COLUMN]` looks up."""
         match = _TASKS_OF.fullmatch(feature)
         column = "task_index" if feature == "task" else match.group(1) if match else None
-        if column is None or not self.dataset.meta.has_tasks or not self._is_index(column):
+        if column is None or not self._is_index(column):
             return None
-        return column
+        known = self.dataset.meta.has_tasks or (feature == "task" and self._has_tasks())
+        return column if known else None
+
+    def _has_tasks(self) -> bool:
+        return bool(self.dataset.meta.episode_tasks(self.episode_index))
 
     def _is_index(self, column: str) -> bool:
         if not self.table.has(column):
@@ -321,6 +360,18 @@ class LerobotEpisode:
         if channels_first or (not names and shape[0] in (1, 3, 4) and shape[2] > 4):
             return shape[1], shape[2], shape[0]
         return shape[0], shape[1], shape[2]
+
+    def _video_shape(self, feature: str) -> tuple[int, int, int] | None:
+        """Of the episode's own file; where it has none, of the first file that can be read."""
+        prefix = self.dataset.files.prefix
+        files = self.dataset.videos[feature]
+        names = [self._videos().name(feature)] if self._videos().has(feature) else []
+        for name in names or [f"{prefix}{files[number]}" for number in sorted(files)[:_MOST_FILES]]:
+            try:
+                return self.indexes.index(name).shape
+            except FeatureError:
+                continue
+        return self._declared_picture_shape(feature)
 
     def _first_header(self, feature: str) -> tuple[int, int] | None:
         """(height, width) of the first picture, where there is one that says so."""

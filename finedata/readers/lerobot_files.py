@@ -41,11 +41,13 @@ class DataFile:
         name: Relative to the dataset.
         size: Bytes.
         number: The episode, or chunk and file.
+        is_absent: Whether the description declares it, and it is not there.
     """
 
     name: str
     size: int
     number: FileNumber
+    is_absent: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,11 @@ import msgspec
 from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError, SourceError
 from finedata.readers.damage import HEAD_BYTES, impostor
 from finedata.readers.lerobot_table import ParquetRows
+from finedata.schema.identity import task_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from finedata.readers.files import SourceFolder
     from finedata.readers.lerobot_files import DatasetFiles
 
@@ -154,15 +157,52 @@ class DatasetMeta:
     def __init__(self, folder: SourceFolder, files: DatasetFiles) -> None:
         self._folder = folder
         self._files = files
+        # Indices that the table of tasks has more than once, with different texts.
+        self._twice: set[int] = set()
 
-    def task(self, index: int) -> str:
-        """The text of a task index; empty where the table has no such index.
+    def task(self, index: int, *, episode: int | None = None) -> str:
+        """The text of a task index; empty where no table has one.
+
+        Args:
+            index: The index.
+            episode: Whose one task it must be where the table of tasks does not know it: then
+                the row of that episode is asked.
 
         Raises:
             FeatureError: It may have stood in a line that cannot be read.
         """
+        text = self._tasks[0].get(index)
+        if not text and episode is not None:
+            others = self.episode_tasks(episode)
+            if len(others) == 1:
+                return others[0]
         wanted = f"a row for task_index {index}"
-        return self._found(self._tasks[0].get(index), self._tasks[1], "tasks", wanted) or ""
+        return self._found(text, self._tasks[1], "tasks", wanted) or ""
+
+    def episode_tasks(self, index: int) -> list[str]:
+        """The tasks that the row of an episode names; none where there is no such row."""
+        listed = self._episodes[0].get(index, {}).get("tasks")
+        values = cast("list[Any]", listed) if isinstance(listed, list) else [listed]
+        return [text for text in values if isinstance(text, str) and text.strip()]
+
+    def task_flags(self, indices: Iterable[int], *, episode: int) -> tuple[str, ...]:
+        """A receipt's flags: what is wrong with the words for these indices of an episode.
+
+        Two tables, or two lines of one, name different tasks; or a line is damaged that may have
+        named one.
+        """
+        texts = {self._tasks[0].get(index) or "" for index in indices} - {""}
+        others = self.episode_tasks(episode)
+        differs = bool(others) and not {task_id(one) for one in texts} <= {
+            task_id(one) for one in others
+        }
+        known, damage = self._tasks
+        flags: list[str] = []
+        if damage and not set(indices) <= set(known):
+            flags.append("annotation_unreadable")
+        if differs or not self._twice.isdisjoint(indices):
+            flags.append("task_differs")
+        return tuple(flags)
 
     @property
     def has_tasks(self) -> bool:
@@ -225,8 +265,9 @@ class DatasetMeta:
             # pandas' index: unnamed in older writers, `task` in newer ones
             text = row.get("task", row.get("__index_level_0__"))
             index = row.get("task_index")
-            if isinstance(index, int) and isinstance(text, str):
-                tasks.setdefault(index, text)
+            if isinstance(index, int) and (text is None or isinstance(text, str)):
+                if tasks.setdefault(index, text or "") != (text or ""):
+                    self._twice.add(index)
             else:
                 damage = damage or f"a row without task_index and task ({str(row)[:80]})"
         return tasks, damage

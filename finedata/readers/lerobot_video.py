@@ -64,6 +64,19 @@ class EpisodeVideos:
     episode: int
     indexes: VideoIndexes
 
+    def has(self, feature: str) -> bool:
+        """Whether the episode has a video of the camera; damage is for `clip` to tell."""
+        if feature not in self.dataset.videos:
+            return False
+        try:
+            self.name(feature)
+        except MissingFeatureError:
+            return False
+        except FeatureError:
+            return True
+        one_per_file = self.dataset.is_one_per_file(self.data_file)
+        return one_per_file or self._start(feature) is not None
+
     def clip(self, feature: str, *, rows: int) -> VideoClip:
         """Where a camera's video is; fewer frames than rows where the file has no more.
 
@@ -79,7 +92,7 @@ class EpisodeVideos:
             first, certain = self._first_frame(feature, index)
             frames = max(0, min(rows, index.frames - first))
         return VideoClip(
-            file=self._name(feature),
+            file=self.name(feature),
             size=index.byte_size,
             first_frame=first,
             frames=frames,
@@ -91,12 +104,12 @@ class EpisodeVideos:
 
     def index(self, feature: str) -> Mp4Index:
         """The index of a camera's file; errors as `clip`."""
-        return self.indexes.index(self._name(feature))
+        return self.indexes.index(self.name(feature))
 
     def digest(self, feature: str) -> str:
         """What changes when the video's index, size or place does."""
         try:
-            name = self._name(feature)
+            name = self.name(feature)
         except MissingFeatureError:
             return "missing"
         try:
@@ -106,8 +119,13 @@ class EpisodeVideos:
             return f"unreadable {size}"
         return f"{index.sha256} {index.byte_size} {self._start(feature)!r}"
 
-    def _name(self, feature: str) -> str:
-        """The file of a camera in this episode, by episode number or by what the meta says."""
+    def name(self, feature: str) -> str:
+        """The file of a camera in this episode, by episode number or by what the meta says.
+
+        Raises:
+            MissingFeatureError: There is none.
+            FeatureError: What the meta says cannot be read.
+        """
         number: tuple[Any, ...] = (self.episode,)
         if not self.dataset.is_one_per_file(self.data_file):
             row = self.dataset.meta.episode(self.episode)

@@ -27,7 +27,7 @@ from finedata.readers.rh20t_samples import STREAMS, aligned_to_rows, holds_sampl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from finedata.readers.episode import CameraKind, PictureList
+    from finedata.readers.episode import Absent, CameraKind, PictureList
     from finedata.readers.files import SourceFolder
     from finedata.readers.rh20t_scene import Rh20tScene
 
@@ -119,6 +119,21 @@ class Rh20tEpisode:
         return "video" if there else None
 
     # Numbers and texts
+
+    def declared_absent(self) -> dict[str, Absent]:
+        """Nothing: no description says what an episode must hold."""
+        return {}
+
+    def is_derived(self, feature: str) -> bool:
+        """What the scene's folder and its metadata say."""
+        return (
+            feature.startswith(("metadata/", "task_description/", "scene/"))
+            or feature == "after_finish"
+        )
+
+    def as_declared(self) -> bool:
+        """True: nothing is declared."""
+        return True
 
     def numbers(self, feature: str) -> np.ndarray:
         """Decode a numeric feature; see `RawEpisode.numbers`.

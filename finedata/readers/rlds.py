@@ -18,7 +18,7 @@ import numpy as np
 
 from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError, SourceError
 from finedata.readers.byte_slices import BytesSlices
-from finedata.readers.episode import CameraKind, Found, Shard, VideoClip
+from finedata.readers.episode import Absent, CameraKind, Found, Shard, VideoClip
 from finedata.readers.example import Feature, parse_example
 from finedata.readers.features import (
     FeatureInfo,
@@ -188,6 +188,23 @@ class RldsEpisode:
     def columns_of(self, feature: str) -> tuple[str, ...] | None:
         """TFDS names no columns; see `RawEpisode.columns_of`."""
         del feature
+
+    def declared_absent(self) -> dict[str, Absent]:
+        """Declared features that the record lacks; an absent camera's size is declared."""
+        return {
+            name: "other"
+            for name, info in self.infos.items()
+            if info.kind != "image" and not self.has(name)
+        }
+
+    def is_derived(self, feature: str) -> bool:
+        """Nothing is: a record holds all its features."""
+        del feature
+        return False
+
+    def as_declared(self) -> bool:
+        """True: what has another shape does not decode."""
+        return True
 
     def camera_kind(self, feature: str) -> CameraKind | None:
         """See `RawEpisode.camera_kind`."""

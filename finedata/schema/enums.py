@@ -118,6 +118,7 @@ RECEIPT_REASONS = _closed(
         "duplicate_id": "another episode has the same episode_id",
         "refused_pickle": "a pickle asks for something outside the allow-list",
         "unreadable_file": "the file cannot be opened or read",
+        "absent": "the source declares the episode, and has no row of it",
         "unknown_form": "no variant of the converter knows the form of the episode",
     }
 )
@@ -157,6 +158,7 @@ RECEIPT_FLAGS = _closed(
         "video_start_differs": "where a video begins is no frame's time, or lengths say otherwise",
         "episode_number_differs": "the rows bear another episode's number than their file",
         "declared_length_differs": "the source declares another number of rows than there are",
+        "task_differs": "tables of the source name different tasks for the episode",
         "timestamps_repeat": "neighbouring frames have the same time stamp",
         "timestamps_decrease": "a frame's time stamp lies before that of the frame before it",
         "rate_differs": "the measured rate is more than a fifth away from the part's",

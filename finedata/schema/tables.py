@@ -9,7 +9,7 @@ have: columns in declared order, nulls refused where declared, and the tag `fine
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -209,17 +209,9 @@ def shard_index_schema(members: int) -> pa.Schema:
     return build_schema(index, features=widths)
 
 
-_ARROW_OF = {
-    "float32": pa.float32(),
-    "float64": pa.float64(),
-    "int64": pa.int64(),
-    "bool": pa.bool_(),
-}
-
-
 def undeclared_frames_schema(
     *,
-    features: Mapping[str, tuple[str, int]],
+    features: Mapping[str, tuple[str, tuple[int, ...]]],
     cameras: Sequence[str],
     has_source_time: bool,
     has_intervention: bool = False,
@@ -227,7 +219,8 @@ def undeclared_frames_schema(
     """Build the schema of the frames files of a part whose conventions are undeclared.
 
     Args:
-        features: Feature of the source -> (dtype, width); stored under its own name.
+        features: Feature of the source -> (dtype, shape); stored under its own name. Shape (1,)
+            is a plain column, (n,) a list of n, (n, m, ...) lists of lists, as LeRobot has them.
         cameras: See `frames_schema`.
         has_source_time: Whether the part stores `source_time_s`.
         has_intervention: Whether the part stores `is_intervention`.
@@ -246,14 +239,23 @@ def undeclared_frames_schema(
     numbers = [field for field in declared if not field.name.startswith(IMAGE_PREFIX)]
     pictures = [field for field in declared if field.name.startswith(IMAGE_PREFIX)]
     kept = [
-        pa.field(
-            name,
-            _ARROW_OF[dtype] if width == 1 else pa.list_(_ARROW_OF[dtype], width),
-            nullable=False,
-        )
-        for name, (dtype, width) in features.items()
+        pa.field(name, _kept_type(dtype, shape), nullable=False)
+        for name, (dtype, shape) in features.items()
     ]
     return pa.schema([*numbers, *kept, *pictures], metadata=schema_tag("frames"))
+
+
+def _kept_type(dtype: str, shape: tuple[int, ...]) -> pa.DataType:
+    kind: pa.DataType = (
+        pa.string() if dtype == "string" else cast("Any", pa).from_numpy_dtype(dtype)
+    )
+    if shape == (1,):
+        return kind
+    if len(shape) == 1:
+        return pa.list_(kind, shape[0])
+    for _ in shape:
+        kind = pa.list_(kind)
+    return kind
 
 
 def build_schema(

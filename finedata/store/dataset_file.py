@@ -27,8 +27,12 @@ __all__ = [
 DATASET_FILE = "finedata.json"
 
 
-class PartEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One LeRobot dataset inside a finedata dataset; `path` is relative to the root."""
+class PartEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One LeRobot dataset inside a finedata dataset; `path` is relative to the root.
+
+    `renamed` has features whose name is not the source's, and its name there; `left_out` features
+    of the source of which nothing was made, and why.
+    """
 
     name: str
     path: str
@@ -36,6 +40,8 @@ class PartEntry(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     episodes: int
     frames: int
+    renamed: dict[str, str] = {}
+    left_out: dict[str, str] = {}
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,24 @@ from finedata.store.lerobot.layout import read_info
 from finedata.store.review_journal import read_journal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from finedata.store.dataset import Dataset
 
-__all__ = ["describe", "description_text"]
+__all__ = ["describe", "description_text", "flag_counts"]
+
+
+def flag_counts(root: Path) -> dict[str, int]:
+    """How many episodes of a dataset have each flag, flags in order of their names."""
+    flags = (
+        pl.scan_parquet(root / "curation/receipts.parquet")
+        .select(pl.col("flags").explode(empty_as_null=True).alias("flag"))
+        .drop_nulls()
+        .group_by("flag")
+        .len()
+        .sort("flag")
+    )
+    return dict(flags.collect().iter_rows())
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -23,14 +38,6 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         root, sources (name, revision, licence, citation), parts (name, fps, episodes, frames,
         features), counts, tasks, flags (name to episodes), reasons of failure, tables present.
     """
-    flags = (
-        dataset.receipts.select(pl.col("flags").explode(empty_as_null=True).alias("flag"))
-        .drop_nulls()
-        .group_by("flag")
-        .len()
-        .sort("flag")
-        .collect()
-    )
     reasons = (
         dataset.receipts.filter(pl.col("status") == "failed")
         .group_by("reason")
@@ -57,7 +64,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "counts": dataset.info.counts,
         "derived_from": msgspec.to_builtins(dataset.info.derived_from),
         "tasks": dataset.episodes.select(pl.col("task_id").n_unique()).collect().item(),
-        "flags": dict(flags.iter_rows()),
+        "flags": flag_counts(dataset.root),
         "failed_because": dict(reasons.iter_rows()),
         "tables": _present_tables(dataset),
     }
@@ -69,7 +76,8 @@ def _part(dataset: Dataset, path: str, entry: dict[str, Any]) -> dict[str, Any]:
         name: {"dtype": feature["dtype"], "shape": feature["shape"], "names": feature["names"]}
         for name, feature in info["features"].items()
     }
-    return entry | {"features": features}
+    found: dict[str, Any] = {"renamed": {}, "left_out": {}}
+    return found | entry | {"features": features}
 
 
 def _present_tables(dataset: Dataset) -> list[str]:
@@ -110,6 +118,10 @@ def description_text(found: dict[str, Any]) -> str:
             names = f"  {' '.join(feature['names'])}" if feature["names"] else ""
             shape = "x".join(map(str, feature["shape"]))
             lines.append(f"          {name:<32} {feature['dtype']:<8} {shape:<10}{names}")
+        for name, was in part["renamed"].items():
+            lines.append(f"          {name} is {was} in the source")
+        for name, why in part["left_out"].items():
+            lines.append(f"          {name} was left out: {why}")
     lines += [f"flag      {name}: {count} episodes" for name, count in found["flags"].items()]
     lines += [
         f"failed    {name}: {count} episodes" for name, count in found["failed_because"].items()

@@ -153,7 +153,18 @@ class DataFileCache:
 
 
 def column_array(column: Any) -> NDArray[Any]:
-    """An Arrow array of numbers: (rows,), or (rows, n) for a vector column."""
+    """An Arrow array of numbers: (rows,), (rows, n) of a vector, (rows, n, m, ...) of nested lists.
+
+    A column of texts is an array of Python strings.
+    """
+    if pa.types.is_list(column.type):
+        shape: list[int] = [len(column)]
+        while pa.types.is_list(column.type):
+            inner = column.flatten()
+            # finedata writes every list of a column as long as the others
+            shape.append(len(inner) // max(1, len(column)))
+            column = inner
+        return column.to_numpy(zero_copy_only=False).reshape(shape)
     if pa.types.is_fixed_size_list(column.type):
         width = column.type.list_size
         return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)

@@ -58,18 +58,26 @@ def episodes_only(file: Path) -> None:
     pq.write_table(pq.read_table(file).slice(0, 0), file)
 
 
-OTHER_PART = ("wrong_type", "one LeRobot dataset has one set of them")
+# What is odd is no reason to lose an episode: (what is left out of it, and why).
+ODD: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
+    "narrow": (lambda file: column_changed(file, "action", lambda k: [0.0, k]), {}),
+    "no_state": (
+        lambda file: column_changed(file, "observation.state", None),
+        {"observation.state": "declared by the source, and not in the episode"},
+    ),
+    "nulls": (
+        lambda file: column_changed(file, "action", lambda k: [0.0] * 6 if k else None),
+        {"action": "1 nulls"},
+    ),
+    "ragged": (
+        lambda file: column_changed(file, "action", lambda k: [0.0] * min(k, 3)),
+        {"action": "lists of 0 to 3 values"},
+    ),
+}
 DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "truncated": (truncate, "truncated", "without its end"),
     "empty": (lambda file: file.write_bytes(b""), "truncated", "no byte"),
     "another_kind": (lambda file: file.write_bytes(b"hello" * 99), "unparsable", "another kind"),
-    "narrow": (lambda file: column_changed(file, "action", lambda k: [0.0, k]), *OTHER_PART),
-    "no_state": (lambda file: column_changed(file, "observation.state", None), *OTHER_PART),
-    "nulls": (
-        lambda file: column_changed(file, "action", lambda k: [0.0] * 6 if k else None),
-        *OTHER_PART,
-    ),
-    "ragged": (lambda file: column_changed(file, "action", lambda k: [0.0] * k), *OTHER_PART),
     "no_rows": (episodes_only, "zero_steps", "zero steps"),
 }
 
@@ -84,20 +92,60 @@ def test_a_damaged_file_costs_itself(name: str, tmp_path: Path) -> None:
     assert message in rows[1]["message"]
 
 
-@pytest.mark.parametrize("damage", ["gone", "short", "cut", "nonsense", "empty"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_episode_is_a_part_of_its_own(name: str, which: int, tmp_path: Path) -> None:
+    change, lost = ODD[name]
+    source = write(tmp_path / "source", pictures=True)
+    change(data_files(source)[which])
+    rows = receipts_of("lerobot", source, tmp_path / "out")
+    assert reasons(rows) == [None, None, None]
+    odd = rows.pop(which)
+    assert len({row["part"] for row in rows} | {odd["part"]}) == 2
+    assert (odd["flags"], [row["flags"] for row in rows]) == (
+        ["other_not_converted"] if lost else [],
+        [[], []],
+    )
+    parts = {part.name: part.left_out for part in open_dataset(tmp_path / "out").parts}
+    assert parts == {odd["part"]: lost, rows[0]["part"]: {}}
+
+
+def test_the_root_is_for_episodes_that_are_as_declared(tmp_path: Path) -> None:
+    """Whichever comes first."""
+    for which in (0, 2):
+        source = write(tmp_path / f"source_{which}", pictures=True)
+        column_changed(data_files(source)[which], "action", lambda k: [0.0, k])
+        receipts_of("lerobot", source, tmp_path / f"out_{which}")
+        parts = open_dataset(tmp_path / f"out_{which}").parts
+        assert {part.path: part.episodes for part in parts if part.path == "."} == {".": 2}
+
+
+def test_an_absent_video_costs_its_camera_only(tmp_path: Path) -> None:
+    source = write(tmp_path / "source")
+    sorted(source.rglob("*.mp4"))[1].unlink()
+    rows = receipts_of("lerobot", source, tmp_path / "out")
+    assert [row["flags"] for row in rows] == [[], ["camera_missing", "placeholder_pictures"], []]
+    dataset = open_dataset(tmp_path / "out")
+    assert [part.name for part in dataset.parts] == ["test_robot"]
+    missing = dict(dataset.episodes.select("episode_id", "cameras_missing").collect().iter_rows())
+    assert [missing[row["episode_id"]] for row in rows] == [[], ["front"], []]
+    pictures = dataset.episode(rows[1]["episode_id"]).frames("front")
+    assert len(pictures) == rows[1]["frames_written"]
+    assert not any(picture.any() for picture in pictures)
+
+
+@pytest.mark.parametrize("damage", ["short", "cut", "nonsense", "empty"])
 def test_a_damaged_video_costs_its_episode(damage: str, tmp_path: Path) -> None:
     source = write(tmp_path / "source")
     file = sorted(source.rglob("*.mp4"))[1]
-    if damage == "gone":
-        file.unlink()
-    elif damage == "short":
+    if damage == "short":
         shutil.copy(sorted(source.rglob("*.mp4"))[0], file)
     elif damage == "cut":
         truncate(file)
     else:
         file.write_bytes(b"nonsense" * 9 if damage == "nonsense" else b"")
     rows = receipts_of("lerobot", source, tmp_path / "out")
-    reason = {"gone": "missing_feature", "short": "unequal_lengths"}.get(damage, "wrong_type")
+    reason = "unequal_lengths" if damage == "short" else "wrong_type"
     assert reasons(rows) == [None, reason, None]
     assert CAMERA in rows[1]["message"]
 
@@ -265,13 +313,6 @@ def test_a_robot_name_never_leads_out(tmp_path: Path) -> None:
         write(source / name, pictures=True, episodes=1, robot_type="../../../evil")
     receipts_of("lerobot", source, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
-
-
-def test_episodes_of_several_shapes_in_one_dataset(tmp_path: Path) -> None:
-    source = write(tmp_path / "source", pictures=True)
-    column_changed(data_files(source)[2], "observation.state", lambda k: np.zeros(9, np.float32))
-    rows = receipts_of("lerobot", source, tmp_path / "out")
-    assert reasons(rows) == [None, None, "wrong_type"]
 
 
 def test_datasets_of_one_name_do_not_pass_for_each_other(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from finedata.convert.language import EpisodeLanguage, read_language
 from finedata.errors import FeatureError, MissingFeatureError
 from finedata.readers.files import open_folder
+from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.enums import RECEIPT_FLAGS
 from finedata.schema.language_spec import LanguageSpec
 
@@ -434,6 +435,8 @@ def _named(tmp_path: Path, ranges: list[tuple[int, int]], *, frames: int) -> Epi
         ([(0, 50), (10, 20), (30, 60)], [(0, 51, None), (10, 21, "overlap"), (30, 61, None)]),
         ([(2, 9)], [(2, 10, "gap")]),
         ([(4, 4)], [(4, 5, "gap")]),
+        ([(0, 4), (4, 4), (4, 9)], [(0, 4, None), (4, 5, None), (4, 10, None)]),
+        ([(0, 4), (4, 4), (3, 9)], [(0, 4, None), (4, 5, None), (3, 10, "overlap")]),
     ],
 )
 def test_ranges_of_frame_names(
@@ -444,6 +447,38 @@ def test_ranges_of_frame_names(
     assert _texts(found) == ["tidy up"]
     wrong = {problem for _, _, problem in expected} - {None, "gap"}
     assert found.flags == (("step_problems",) if wrong else ())
+
+
+def test_a_wrong_range_without_a_text_is_kept_with_its_problem(tmp_path: Path) -> None:
+    steps = [
+        {
+            "step_description": text,
+            "start_frame": f"c_{first:04d}.jpg",
+            "end_frame": f"c_{last}.jpg",
+        }
+        for first, last, text in [(0, 20, "reach"), (50, 0, ""), (21, 30, "")]
+    ]
+    record = {"id": "h5/e", "response": {"task_summary": "tidy up", "steps": steps}}
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.json").write_text(json.dumps([record]))
+    found = _read(_NAMED, folder=tmp_path, path={"path": "h5/e"}, frames=60)
+    assert _steps(found) == [(0, 21, "reach", None), (50, 1, "", "reversed")]
+    assert found.flags == ("step_problems",)
+
+
+def test_what_one_place_lacks_and_another_has_is_not_missing(tmp_path: Path) -> None:
+    """A table of goals is not there; the steps are, and bring a goal with them."""
+    lookup = '[[lookup]]\nfiles = ["goals.csv"]\nkey = "x"\ntexts = ["goal"]\n'
+    steps = [{"step_description": "s", "start_frame": "c_0000.jpg", "end_frame": "c_0009.jpg"}]
+    record: dict[str, Any] = {"id": "h5/e", "response": {"task_summary": "tidy up", "steps": steps}}
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.json").write_text(json.dumps([record]))
+    assert _read(lookup + _NAMED, folder=tmp_path, path={"path": "h5/e"}).flags == ()
+    record["response"].pop("task_summary")  # no goal anywhere: the table is missed
+    (tmp_path / "notes" / "a.json").write_text(json.dumps([record | {}]))
+    forget_sidecars()
+    found = _read(lookup + _NAMED, folder=tmp_path, path={"path": "h5/e"})
+    assert found.flags == ("annotation_missing",)
 
 
 def _labelled(tmp_path: Path, annotation: Any) -> EpisodeLanguage:

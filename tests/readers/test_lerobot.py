@@ -195,7 +195,10 @@ def test_no_name_in_info_json_leads_out_of_the_dataset(tmp_path):
     with (folder / "meta/episodes.jsonl").open("a") as lines:
         lines.write(json.dumps({"episode_index": 5, "tasks": [], "length": 3}) + "\n")
     source = open_lerobot(folder)
-    assert [shard.file for shard in source.shards] == ["data/chunk-000/episode_000000.parquet"]
+    assert [shard.file for shard in source.shards] == [
+        "data/chunk-000/episode_000000.parquet",
+        "data/chunk-000/episode_000005.parquet",  # declared, and not there
+    ]
     assert source.missing_shards == ("data/chunk-000/episode_000005.parquet",)
     episode = first_episode(folder)
     assert not episode.has("../secret")
@@ -435,7 +438,8 @@ def test_a_camera_without_a_file_in_one_episode(tmp_path):
     write_lerobot(tmp_path, episodes, cameras=(CAMERA,))
     first, second = (episode_of(tmp_path, shard) for shard in (0, 1))
     assert first.video(CAMERA).frames == 12
-    assert second.has(CAMERA)
+    assert not second.has(CAMERA)
+    assert (second.camera_kind(CAMERA), CAMERA in second.feature_names()) == ("video", True)
     with pytest.raises(MissingFeatureError):
         second.video(CAMERA)
     assert second.picture_shape(CAMERA) == (32, 48, 3)
@@ -476,8 +480,13 @@ def test_declared_episodes_without_a_file_are_missing(tmp_path):
     (tmp_path / "data/chunk-000/episode_000001.parquet").unlink()
     source = open_lerobot(tmp_path)
     assert source.missing_shards == ("data/chunk-000/episode_000001.parquet",)
-    texts = [episode.texts("dataset/episode") for _, _, episode in all_found(source)]
-    assert texts == [["0"], ["2"]]
+    found = [(one.reason, one.message, there) for _, one, there in all_found(source)]
+    assert [reason for reason, _, _ in found] == [None, "absent", None]
+    assert "episode 1 is declared" in found[1][1]
+    assert [episode.texts("dataset/episode") for _, _, episode in found if episode] == [
+        ["0"],
+        ["2"],
+    ]
     edit_info(tmp_path, discarded_episode_indices=[1])
     assert open_lerobot(tmp_path).missing_shards == ()
 
@@ -487,7 +496,9 @@ def test_declared_files_without_a_file_are_missing(tmp_path):
     (tmp_path / "data/chunk-000/file-000.parquet").unlink()
     source = open_lerobot(tmp_path)
     assert source.missing_shards == ("data/chunk-000/file-000.parquet",)
-    assert [episode.texts("dataset/episode")[0] for _, _, episode in all_found(source)] == ["2"]
+    found = [(one.reason, episode) for _, one, episode in all_found(source)]
+    assert [reason for reason, _ in found] == ["absent", "absent", None]
+    assert [episode.texts("dataset/episode")[0] for _, episode in found if episode] == ["2"]
 
 
 def test_rows_that_do_not_fit_the_description_fail_alone(tmp_path):
@@ -499,9 +510,9 @@ def test_rows_that_do_not_fit_the_description_fail_alone(tmp_path):
         {"x": np.arange(16.0), "episode_index": rows},
     )
     found = [(found, episode) for _, found, episode in all_found(open_lerobot(tmp_path))]
-    assert [f.reason for f, _ in found] == [None, "framing_error", None, "framing_error"]
+    assert [f.reason for f, _ in found] == [None, "framing_error", None, "absent"]
     assert "4 rows" in found[1][0].message
-    assert "episode 2 has no row" in found[3][0].message
+    assert "episode 2 is declared, and has no row" in found[3][0].message
     assert [e.texts("dataset/episode")[0] for _, e in found if e] == ["0", "7"]
     opened = open_lerobot(tmp_path).open_shard(0)
     assert opened.episode(found[2][0]).numbers("x").tolist() == list(range(10, 16))
@@ -578,7 +589,12 @@ def test_damaged_words_cost_their_own_episode_only(tmp_path):
     first, _, _ = path.read_text().split("\n")
     path.write_text(first + '\n{"task_index": 1, "ta\n')
     assert episode_of(tmp_path, 0).texts("task")[0] == "pick up the red block"
-    with pytest.raises(FeatureError, match="line 2"):
+    assert episode_of(tmp_path, 1).texts("task")[0] == "open the drawer"  # meta/episodes knows
+    flags = [found.flags for _, found, _ in all_found(open_lerobot(tmp_path))]
+    assert flags == [(), ("annotation_unreadable",), ()]
+    episodes = tmp_path / "meta/episodes.jsonl"
+    episodes.write_text(episodes.read_text().replace("open the drawer", ""))
+    with pytest.raises(FeatureError, match=r"line 2 of meta/tasks\.jsonl"):
         episode_of(tmp_path, 1).texts("task")
     # An index that a whole table lacks is an empty text.
     path.write_text(first + "\n")

@@ -23,8 +23,10 @@ __all__ = [
     "DATA_FILE_MB",
     "EPISODES_PER_META_FILE",
     "INFO_PATH",
+    "KEPT_DTYPES",
     "STATS_PATH",
     "TASKS_PATH",
+    "Dtype",
     "Feature",
     "data_file",
     "data_file_number",
@@ -61,6 +63,41 @@ _EPISODES_TEMPLATE = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d
 _FILE_INDEX = "/file_index"
 
 
+KEPT_DTYPES = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
+"""Types of numbers that are stored as they are: NumPy's names, which are LeRobot's."""
+
+Dtype = Literal[
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "string",
+    "image",
+    "video",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """An entry of `features` in info.json.
@@ -68,7 +105,7 @@ class Feature:
     A feature of shape (1,) is stored as a plain scalar column; LeRobot refuses a list of one.
     """
 
-    dtype: Literal["float32", "float64", "int64", "bool", "string", "image", "video"]
+    dtype: Dtype
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
 

@@ -19,7 +19,13 @@ from finedata.errors import OutputError
 from finedata.schema.tables import frames_schema, undeclared_frames_schema
 from finedata.store.atomic import atomic_path, output_errors, write_atomic
 from finedata.store.direct import DirectFile
-from finedata.store.lerobot.layout import STATS_PATH, TASKS_PATH, Feature, picture_column
+from finedata.store.lerobot.layout import (
+    STATS_PATH,
+    TASKS_PATH,
+    Feature,
+    picture_column,
+    standard_features,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +47,10 @@ __all__ = [
 ]
 
 
+# Columns that are made here whatever the source has; all others are a part's own.
+_MADE = (*standard_features(), "source_time_s", "is_intervention", "action_valid")
+
+
 def data_schema(features: Mapping[str, Feature], *, canonical: bool = True) -> pa.Schema:
     """The schema of a part's data files: the published `frames` table with its vectors.
 
@@ -57,28 +67,44 @@ def data_schema(features: Mapping[str, Feature], *, canonical: bool = True) -> p
         if feature.dtype == "image"
     ]
     kept = {
-        name: (feature.dtype, feature.shape[0])
+        name: (feature.dtype, feature.shape)
         for name, feature in features.items()
-        if feature.names is not None and feature.dtype not in ("image", "video")
+        if feature.dtype not in ("image", "video") and name not in _MADE
     }
     optional = {
         "has_source_time": "source_time_s" in features,
         "has_intervention": "is_intervention" in features,
     }
     if canonical:
-        vectors = {name: width for name, (_, width) in kept.items()}
+        vectors = {name: shape[0] for name, (_, shape) in kept.items()}
         return frames_schema(features=vectors, cameras=cameras, **optional)
     return undeclared_frames_schema(features=kept, cameras=cameras, **optional)
 
 
 def arrow_column(values: np.ndarray, field: pa.Field[pa.DataType]) -> pa.Array[Any]:
-    """An array (T,) or (T, n) as the column that `field` describes."""
+    """An array (T,), (T, n) or (T, n, m, ...) as the column that `field` describes."""
+    if pa.types.is_list(field.type):
+        return _nested_lists(np.ascontiguousarray(values), field.type)
     if pa.types.is_fixed_size_list(field.type):
         value_type: pa.DataType = field.type.value_type
         flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=value_type)
         # Its stub forgets `type`.
         return cast("Any", pa.FixedSizeListArray).from_arrays(flat, type=field.type)
     return pa.array(np.ascontiguousarray(values), type=field.type)
+
+
+def _nested_lists(values: np.ndarray, kind: Any) -> pa.Array[Any]:
+    """Lists of lists, as LeRobot's library of tables stores what has several dimensions."""
+    kinds: list[Any] = []
+    while pa.types.is_list(kind):
+        kinds.append(kind)
+        kind = kind.value_type
+    array = cast("Any", pa.array(values.reshape(-1), type=kind))
+    lists = cast("Any", pa.ListArray)
+    for width, list_kind in zip(reversed(values.shape[1:]), reversed(kinds), strict=True):
+        offsets = np.arange(len(array) // width + 1, dtype=np.int32) * width
+        array = lists.from_arrays(pa.array(offsets), array, type=list_kind)
+    return array
 
 
 def picture_array(data: bytes, lengths: np.ndarray) -> pa.Array[Any]:
@@ -183,7 +209,10 @@ class DataFileWriter:
 
 def _leaf(field: pa.Field[Any]) -> str:
     """The Parquet path of a column's values, by which pyarrow names its options."""
-    return f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name
+    path, kind = field.name, field.type
+    while pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind):
+        path, kind = f"{path}.list.element", cast("Any", kind).value_type
+    return path
 
 
 def write_tasks(root: Path, tasks: Sequence[str]) -> None:
@@ -235,19 +264,30 @@ def stats_columns(
     for name, feature in features.items():
         for key in _STATS_KEYS:
             inner = pa.list_(pa.int64() if key == "count" else pa.float64())
-            image = feature.dtype in ("image", "video") and key != "count"
-            kind = pa.list_(pa.list_(inner)) if image else inner
-            values = [_nested(episode.get(name), key, image=image) for episode in episodes]
+            shape = _stats_shape(feature, key)
+            kind = inner
+            for _ in shape[1:]:
+                kind = pa.list_(kind)
+            values = [_nested(episode.get(name), key, shape) for episode in episodes]
             columns.append((pa.field(f"stats/{name}/{key}", kind), pa.array(values, kind)))
     return columns
 
 
-def _nested(stats: FeatureStats | None, key: str, *, image: bool) -> list[Any] | None:
+def _stats_shape(feature: Feature, key: str) -> tuple[int, ...]:
+    """LeRobot's shape of a statistic: the feature's own, (channels, 1, 1) of a camera."""
+    if key == "count":
+        return (1,)
+    return (-1, 1, 1) if feature.dtype in ("image", "video") else feature.shape
+
+
+def _nested(stats: FeatureStats | None, key: str, shape: tuple[int, ...]) -> list[Any] | None:
     if stats is None:
         return None
     if key == "count":
         return [int(stats[key][0])]
-    return [[[value]] for value in stats[key]] if image else stats[key]
+    if len(shape) == 1:
+        return stats[key]
+    return np.asarray(stats[key], np.float64).reshape(shape).tolist()
 
 
 def write_stats(
@@ -258,10 +298,7 @@ def write_stats(
     Numbers that do not exist (a feature without one finite value) are written as null.
     """
     nested = {
-        name: {
-            key: _nested(stats[name], key, image=feature.dtype in ("image", "video"))
-            for key in stats[name]
-        }
+        name: {key: _nested(stats[name], key, _stats_shape(feature, key)) for key in stats[name]}
         for name, feature in features.items()
         if name in stats
     }
