@@ -35,6 +35,7 @@ __all__ = [
     "VERSION_KEY",
     "arrow_schema",
     "build_schema",
+    "column_type",
     "declared_table",
     "frames_schema",
     "schema_tag",
@@ -239,13 +240,19 @@ def undeclared_frames_schema(
     numbers = [field for field in declared if not field.name.startswith(IMAGE_PREFIX)]
     pictures = [field for field in declared if field.name.startswith(IMAGE_PREFIX)]
     kept = [
-        pa.field(name, _kept_type(dtype, shape), nullable=False)
+        pa.field(name, column_type(dtype, shape), nullable=False)
         for name, (dtype, shape) in features.items()
     ]
     return pa.schema([*numbers, *kept, *pictures], metadata=schema_tag("frames"))
 
 
-def _kept_type(dtype: str, shape: tuple[int, ...]) -> pa.DataType:
+def column_type(dtype: str, shape: tuple[int, ...]) -> pa.DataType:
+    """The type of a column that holds a feature of undeclared conventions.
+
+    Args:
+        dtype: NumPy's name of its numbers, or `string`.
+        shape: Of one row: (1,) is a plain column, (n,) a list of n, (n, m, ...) lists of lists.
+    """
     kind: pa.DataType = (
         pa.string() if dtype == "string" else cast("Any", pa).from_numpy_dtype(dtype)
     )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from finedata.schema.tables import column_type
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -38,13 +40,6 @@ _DATA = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 _VIDEO = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
 # What v2.1 knows; the quantiles came later.
 _STATS_KEYS = ("min", "max", "mean", "std", "count")
-_ARROW: dict[str, pa.DataType] = {
-    "float32": pa.float32(),
-    "float64": pa.float64(),
-    "int64": pa.int64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-}
 
 
 def data_file(episode_index: int) -> str:
@@ -80,15 +75,16 @@ def hf_schema(features: Mapping[str, Feature]) -> pa.Schema:
             fields.append(pa.field(name, picture))
             described[name] = {"_type": "Image"}
             continue
-        value = _ARROW[feature.dtype]
+        fields.append(pa.field(name, column_type(feature.dtype, feature.shape)))
         scalar = {"dtype": feature.dtype, "_type": "Value"}
-        if feature.shape == (1,):
-            fields.append(pa.field(name, value))
+        if len(feature.shape) > 1:
+            array = {"shape": list(feature.shape), "_type": f"Array{len(feature.shape)}D"}
+            described[name] = array | {"dtype": feature.dtype}
+        elif feature.shape == (1,):
             described[name] = scalar
         else:
-            fields.append(pa.field(name, pa.list_(value, feature.shape[0])))
-            length = feature.shape[0]
-            described[name] = {"feature": scalar, "length": length, "_type": "Sequence"}
+            length = {"length": size for size in feature.shape}
+            described[name] = {"feature": scalar, **length, "_type": "Sequence"}
     metadata = {"huggingface": json.dumps({"info": {"features": described}})}
     return pa.schema(fields, metadata=metadata)  # pyright: ignore[reportArgumentType]  (its stub is invariant)
 
