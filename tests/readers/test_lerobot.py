@@ -594,7 +594,7 @@ def test_damaged_words_cost_their_own_episode_only(tmp_path):
     assert flags == [(), ("annotation_unreadable",), ()]
     episodes = tmp_path / "meta/episodes.jsonl"
     episodes.write_text(episodes.read_text().replace("open the drawer", ""))
-    with pytest.raises(FeatureError, match=r"line 2 of meta/tasks\.jsonl"):
+    with pytest.raises(FeatureError, match=r"meta/tasks\.jsonl: found no JSON object in line 2"):
         episode_of(tmp_path, 1).texts("task")
     # An index that a whole table lacks is an empty text.
     path.write_text(first + "\n")
