@@ -10,11 +10,13 @@ Source: lerobot 0.3 (v2.1), `lerobot/datasets/utils.py`.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from finedata.schema.tables import column_type
+from finedata.store.lerobot.layout import KEPT_DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +40,8 @@ __all__ = [
 CHUNK_EPISODES = 1000
 _DATA = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 _VIDEO = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+# `datasets` has Array2D to Array5D.
+_MOST_DIMENSIONS = 5
 # What v2.1 knows; the quantiles came later.
 _STATS_KEYS = ("min", "max", "mean", "std", "count")
 
@@ -57,8 +61,8 @@ def video_file(episode_index: int, *, video_key: str) -> str:
 
 
 def fits_hf_schema(feature: Feature) -> bool:
-    """Whether a feature is a number, a text or one vector a row: what `hf_schema` can hold."""
-    return feature.dtype in _ARROW and len(feature.shape) == 1
+    """Whether a feature is a number, a text or an array a row that `hf_schema` can hold."""
+    return feature.dtype in (*KEPT_DTYPES, "string") and len(feature.shape) <= _MOST_DIMENSIONS
 
 
 def hf_schema(features: Mapping[str, Feature]) -> pa.Schema:
@@ -83,8 +87,8 @@ def hf_schema(features: Mapping[str, Feature]) -> pa.Schema:
         elif feature.shape == (1,):
             described[name] = scalar
         else:
-            length = {"length": size for size in feature.shape}
-            described[name] = {"feature": scalar, **length, "_type": "Sequence"}
+            length = math.prod(feature.shape)
+            described[name] = {"feature": scalar, "length": length, "_type": "Sequence"}
     metadata = {"huggingface": json.dumps({"info": {"features": described}})}
     return pa.schema(fields, metadata=metadata)  # pyright: ignore[reportArgumentType]  (its stub is invariant)
 
