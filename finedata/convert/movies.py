@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from finedata.convert.account.packets import read_packets, unseen_rows
 from finedata.convert.clips import clip_rows, encoder_of, written_codec
 from finedata.errors import SourceError
 from finedata.readers.files import file_object, local_path
@@ -123,6 +124,15 @@ def _rewrite(
     with _opened(folder, clip.plan.file) as source:
         if clip.plan.mode == "remux":
             remux_video(source, target, fps=layout.fps, rows=rows)
+            unseen = unseen_rows(read_packets(target), 0.0, len(rows), layout.fps)
+            if unseen is not None:
+                # Times that contradict the order of decoding: FFmpeg shows other frames.
+                raise SourceError(
+                    place=clip.plan.file,
+                    found=f"{unseen[1]} for row {unseen[0]}, once its packets are copied",
+                    wanted="packets in an order that can be shown",
+                    next_command="convert with --transcode",
+                )
         else:
             transcode_video(
                 source,

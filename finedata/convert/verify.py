@@ -158,7 +158,7 @@ class _Records:
         self._dataset = dataset
         self._output = output
         self._derived = dataset.info.derived_from is not None
-        self._tables = TableChecks(run, output, report, derived=self._derived)
+        self._tables = TableChecks(run, output, report, derived=self._derived, decoded=decode)
         self._report = report
         self._decode = decode
         # LeRobot's own columns are not there where no episode was written.

@@ -209,6 +209,9 @@ class _Account:
         if flags:
             tally.left_out(f"flag {', '.join(flags)}")
             return
+        if "/" in name:
+            tally.left_out("LeRobot allows no / in a name")
+            return
         tally.is_lost(f"{place}: feature {name}", "in no column, and no flag says so", "its values")
 
     def _check_texts(self, episode: SourceEpisode, stored: StoredEpisode, place: str) -> None:

@@ -174,7 +174,7 @@ class _Dataset:
             record,
             f"episode {index}",
             length=last - first,
-            declared_length=int(length) if isinstance(length, int | float) else None,
+            declared_length=_whole(length),
             texts=self._texts(table, first, last, row),
         )
         if len(number) == 1 and episode.declared_length not in (None, last - first):
@@ -337,6 +337,13 @@ class _Rows:
         if pa.types.is_struct(column.type):
             column = column.field("bytes")
         return [picture or b"" for picture in cast("list[bytes | None]", column.to_pylist())]
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, also one that passed through pandas; `None` where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value)
 
 
 def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
