@@ -83,7 +83,7 @@ def plan_dataset(dataset: Dataset, *, smallest_task: int = 1) -> DatasetPlan:
         "episode_id", "part", "episode_index", "task_id", "length", "source", "space",
         arms=pl.col("arms").list.join("+"),
     ).collect()  # fmt: skip
-    gate = dataset.gate.select("episode_id", "verdict", "score", "threshold").collect()
+    gate = dataset.verdicts.select("episode_id", "verdict", "score", "threshold").collect()
     flags = dataset.receipts.select("episode_id", flags=pl.col("flags").list.len()).collect()
     gated = (dataset.root / "curation" / "gate.parquet").is_file()
     rows = rows.join(gate, on="episode_id", how="left").join(flags, on="episode_id", how="left")

@@ -157,7 +157,7 @@ def _word(value: Any) -> str:
 
 def _scores(dataset: Dataset) -> list[Distribution]:
     """One for each method and space: their scores do not compare."""
-    rows = dataset.gate.select(
+    rows = dataset.verdicts.select(
         "episode_id", "verdict", "method", "space", "score", "threshold", "threshold_origin"
     )
     frame = rows.sort("episode_id").collect()
@@ -177,7 +177,7 @@ def _scores(dataset: Dataset) -> list[Distribution]:
 
 
 def _lag(dataset: Dataset) -> Distribution:
-    frame = dataset.gate.select("lag_frames").collect()
+    frame = dataset.verdicts.select("lag_frames").collect()
     lags = frame["lag_frames"].to_list()
     return bin_values(lags, ["judged"] * len(lags), title="frames", whole=True)
 

@@ -86,7 +86,7 @@ def episode_states(dataset: Dataset) -> pl.DataFrame:
         the gate, null where not judged), in_clusters, in_representatives, through, language,
         clustered, chosen (bool, each including the step before), by episode_id.
     """
-    gate = dataset.gate.select("episode_id", "verdict", "reason")
+    gate = dataset.verdicts.select("episode_id", "verdict", "reason")
     clusters = dataset.clusters.select("episode_id", in_clusters=pl.lit(value=True))
     chosen = dataset.representatives.select("episode_id", in_representatives=pl.lit(value=True))
     columns = ("episode_id", "part", "source", "task", "task_id", "length", "duration_s", "fps")

@@ -67,7 +67,7 @@ def read_reasons(dataset: Dataset) -> list[ReasonFacts]:
         )
         for reason, n, ids in failed.iter_rows()
     ]  # fmt: skip
-    refused = dataset.gate.filter(pl.col("verdict") == "fail").sort("episode_id")
+    refused = dataset.verdicts.filter(pl.col("verdict") == "fail").sort("episode_id")
     first = dict(
         refused.group_by(pl.col("reason").fill_null("unknown")).len().collect().iter_rows()
     )
@@ -106,7 +106,7 @@ def read_reasons(dataset: Dataset) -> list[ReasonFacts]:
 def read_checks(dataset: Dataset) -> list[CheckFacts]:
     """Every check of the gate, by name."""
     rows = (
-        dataset.gate.select("checks")
+        dataset.verdicts.select("checks")
         .explode("checks", empty_as_null=False)
         .select(pl.col("checks").struct.unnest())
         .drop_nulls("name")

@@ -114,7 +114,7 @@ class Dataset:
         return self.table("receipts")
 
     @property
-    def gate(self) -> pl.LazyFrame:
+    def verdicts(self) -> pl.LazyFrame:
         """Verdicts of the quality gate; empty until `finedata gate` ran."""
         return self.table("gate")
 

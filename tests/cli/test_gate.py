@@ -24,7 +24,7 @@ def test_it_says_what_it_found_and_writes_it(dataset) -> None:
     result = RUN.invoke(app, ["gate", str(dataset)])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    found = open_dataset(dataset).gate.collect()
+    found = open_dataset(dataset).verdicts.collect()
     passed = (found["verdict"] == "pass").sum()
     assert lines[0].startswith(f"{len(found)} episodes")
     assert f"{passed} pass" in lines[0]

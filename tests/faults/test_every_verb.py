@@ -74,7 +74,7 @@ def test_every_verb_answers(name: str, tmp_path: Path) -> None:
 
     said = every_verb(root, tmp_path / "out")
 
-    assert len(open_dataset(root).gate.collect()) == plain.episodes
+    assert len(open_dataset(root).verdicts.collect()) == plain.episodes
     _refusals_are_whole(said)
     for verb in ("info", "gate", "cluster", "report", "kinematic", "status", "summary"):
         assert said[verb].code == 0, (verb, said[verb])
@@ -107,7 +107,7 @@ def test_a_verb_that_needs_vectors_says_what_is_missing(name: str, tmp_path: Pat
 
     gate, cluster = say("gate", root), say("cluster", root)
 
-    assert set(open_dataset(root).gate.collect()["verdict"]) == {"not_applicable"}
+    assert set(open_dataset(root).verdicts.collect()["verdict"]) == {"not_applicable"}
     assert "3 not applicable" in gate.text
     for said in (gate, cluster):
         assert "'action'" in said.text
@@ -130,7 +130,7 @@ def test_episodes_without_a_number_are_not_copies_of_each_other(name: str, tmp_p
 
     say("gate", root)
 
-    rows = open_dataset(root).gate.collect()
+    rows = open_dataset(root).verdicts.collect()
     assert rows["duplicate_of"].null_count() == 3
     made = {check["name"] for checks in rows["checks"] for check in checks}
     assert "duplicate" not in made

@@ -111,7 +111,7 @@ def test_an_idle_arm_that_sags_passes(
     (tmp_path / "wrong").mkdir()
     summary, root = _gated(names, noisy, unit, tmp_path / "wrong", wrong=True)
     assert summary == {"pass": 15, "fail": 1}
-    assert "action_state" in open_dataset(root).gate.filter(verdict="fail").collect()["reason"]
+    assert "action_state" in open_dataset(root).verdicts.filter(verdict="fail").collect()["reason"]
 
 
 def _gated(
@@ -137,7 +137,7 @@ def _gated(
     plain = Plain(episodes=16, frames=40, width=12, names=names, motion=motion, command=command)
     convert("lerobot", input=write_plain(folder / "source", plain), out=folder / "out")
     say("gate", folder / "out")
-    found = open_dataset(folder / "out").gate.collect()["verdict"].value_counts()
+    found = open_dataset(folder / "out").verdicts.collect()["verdict"].value_counts()
     return dict(found.iter_rows()), folder / "out"
 
 
@@ -160,7 +160,7 @@ def test_a_hand_is_no_joint_of_the_arm(tmp_path: Path) -> None:
     assert "the unit of all joints" in text
     assert "the unit of all hand" in text
     dataset = open_dataset(tmp_path / "out")
-    assert set(dataset.gate.collect()["verdict"]) == {"pass"}
+    assert set(dataset.verdicts.collect()["verdict"]) == {"pass"}
     motions = dict(episode_motions(dataset, part=dataset.parts[0].name))
     assert {one.arms[0].joints_rad.shape[1] for one in motions.values()} == {7}
 

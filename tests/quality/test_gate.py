@@ -44,7 +44,7 @@ def copy(large, tmp_path) -> Path:
 
 
 def rows(root) -> dict[str, dict]:
-    table = open_dataset(root).gate.collect()
+    table = open_dataset(root).verdicts.collect()
     return {row["episode_id"]: row for row in table.to_dicts()}
 
 
@@ -56,7 +56,7 @@ def whole_ids(root) -> list[str]:
 def test_one_row_for_every_written_episode_that_conforms(copy) -> None:
     summary = gate(copy)
     dataset = open_dataset(copy)
-    table = dataset.gate.collect()
+    table = dataset.verdicts.collect()
     written = dataset.episodes.select("episode_id").collect()["episode_id"]
     assert sorted(table["episode_id"]) == sorted(written)
     assert table["episode_id"].is_sorted()
@@ -353,4 +353,4 @@ def test_real_gr00t(real_data, tmp_path) -> None:
 def test_the_summary_is_json(large) -> None:
     summary = gate(large, dry_run=True)
     assert msgspec.json.decode(msgspec.json.encode(summary))["episodes"] == summary.episodes
-    assert isinstance(open_dataset(large).gate, pl.LazyFrame)
+    assert isinstance(open_dataset(large).verdicts, pl.LazyFrame)

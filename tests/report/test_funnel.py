@@ -25,7 +25,7 @@ def recount(root: Path) -> FunnelRow:
     dataset = open_dataset(root)
     receipts = dataset.receipts.collect().to_dicts()
     episodes = {r["episode_id"]: r for r in dataset.episodes.collect().to_dicts()}
-    gate = {r["episode_id"]: r for r in dataset.gate.collect().to_dicts()}
+    gate = {r["episode_id"]: r for r in dataset.verdicts.collect().to_dicts()}
     clusters = set(dataset.clusters.collect()["episode_id"].to_list())
     chosen = set(dataset.representatives.collect()["episode_id"].to_list())
     failed: dict[str, int] = {}
@@ -100,7 +100,7 @@ def copy(converted: Path, tmp_path: Path) -> Path:
 
 
 def regate(root: Path, verdicts: dict[str, str]) -> Funnel:
-    rows = open_dataset(root).gate.collect().to_dicts()
+    rows = open_dataset(root).verdicts.collect().to_dicts()
     for row in rows:
         row["verdict"] = verdicts.get(row["episode_id"], row["verdict"])
         row["reason"] = "jump" if row["verdict"] == "fail" else None
@@ -120,7 +120,7 @@ def test_a_gate_that_ran_again_leaves_strays(copy: Path) -> None:
 
 def test_an_episode_that_the_gate_never_saw_is_not_judged(copy: Path) -> None:
     fabricate(copy, clusters=False)
-    rows = open_dataset(copy).gate.collect().to_dicts()
+    rows = open_dataset(copy).verdicts.collect().to_dicts()
     write_table(copy, "gate", rows[1:])
     total = read_funnel(open_dataset(copy)).total
     check_sums(total)

@@ -176,7 +176,7 @@ def test_joined_parts_lose_clusters_and_say_so(halves: list[Path], tmp_path: Pat
     rows = summary.episodes
     assert summary.left_out == {"clusters": rows, "representatives": rows}
     assert dataset.clusters.collect().height == dataset.representatives.collect().height == 0
-    assert dataset.gate.collect().height == rows
+    assert dataset.verdicts.collect().height == rows
 
 
 def test_annotations_are_all_there(halves: list[Path], tmp_path: Path) -> None:

@@ -71,6 +71,6 @@ def test_a_damaged_table_names_the_verb_that_writes_it(tmp_path: Path) -> None:
     (tmp_path / "curation/gate.parquet").write_bytes(b"PAR1 cut off")
     dataset = Dataset(tmp_path, None)
     with pytest.raises(ConformError) as caught:
-        _ = dataset.gate
+        _ = dataset.verdicts
     assert caught.value.place.endswith("gate.parquet")
     assert caught.value.next_command == f"finedata gate {tmp_path}"
