@@ -39,20 +39,31 @@ class FinedataError(Exception):
     """Root of every error that finedata raises on purpose.
 
     Args:
-        place: Where it happened: a file, a record, a column, an option.
+        place: Where it happened: a file, a record, a column; the parameter where none is given.
         found: What was there.
         wanted: What would have been accepted.
         next_command: What to type or do next; empty where there is nothing to do.
+        parameter: Which argument of the call is wrong, as Python spells it; `place` begins with
+            it. The command line shows its own spelling, `--min-frames` for `min_frames`.
     """
 
     exit_code = 1
 
-    def __init__(self, *, place: str, found: str, wanted: str, next_command: str = "") -> None:
-        self.place = place
+    def __init__(
+        self,
+        *,
+        found: str,
+        wanted: str,
+        place: str = "",
+        next_command: str = "",
+        parameter: str = "",
+    ) -> None:
+        self.place = place or parameter
+        self.parameter = parameter
         self.found = found
         self.wanted = wanted
         self.next_command = next_command
-        super().__init__(place, found, wanted, next_command)
+        super().__init__(self.place, found, wanted, next_command, parameter)
 
     def __str__(self) -> str:
         lines = [f"{self.place}: found {self.found}, wanted {self.wanted}"]
@@ -62,13 +73,24 @@ class FinedataError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Cross a process boundary whole (keyword-only arguments defeat the default)."""
-        return _rebuild, (type(self), self.place, self.found, self.wanted, self.next_command)
+        return _rebuild, (type(self), *self.args)
 
 
 def _rebuild(
-    kind: type[FinedataError], place: str, found: str, wanted: str, next_command: str
+    kind: type[FinedataError],
+    place: str,
+    found: str,
+    wanted: str,
+    next_command: str,
+    parameter: str,
 ) -> FinedataError:
-    return kind(place=place, found=found, wanted=wanted, next_command=next_command)
+    return kind(
+        place=place,
+        found=found,
+        wanted=wanted,
+        next_command=next_command,
+        parameter=parameter,
+    )
 
 
 class UsageError(FinedataError):

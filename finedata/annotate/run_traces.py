@@ -83,7 +83,7 @@ def annotate_traces(
         OutputError: The ledger or a file cannot be written.
     """
     if every < 1:
-        raise UsageError(place="--every", found=str(every), wanted="1 or more")
+        raise UsageError(parameter="every", found=str(every), wanted="1 or more")
     path, options = Path(root), options or AskOptions()
     undo_unfinished(path)
     dataset = open_dataset(path)

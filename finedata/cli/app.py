@@ -106,5 +106,9 @@ def main() -> NoReturn:
 
 
 def _end(error: FinedataError) -> NoReturn:
-    typer.echo(f"error: {error}", err=True)
+    text = str(error)
+    if error.parameter:
+        # The library says min_frames to people who type Python; here it is --min-frames.
+        text = text.replace(error.parameter, f"--{error.parameter.replace('_', '-')}", 1)
+    typer.echo(f"error: {text}", err=True)
     sys.exit(error.exit_code)

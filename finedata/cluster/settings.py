@@ -81,26 +81,24 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         rules = [name for name in ("k", "k_ratio", "auto", "recursive") if getattr(self, name)]
-        _check("--k", len(rules) <= 1, " and ".join(rules), "one of them")
-        _check("--k", self.k is None or self.k >= 1, self.k, "at least 1")
-        _check(
-            "--k-ratio", self.k_ratio is None or 0 < self.k_ratio <= 1, self.k_ratio, "in (0, 1]"
-        )
-        _check("--budget", self.budget is None or self.budget >= 1, self.budget, "at least 1")
-        _check("--per-cluster", self.per_cluster >= 1, self.per_cluster, "at least 1")
-        _check("--band", self.band is None or 0 < self.band <= 1, self.band, "in (0, 1]")
-        _check("--landmarks-above", self.landmarks_above >= 2, self.landmarks_above, "at least 2")
+        _check("k", len(rules) <= 1, " and ".join(rules), "one of them")
+        _check("k", self.k is None or self.k >= 1, self.k, "at least 1")
+        _check("k_ratio", self.k_ratio is None or 0 < self.k_ratio <= 1, self.k_ratio, "in (0, 1]")
+        _check("budget", self.budget is None or self.budget >= 1, self.budget, "at least 1")
+        _check("per_cluster", self.per_cluster >= 1, self.per_cluster, "at least 1")
+        _check("band", self.band is None or 0 < self.band <= 1, self.band, "in (0, 1]")
+        _check("landmarks_above", self.landmarks_above >= 2, self.landmarks_above, "at least 2")
         if self.num_landmarks is not None:
             _check(
-                "--num-landmarks",
+                "num_landmarks",
                 2 <= self.num_landmarks <= self.landmarks_above,
                 self.num_landmarks,
-                f"2 to --landmarks-above {self.landmarks_above}",
+                f"2 to landmarks_above {self.landmarks_above}",
             )
         for name in _WEIGHTS:
             weight = getattr(self, name)
             fine = weight is None or (np.isfinite(weight) and weight >= 0)
-            _check(f"--{name.replace('_', '-')}", fine, weight, "not negative")
+            _check(name, fine, weight, "not negative")
 
     @property
     def dtype(self) -> type[np.floating]:
@@ -166,6 +164,6 @@ def _sha256(content: dict[str, object]) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
-def _check(place: str, fine: bool, found: object, wanted: str) -> None:  # noqa: FBT001
+def _check(parameter: str, fine: bool, found: object, wanted: str) -> None:  # noqa: FBT001
     if not fine:
-        raise UsageError(place=place, found=f"{found}", wanted=wanted)
+        raise UsageError(parameter=parameter, found=f"{found}", wanted=wanted)

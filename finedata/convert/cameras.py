@@ -122,7 +122,7 @@ def check_camera_names(variants: Sequence[Variant], options: ConvertOptions) -> 
         if name not in names:
             known = ",".join(dict.fromkeys(names))
             raise UsageError(
-                place="--cameras",
+                parameter="cameras",
                 found=f"{name!r}",
                 wanted=f"some of {known.replace(',', ', ')}",
                 next_command=f"--cameras {known}",

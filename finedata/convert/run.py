@@ -199,7 +199,7 @@ def prepare(
     unknown = sorted(set(choices) - known)
     if unknown:
         raise UsageError(
-            place="--option",
+            parameter="option",
             found=f"{unknown[0]!r}",
             wanted=f"one of {', '.join(sorted(known)) or '(these sources have no options)'}",
             next_command="finedata sources --json",
@@ -216,7 +216,7 @@ def prepare_from_dataset(info: DatasetFile, *, addresses: Sequence[str], out: st
     """
     if len(addresses) != len(info.sources):
         raise UsageError(
-            place="--input",
+            parameter="input",
             found=f"{len(addresses)} addresses",
             wanted=f"one for each of {', '.join(source.name for source in info.sources)}",
         )
@@ -380,7 +380,7 @@ class Conversion:
         missing = self._assigner.unmatched()
         if missing and self._assigner.written + self._failed == 0:
             raise SourceError(
-                place="--episodes",
+                parameter="episodes",
                 found=f"no episode {', '.join(missing)} in the source",
                 wanted="positions or ids of episodes that are there",
                 next_command="finedata convert SOURCE --input DIR --out DIR --dry-run",

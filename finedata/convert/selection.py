@@ -61,7 +61,7 @@ def parse_selection(options: ConvertOptions) -> Selection:
             ids.add(text)
         else:
             raise UsageError(
-                place="--episodes",
+                parameter="episodes",
                 found=f"{text!r}",
                 wanted="a position, a range of positions such as 10-19, or an episode id",
                 next_command="--episodes 0,5,10-19",

@@ -99,7 +99,7 @@ def convert_share(
     """
     if not 0 <= shard_index < num_shards:
         raise UsageError(
-            place="--shard-index",
+            parameter="shard_index",
             found=f"{shard_index} of {num_shards}",
             wanted=f"a number from 0 to {num_shards - 1}",
         )

@@ -124,10 +124,11 @@ def _make_room(out: Path, *folders: Path) -> None:
     """Remove what an earlier demo made, and nothing else."""
     marker = out / _MARKER
     if out.exists() and not out.is_dir():
-        raise UsageError(place=f"--out {out}", found="a file", wanted="a folder")
+        raise UsageError(parameter="out", place=f"out {out}", found="a file", wanted="a folder")
     if out.is_dir() and any(out.iterdir()) and not marker.is_file():
         raise UsageError(
-            place=f"--out {out}",
+            parameter="out",
+            place=f"out {out}",
             found="a folder with files that are not a demo's",
             wanted="a new or empty folder, or that of an earlier demo",
             next_command="finedata demo --out demo-out",

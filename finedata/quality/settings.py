@@ -58,18 +58,25 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.threshold is not None and self.percentile is not None:
             raise UsageError(
-                place="--threshold and --percentile", found="both", wanted="one of them, or none"
+                parameter="threshold",
+                place="threshold and percentile",
+                found="both",
+                wanted="one of them, or none",
             )
         if self.threshold is not None and not self.threshold >= 0:
             raise UsageError(
-                place="--threshold", found=f"{self.threshold}", wanted="a number of at least 0"
+                parameter="threshold", found=f"{self.threshold}", wanted="a number of at least 0"
             )
         if self.percentile is not None and not 0 < self.percentile <= _MOST_PERCENT:
             raise UsageError(
-                place="--percentile", found=f"{self.percentile}", wanted="more than 0, at most 100"
+                parameter="percentile",
+                found=f"{self.percentile}",
+                wanted="more than 0, at most 100",
             )
         if self.min_frames is not None and self.min_frames < 1:
-            raise UsageError(place="--min-frames", found=f"{self.min_frames}", wanted="at least 1")
+            raise UsageError(
+                parameter="min_frames", found=f"{self.min_frames}", wanted="at least 1"
+            )
         for name, scale in msgspec.structs.asdict(self.scales).items():
             if not scale > 0:
                 raise UsageError(place=f"scale {name}", found=f"{scale}", wanted="a number above 0")

@@ -101,7 +101,8 @@ def open_folder(address: str | Path) -> SourceFolder:
     path = Path(text.removeprefix("file://"))
     if not path.is_dir():
         raise UsageError(
-            place=f"--input {text}",
+            parameter="input",
+            place=f"input {text}",
             found="a file" if path.exists() else "nothing there",
             wanted="the folder of a source dataset",
             next_command=f"ls {path.parent}",
@@ -259,14 +260,16 @@ class _RemoteFolder:
             )
         except ImportError as error:
             raise MissingExtraError(
-                place=f"--input {address}",
+                parameter="input",
+                place=f"input {address}",
                 found=f"no library for this kind of address ({error})",
                 wanted="the one that fsspec names",
                 next_command="pip install 'finedata[remote]'",
             ) from error
         except ValueError as error:
             raise UsageError(
-                place=f"--input {address}",
+                parameter="input",
+                place=f"input {address}",
                 found=f"{error}",
                 wanted="a local folder, or gs://, s3://, hf://, https://",
             ) from error
@@ -278,7 +281,8 @@ class _RemoteFolder:
             found = cast("dict[str, dict[str, Any]]", self._filesystem.find(root, detail=True))
         if not found:
             raise UsageError(
-                place=f"--input {self.address}",
+                parameter="input",
+                place=f"input {self.address}",
                 found="no file",
                 wanted="the folder of a source dataset",
             )

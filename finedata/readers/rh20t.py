@@ -57,7 +57,8 @@ def open_rh20t(address: str | Path) -> Rh20tSource:
     scenes = find_scenes(folder, listed=folder.files())
     if not scenes:
         raise UsageError(
-            place=f"--input {address}",
+            parameter="input",
+            place=f"input {address}",
             found="no folder named like task_0001_user_0001_scene_0001_cfg_0001",
             wanted="the folder that holds RH20T's scene folders, or its parent",
         )

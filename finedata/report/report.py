@@ -112,7 +112,8 @@ def write_report(
     path = Path(root) / "report.html" if out is None else Path(out)
     if path.is_dir():
         raise UsageError(
-            place=f"--out {out}",
+            parameter="out",
+            place=f"out {out}",
             found="a folder",
             wanted="a file",
             next_command=f"finedata report {root} --out {path / 'report.html'}",
@@ -140,7 +141,7 @@ def render_report(
         distances: Where distances come from; the ledger where none is given.
     """
     if tasks < 0:
-        raise UsageError(place="--tasks", found=f"{tasks}", wanted="zero or more")
+        raise UsageError(parameter="tasks", found=f"{tasks}", wanted="zero or more")
     limits = limits or TaskLimits()
     dataset = open_dataset(root)
     source = distances or _ledger_of(dataset.root)

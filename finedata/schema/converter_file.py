@@ -112,7 +112,8 @@ def _chosen_options(
                 else f"one of the options {', '.join(listed) or '(none)'} of {origin}"
             )
             raise UsageError(
-                place=f"--option {name}={choice}",
+                parameter="option",
+                place=f"option {name}={choice}",
                 found=f"{choice if name in listed else name!r}",
                 wanted=wanted,
                 next_command="finedata sources --json",

@@ -102,7 +102,7 @@ def places_of_ids(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[Episo
     for episode_id in episode_ids:
         if episode_id not in known:
             raise UsageError(
-                place="--id",
+                parameter="id",
                 found=f"{episode_id!r}",
                 wanted="an episode of this dataset",
                 next_command=f"finedata episodes {dataset.root}",

@@ -194,7 +194,10 @@ def _check_ours(folder: Path, home: Path) -> None:
     """Refuse to mix with files that somebody else put there."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(
-            place=f"--out {folder}", found="a file", wanted="a new folder, or one of ours"
+            parameter="out",
+            place=f"out {folder}",
+            found="a file",
+            wanted="a new folder, or one of ours",
         )
     if not folder.is_dir() or home.is_dir():
         return
@@ -202,7 +205,8 @@ def _check_ours(folder: Path, home: Path) -> None:
     if strangers:
         shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
         raise UsageError(
-            place=f"--out {folder}",
+            parameter="out",
+            place=f"out {folder}",
             found=f"a folder that finedata did not begin, with {shown} in it",
             wanted="a new or empty folder, or one that finedata was writing",
             next_command=f"--out {folder / 'finedata'}",

@@ -183,7 +183,8 @@ class Asker:
         price = self._price or price_of(request.model)
         if price is None and self._budget_nano is not None:
             raise UsageError(
-                place=f"--budget-usd with model {request.model}",
+                parameter="budget_usd",
+                place=f"budget_usd with model {request.model}",
                 found="no known price of this model",
                 wanted="its price, so that the budget can be kept",
                 next_command="add --input-price and --output-price, US dollars per million tokens",

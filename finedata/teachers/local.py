@@ -62,7 +62,8 @@ class LocalTeacher:
             self._model: Any = loaded.to(self.device).eval()
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
-                place=f"--model {model}",
+                parameter="model",
+                place=f"model {model}",
                 found=f"{error}",
                 wanted="an image-text-to-text model with its processor",
             ) from error

@@ -56,12 +56,12 @@ def open_teacher(
         "replay": {"recorded", "model"},
     }
     if name not in TEACHERS:
-        raise UsageError(place="--teacher", found=name, wanted=f"one of {', '.join(TEACHERS)}")
+        raise UsageError(parameter="teacher", found=name, wanted=f"one of {', '.join(TEACHERS)}")
     for option, value in given.items():
         if value is not None and option not in allowed[name]:
             raise UsageError(
-                place=f"--{option.replace('_', '-')}",
-                found=f"{value} with --teacher {name}",
+                parameter=option,
+                found=f"{value} with teacher {name}",
                 wanted="nothing: this teacher does not take it",
             )
     if name == "gemini":
@@ -77,11 +77,11 @@ def open_teacher(
 
         if model is None:
             raise UsageError(
-                place="--model", found="none", wanted="name or folder of a model, for `local`"
+                parameter="model", found="none", wanted="name or folder of a model, for `local`"
             )
         return LocalTeacher(model, device=device)
     from finedata.teachers.replay import ReplayTeacher
 
     if recorded is None:
-        raise UsageError(place="--recorded", found="none", wanted="a JSONL file, for `replay`")
+        raise UsageError(parameter="recorded", found="none", wanted="a JSONL file, for `replay`")
     return ReplayTeacher(recorded)

@@ -101,14 +101,15 @@ def price_of(
     """
     if (input_usd_per_million is None) != (output_usd_per_million is None):
         raise UsageError(
-            place="--input-price, --output-price",
+            parameter="input_price",
+            place="input_price, output_price",
             found="only one of them",
             wanted="both, in US dollars per million tokens, or neither",
         )
     if input_usd_per_million is not None and output_usd_per_million is not None:
         return Price(
-            _pico("--input-price", input_usd_per_million),
-            _pico("--output-price", output_usd_per_million),
+            _pico("input_price", input_usd_per_million),
+            _pico("output_price", output_usd_per_million),
         )
     return _published(model)
 
@@ -173,7 +174,7 @@ def _is_version(name: str, known: str) -> bool:
     return rest != name and rest.startswith("-") and rest.replace("-", "").isdigit()
 
 
-def _pico(place: str, usd_per_million: str | float) -> int:
+def _pico(parameter: str, usd_per_million: str | float) -> int:
     try:
         pico = Decimal(str(usd_per_million)) * 1_000_000
         whole = int(pico)
@@ -181,7 +182,7 @@ def _pico(place: str, usd_per_million: str | float) -> int:
         pico, whole = Decimal(-1), -1
     if pico < 0 or pico != whole:
         raise UsageError(
-            place=place,
+            parameter=parameter,
             found=f"{usd_per_million!r}",
             wanted="US dollars per million tokens, zero or more, at most six decimals",
         )

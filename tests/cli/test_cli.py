@@ -248,3 +248,8 @@ def test_the_demo_walks(tmp_path: Path) -> None:
     (tmp_path / "mine" / "source").touch()
     assert "not a demo" in run("demo", "--out", tmp_path / "mine", code=2).stderr
     assert (tmp_path / "mine" / "source").exists()
+
+
+def test_a_wrong_argument_is_named_as_it_is_typed(converted: Path) -> None:
+    shown = run("gate", converted, "--threshold", "1", "--percentile", "5", code=2).stderr
+    assert shown.startswith("error: --threshold and percentile: found both")

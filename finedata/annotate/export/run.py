@@ -56,7 +56,7 @@ def export_annotations(
     target = Path(out)
     if format not in FORMATS:
         raise UsageError(
-            place="--format", found=f"{format!r}", wanted=f"one of {', '.join(FORMATS)}"
+            parameter="format", found=f"{format!r}", wanted=f"one of {', '.join(FORMATS)}"
         )
     check_new_folder(target)
     episode_ids = select_episodes(dataset, where=where)

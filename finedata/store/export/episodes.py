@@ -128,7 +128,7 @@ def select_episodes(dataset: Dataset, *, where: str = "") -> list[str]:
     ids = [episode_id for episode_id in everything if episode_id in chosen]
     if not ids:
         raise UsageError(
-            place="--where",
+            parameter="where",
             found=f"no episode for which {where} holds",
             wanted="at least one",
             next_command=f'finedata query {dataset.root} "select * from episodes limit 3"',

@@ -121,12 +121,14 @@ def estimate_export(
 
 def _exporter(name: str, *, keep_pictures: bool) -> Exporter:
     if name not in FORMATS:
-        raise UsageError(place="--format", found=f"{name!r}", wanted=f"one of {', '.join(FORMATS)}")
+        raise UsageError(
+            parameter="format", found=f"{name!r}", wanted=f"one of {', '.join(FORMATS)}"
+        )
     if not keep_pictures:
         return FORMATS[name]
     if name not in FORMATS_WITH_PICTURES:
         raise UsageError(
-            place="--keep-pictures",
+            parameter="keep_pictures",
             found=f"format {name}",
             wanted=f"one of {', '.join(FORMATS_WITH_PICTURES)}",
         )
