@@ -93,7 +93,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
                 "num_landmarks",
                 2 <= self.num_landmarks <= self.landmarks_above,
                 self.num_landmarks,
-                f"2 to landmarks_above {self.landmarks_above}",
+                f"2 to {self.landmarks_above}, which is landmarks_above",
             )
         for name in _WEIGHTS:
             weight = getattr(self, name)

@@ -73,7 +73,7 @@ def test_dry_run_writes_nothing(root: Path) -> None:
         (("--k", 2, "--recursive"), "--k with --recursive"),
         (("--k-ratio", 2), "(0, 1]"),
         (("--band", 0), "(0, 1]"),
-        (("--landmarks-above", 5, "--num-landmarks", 9), "--landmarks-above 5"),
+        (("--landmarks-above", 5, "--num-landmarks", 9), "wanted 2 to 5"),
     ],
 )
 def test_wrong_usage(root: Path, arguments: tuple[object, ...], message: str) -> None:

@@ -188,8 +188,8 @@ def test_a_choice_is_checked_like_anything_else() -> None:
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"order": "quaternion_xyzw"}, r"--option order=quaternion_xyzw.*one of euler_xyz_extrins"),
-        ({"ordre": "rotation_vector"}, r"--option ordre=rotation_vector: .*options order of mine"),
+        ({"order": "quaternion_xyzw"}, r"option order=quaternion_xyzw.*one of euler_xyz_extrins"),
+        ({"ordre": "rotation_vector"}, r"option ordre=rotation_vector: .*options order of mine"),
     ],
 )
 def test_unknown_options_and_choices_are_wrong_usage(choices: dict[str, str], message: str) -> None:
