@@ -176,7 +176,10 @@ def _is_depth(feature: str) -> bool:
 
 def _episode(look: Look) -> list[str]:
     locators = {
-        "lerobot": ("{dataset/name}#{dataset/episode}", "the dataset's folder, and its own number"),
+        "lerobot": (
+            "{dataset/rows_sha256}#{dataset/episode}",
+            "the episode's own rows and number: a folder may be renamed",
+        ),
         "rlds": ("{file/split}/{file/number}#{file/record}", "no feature is known to be an id"),
         "hdf5": ("{file/path}", "the file's name below the folder: keep the folder's layout"),
     }

@@ -287,6 +287,11 @@ class _Records:
     ) -> None:
         report, layout, record = self._report, part.layout, job.plan
         report.expect(f"{place}: length", receipt["length"], record.frames)
+        if record.episode_id != receipt["episode_id"]:
+            # An id may come of the content: all else is held against what bears the old one.
+            report.expect(f"{place}: episode_id", receipt["episode_id"], record.episode_id)
+            record = msgspec.structs.replace(record, episode_id=receipt["episode_id"])
+            job = msgspec.structs.replace(job, plan=record)
         stored = self._output.episodes.get(receipt["episode_id"])
         if stored is None:
             report.add(place, "no row in meta/episodes", f"one of {receipt['episode_id']}")

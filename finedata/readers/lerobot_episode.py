@@ -43,7 +43,7 @@ _OWN_INDEXES = ("index", "frame_index", "episode_index", "task_index")
 # Video files that are looked into for the size of an absent camera's pictures.
 _MOST_FILES = 16
 _COUNTED = (*_OWN_INDEXES, "timestamp")
-_DATASET_TEXTS = ("path", "name", "robot_type", "codebase_version", "episode")
+_DATASET_TEXTS = ("path", "name", "robot_type", "codebase_version", "episode", "rows_sha256")
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,24 @@ class LerobotEpisode:
             "name": self.dataset.name,
             "episode": str(self.episode_index),
         }
+        if key == "rows_sha256":
+            return self._rows_sha256()
         return texts[key] if key in texts else self.dataset.info.text(key)
+
+    def _rows_sha256(self) -> str:
+        """16 hex digits of the sha256 of the episode's own rows, column by column.
+
+        Of a picture only its size counts, and nothing that other episodes or another export
+        change: the same rows have the same digest wherever they lie.
+        """
+        digest = hashlib.sha256(f"rows {self.last - self.first}".encode())
+        for feature in sorted(set(self.table.schema.names) - set(_OWN_INDEXES)):
+            digest.update(f"\n{json.dumps(feature)} ".encode())
+            if self.camera_kind(feature) == "pictures":
+                digest.update(self.pictures(feature).lengths.astype("<i8").tobytes())
+            else:
+                self._digest_column(feature, digest)
+        return digest.hexdigest()[:16]
 
     def _type(self, feature: str) -> Any:
         return self.table.schema.field(self.table.schema.names.index(feature)).type

@@ -15,13 +15,18 @@ __all__ = ["receipts_of", "shown_numbers"]
 
 
 def shown_numbers(root: Path, camera: str) -> dict[str, list[int]]:
-    """For each episode, by its locator, the number that the picture of each row says.
+    """For each episode, by its number (`in#3`), the number that the picture of each row says.
 
     Both ways must show the same frame: the one whose time is `from_timestamp + k / fps` within
     1e-4 s, and the one whose number is that time times the average rate of the file's header.
     """
     dataset = open_dataset(root)
-    locators = dict(dataset.receipts.select("episode_id", "locator").collect().iter_rows())
+    locators = {
+        identity: _named(locator)
+        for identity, locator in dataset.receipts.select("episode_id", "locator")
+        .collect()
+        .iter_rows()
+    }
     found: dict[str, list[int]] = {}
     for identity in dataset.episodes.select("episode_id").collect()["episode_id"]:
         found[locators[identity]] = _of_episode(dataset, identity, camera)
@@ -49,10 +54,16 @@ def _of_episode(dataset: Dataset, identity: str, camera: str) -> list[int]:
     return numbers
 
 
+def _named(locator: str) -> str:
+    return f"in#{locator.rpartition('#')[2]}"
+
+
 def receipts_of(root: Path) -> dict[str, dict]:
-    """Receipts by file and record, `file#record`, or by locator where the episode was written."""
+    """Receipts by file and record, `file#record`, or by number (`in#3`) where it was written."""
     rows = open_dataset(root).receipts.sort("source_file", "source_record").collect()
     return {
-        row["locator"] or f"{row['source_file']}#{row['source_record']}": row
+        _named(row["locator"])
+        if row["locator"]
+        else f"{row['source_file']}#{row['source_record']}": row
         for row in rows.with_columns(pl.col("flags").list.sort()).iter_rows(named=True)
     }

@@ -339,8 +339,8 @@ def test_cameras_that_get_one_name_keep_their_own_pictures(tmp_path: Path) -> No
 
 def test_one_broken_dataset_of_many_costs_itself(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    for name in ("a", "b", "c"):
-        write(source / name, pictures=True, episodes=2)
+    for seed, name in enumerate(("a", "b", "c")):
+        write(source / name, pictures=True, episodes=2, seed=seed)
     (source / "b/meta/info.json").write_text("{")
     rows = receipts_of("lerobot", source, tmp_path / "out")
     assert reasons(rows) == [None, None, "unparsable", "unparsable", None, None]

@@ -160,6 +160,7 @@ def test_rows_that_bear_another_number_than_their_file_are_flagged(tmp_path: Pat
     assert receipts["in#2"]["flags"] == [
         "declared_length_differs",
         "episode_number_differs",
+        "task_differs",
         "video_longer",
     ]
     assert receipts["in#0"]["flags"] == receipts["in#1"]["flags"] == []
