@@ -208,6 +208,12 @@ def shard_datasets(
             known=known,
             known_sides=_sides(root, known) if known else None,
         )
+        if not run.plans:
+            raise UsageError(
+                place=str(root),
+                found="every episode of these datasets in it",
+                wanted="something new; there is nothing to append",
+            )
         with ExitStack() as stack:
             ledgers = [ledger]
             if share is None:

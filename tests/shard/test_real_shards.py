@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shard.curation import curate
+from shard.stock import webdataset_samples
 
 import finedata
 from finedata.convert.run import convert
@@ -30,22 +31,19 @@ def shards(bridge: Path) -> Path:
 
 
 def test_stock_webdataset_reads_250_samples(shards: Path, bridge: Path) -> None:
-    import webdataset as wds
-
-    urls = [str(path) for path in sorted(shards.glob("tars/*/*.tar"))]
+    tars = sorted(shards.glob("tars/*/*.tar"))
     dataset = finedata.open(bridge)
     episodes = {one.episode_id: one for one in dataset.iter_episodes()}
     stored = {name: one.pictures for name, one in episodes.items()}
     seen = set()
-    for sample in wds.WebDataset(urls, shardshuffle=False, empty_check=False):
+    for sample in webdataset_samples(tars):
         episode_id, _, frame = sample["__key__"].rpartition("-")
         seen.add(sample["__key__"])
         for camera, pictures in stored[episode_id].items():
             wanted = hashlib.sha256(pictures[int(frame)]).hexdigest()
             assert hashlib.sha256(sample[f"{camera}.jpg"]).hexdigest() == wanted
     assert len(seen) == 250
-    pipeline = wds.WebDataset(urls, shardshuffle=False, empty_check=False).decode("rgb8")
-    sample = next(iter(pipeline))
+    sample = webdataset_samples(tars, decode="rgb8")[-1]
     meta = sample["meta.json"]
     episode = episodes[meta["episode_id"]]
     frame = meta["frame_index"]

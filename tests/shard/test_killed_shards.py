@@ -1,0 +1,39 @@
+"""Killed at any moment, by any number of workers, in shares: the same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from finedata.shard.settings import ShardSettings
+
+PROGRAM = Path(__file__).parent / "interrupted_shard.py"
+SMALL = {"shard_bytes": 200_000}
+
+
+@pytest.mark.parametrize(
+    "order", ["step", pytest.param("episode", marks=pytest.mark.slow), "append"]
+)
+def test_killed_at_every_event(order: str, two_parts: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = two_parts
+    chosen = "step" if order == "append" else order
+    settings = ShardSettings(order=chosen, **SMALL)  # type: ignore[arg-type]
+    more = [str(second)] if order == "append" else []
+    done = subprocess.run(
+        [
+            sys.executable, str(PROGRAM), str(first), str(tmp_path),
+            msgspec.json.encode(settings).decode(), *more,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        cwd=PROGRAM.parent.parent,
+        env={"PYTHONPATH": str(PROGRAM.parent.parent), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30

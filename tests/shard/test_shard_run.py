@@ -1,0 +1,377 @@
+"""Runs of shards: who works does not matter, what was asked for stands in the tars."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from shard.curation import tree
+from shard.stock import webdataset_samples
+
+import finedata.shard.plan
+import finedata.shard.write
+from finedata.errors import ConformError, OutputError, UsageError
+from finedata.shard.plan import episode_units
+from finedata.shard.run import estimate_shards, shard_datasets
+from finedata.shard.settings import ShardSettings, read_ids
+from finedata.shard.shards import Shards
+from finedata.store.dataset import open_dataset
+from finedata.store.ledger import Ledger
+
+SMALL = 60_000
+
+
+def made(roots: Path | list[Path], out: Path, **settings: object) -> Shards:
+    listed = roots if isinstance(roots, list) else [roots]
+    named = {"shard_bytes": SMALL, "seed": 3} | settings
+    shard_datasets(listed, out=out, settings=ShardSettings(**named))  # type: ignore[arg-type]
+    return Shards.open(out)
+
+
+@pytest.fixture(scope="module")
+def small_units() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finedata.shard.plan, "UNIT_BYTES", 1 << 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shards(curated: Path, small_units: object, tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    return made(curated, tmp_path_factory.mktemp("made") / "shards", held_out="1/5")
+
+
+def keys_of(shards: Shards) -> dict[str, list[str]]:
+    """Set to the keys of its samples, in the order of its tars."""
+    found: dict[str, list[str]] = {}
+    for one in shards.sets.values():
+        keys: list[str] = []
+        for shard in one.tars:
+            with tarfile.open(shards.root / "tars" / one.name / shard.name) as tar:
+                names = tar.getnames()
+            stems = [name.split(".", 1)[0] for name in names[:: len(one.members)]]
+            suffixes = [name.split(".", 1)[1] for name in names]
+            assert suffixes == one.members * len(stems)
+            keys += stems
+        found[one.name] = keys
+    return found
+
+
+def test_every_step_is_there_once(shards: Shards, curated: Path) -> None:
+    dataset = open_dataset(curated)
+    keys = [key for of_set in keys_of(shards).values() for key in of_set]
+    rows = pl.DataFrame({"key": keys}).with_columns(
+        episode_id=pl.col("key").str.slice(0).str.replace(r"-\d{6}$", "")
+    )
+    lengths = dict(dataset.episodes.select("episode_id", "length").collect().iter_rows())
+    ids = set(rows["episode_id"])
+    assert len(keys) == len(set(keys))
+    assert sorted(keys) == sorted(f"{one}-{t:06d}" for one in ids for t in range(lengths[one]))
+    left_out = sum(shards.document.left_out.values())
+    assert len(ids) + left_out == len(lengths)
+
+
+def test_steps_are_shuffled_over_the_set(shards: Shards) -> None:
+    name, keys = max(keys_of(shards).items(), key=lambda item: len(item[1]))
+    assert len(shards.sets[name].tars) > 2
+    assert keys != sorted(keys)
+    episodes = [key.rsplit("-", 1)[0] for key in keys]
+    together = sum(a == b for a, b in pairwise(episodes))
+    assert together < 0.3 * len(keys)
+
+
+def test_nothing_of_one_side_is_on_the_other(shards: Shards) -> None:
+    seen: dict[str, set[str]] = {"train": set(), "heldout": set()}
+    for one in shards.sets.values():
+        rows = shards.episodes(one.name).rows(0, one.episodes, columns=["episode_id"])
+        seen[one.side] |= set(rows.column("episode_id").to_pylist())
+        assert {tar.name[:4] for tar in one.tars} == {"trai" if one.side == "train" else "test"}
+    assert seen["train"]
+    assert seen["heldout"]
+    assert not seen["train"] & seen["heldout"]
+
+
+def test_the_index_says_where_everything_is(shards: Shards) -> None:
+    for one in shards.sets.values():
+        episodes = shards.episodes(one.name)
+        for number, shard in enumerate(one.tars):
+            index = shards.index(one.name, number)
+            content = (shards.root / "tars" / one.name / shard.name).read_bytes()
+            for place in range(shard.samples):
+                row = index.rows(place, place + 1).to_pylist()[0]
+                piece = content[row["offset"] : row["offset"] + row["size"]]
+                with tarfile.open(fileobj=io.BytesIO(piece + bytes(1024))) as tar:
+                    names = tar.getnames()
+                    meta = msgspec.json.decode(tar.extractfile(names[-1]).read())  # type: ignore[union-attr]
+                assert (meta["episode_id"], meta["frame_index"]) == (
+                    row["episode_id"],
+                    row["frame_index"],
+                )
+                assert episodes.value("episode_id", row["episode"]) == row["episode_id"]
+                assert row["tar"] == number
+
+
+@pytest.mark.parametrize("order", ["step", "episode"])
+def test_workers_and_shares_give_the_same_bytes(
+    order: str, curated: Path, small_units: object, tmp_path: Path
+) -> None:
+    settings = ShardSettings(shard_bytes=SMALL, order=order, seed=3)  # type: ignore[arg-type]
+    shard_datasets([curated], out=tmp_path / "one", settings=settings)
+    wanted = tree(tmp_path / "one")
+    moved = tmp_path / "elsewhere" / "moved"
+    shutil.copytree(curated, moved)
+    for share in (2, 0):
+        done = shard_datasets(
+            [moved], out=tmp_path / "shares", settings=settings, shard_index=share, num_shards=3
+        )
+        assert done.share == f"{share}/3"
+        assert not (tmp_path / "shares" / "shards.json").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        # What the shares did is not done again.
+        calls: list[int] = []
+        name = "write_unit" if order == "step" else "write_episode_tar"
+        real = getattr(finedata.shard.run, name)
+        patch.setattr(
+            finedata.shard.run, name, lambda task: (calls.append(task.number), real(task))[1]
+        )
+        shard_datasets([moved], out=tmp_path / "shares", settings=settings)
+        everything = sum(
+            len(plan.tars) if order == "episode" else 0
+            for plan in Shards.open(tmp_path / "shares").document.sets
+        )
+        assert calls
+        if order == "episode":
+            assert len(calls) < everything
+    assert tree(tmp_path / "shares") == wanted
+
+
+def test_two_processes_give_the_same_bytes(curated: Path, tmp_path: Path) -> None:
+    settings = ShardSettings(shard_bytes=SMALL)
+    shard_datasets([curated], out=tmp_path / "one", settings=settings)
+    shard_datasets([curated], out=tmp_path / "two", settings=settings, num_workers=2)
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
+def test_finished_shards_are_not_made_again(curated: Path, tmp_path: Path) -> None:
+    settings = ShardSettings(shard_bytes=SMALL)
+    first = shard_datasets([curated], out=tmp_path / "out", settings=settings)
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.tar")}
+    assert shard_datasets([curated], out=tmp_path / "out", settings=settings) == first
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert not list((tmp_path / "out" / ".finedata").glob("*work*"))
+    with pytest.raises(UsageError, match="other settings: options"):
+        shard_datasets([curated], out=tmp_path / "out", settings=ShardSettings(horizon=3))
+
+
+def test_episodes_in_sequence_end_with_a_tar(curated: Path, tmp_path: Path) -> None:
+    found = keys_of(made(curated, tmp_path / "out", order="episode"))
+    shards = Shards.open(tmp_path / "out")
+    for name, keys in found.items():
+        assert keys == sorted(keys)
+        ends = np.cumsum([tar.samples for tar in shards.sets[name].tars])[:-1]
+        for end in ends:
+            assert keys[end - 1].rsplit("-", 1)[0] != keys[end].rsplit("-", 1)[0]
+    assert any(len(one.tars) > 1 for one in shards.sets.values())
+
+
+@pytest.mark.parametrize("order", ["step", "episode"])
+def test_every_horizon_and_thin(order: str, curated: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(curated)
+    made(curated, tmp_path / "some", order=order, every=4, horizon=500)
+    samples = webdataset_samples(sorted((tmp_path / "some").glob("tars/*/*.tar")), decode="rgb8")
+    for sample in samples:
+        meta = sample["meta.json"]
+        episode = dataset.episode(meta["episode_id"])
+        frame = meta["frame_index"]
+        assert frame % 4 == 0
+        assert sample["action.npy"].shape == (500, episode.action.shape[1])
+        chunk = np.minimum(np.arange(frame, frame + 500), len(episode) - 1)
+        np.testing.assert_array_equal(sample["action.npy"], episode.action[chunk])
+        valid = episode.columns["action_valid"][frame:]
+        assert meta["valid_steps"] == (len(valid) if valid.all() else int(valid.argmin()))
+    made(curated, tmp_path / "thin", order=order, every=4, thin=True)
+    thin = webdataset_samples(sorted((tmp_path / "thin").glob("tars/*/*.tar")))
+    assert sorted(one["__key__"] for one in thin) == sorted(one["__key__"] for one in samples)
+    assert {name for one in thin for name in one if not name.startswith("__")} == {
+        f"image_{n}.jpg" for n in range(4)
+    }
+
+
+def test_meta_is_flat_and_the_same_everywhere(shards: Shards) -> None:
+    metas = [
+        msgspec.json.decode(shards.member(one.name, number, place, "meta.json"))
+        for one in shards.sets.values()
+        for number, tar in enumerate(one.tars)
+        for place in range(tar.samples)
+    ]
+    kinds = {tuple((name, type(value)) for name, value in meta.items()) for meta in metas}
+    assert len(kinds) == 1
+    assert {kind for _, kind in kinds.pop()} == {str, int, float}
+
+
+def test_appending_moves_nothing(two_parts: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = two_parts
+    settings = ShardSettings(shard_bytes=SMALL, held_out="1/3")
+    shard_datasets([first], out=tmp_path / "out", settings=settings)
+    before = tree(tmp_path / "out")
+    old = Shards.open(tmp_path / "out")
+    shard_datasets([second], out=tmp_path / "out", settings=settings, append=True)
+    after = tree(tmp_path / "out")
+    assert all(after[name] == digest for name, digest in before.items() if name.endswith(".tar"))
+    new = Shards.open(tmp_path / "out")
+    everyone: list[str] = []
+    for name, one in new.sets.items():
+        known = old.sets.get(name)
+        rows = new.episodes(name).rows(0, one.episodes).to_pylist()
+        everyone += [row["episode_id"] for row in rows]
+        if known is not None:
+            assert one.tars[: len(known.tars)] == known.tars
+        starts = np.cumsum([0, *(row["length"] for row in rows)])
+        assert [row["first_row"] for row in rows] == starts[:-1].tolist()
+        frames = new.frames(name)
+        assert len(frames) == starts[-1] == one.frames
+        np.testing.assert_array_equal(
+            frames.numbers("episode", 0, one.frames),
+            np.repeat(np.arange(one.episodes), np.diff(starts)),
+        )
+        assert one.samples == sum(tar.samples for tar in one.tars)
+    # The sides do not depend on who was there first.
+    both = made([first, second], tmp_path / "both", held_out="1/3", seed=0)
+    sides = {
+        side: sorted(
+            episode
+            for one in both.sets.values()
+            if one.side == side
+            for episode in both.episodes(one.name)
+            .rows(0, one.episodes)
+            .column("episode_id")
+            .to_pylist()
+        )
+        for side in ("train", "heldout")
+    }
+    assert sorted(everyone) == sorted(sides["train"] + sides["heldout"])
+    # Appending the same again adds nothing and changes nothing.
+    with pytest.raises(UsageError, match="nothing to append"):
+        shard_datasets([second], out=tmp_path / "out", settings=settings, append=True)
+    assert tree(tmp_path / "out") == after
+    with pytest.raises(UsageError, match="other choices than those it was made with: horizon"):
+        shard_datasets(
+            [second],
+            out=tmp_path / "out",
+            append=True,
+            settings=ShardSettings(shard_bytes=SMALL, held_out="1/3", horizon=2),
+        )
+    with pytest.raises(UsageError, match="no finished shards"):
+        shard_datasets([second], out=tmp_path / "none", append=True)
+
+
+def test_the_estimate_is_close_and_writes_nothing(curated: Path, shards: Shards) -> None:
+    before = tree(curated)
+    settings = ShardSettings(shard_bytes=SMALL, seed=3, held_out="1/5")
+    found = estimate_shards([curated], settings=settings)
+    assert tree(curated) == before
+    for one in found.sets:
+        real = shards.sets[one.name]
+        assert (one.episodes, one.samples) == (real.episodes, real.samples)
+        assert one.bytes == pytest.approx(sum(tar.bytes for tar in real.tars), rel=0.1)
+
+
+def test_a_leak_is_refused_before_anything_is_written(curated: Path, tmp_path: Path) -> None:
+    name = open_dataset(curated).episodes.collect()["episode_id"].to_list()
+    with pytest.raises(UsageError, match="held-out episodes: bridge_v2-"):
+        shard_datasets([curated], out=tmp_path / "out", check_leaks=name)
+    assert not list((tmp_path / "out").glob("tars"))
+
+
+def test_wrong_options(curated: Path, tmp_path: Path) -> None:
+    for wrong in (
+        {"quality": 0},
+        {"horizon": 0},
+        {"every": 0},
+        {"resize": (0, 5)},
+        {"shard_bytes": 3},
+        {"held_out": "1.5"},
+        {"held_out": "1/0"},
+        {"held_out": "0.1", "held_out_ids": ("a",)},
+        {"bake": ("poems",)},
+        {"thin": True, "bake": ("fine",)},
+        {"sample": "episode", "order": "step"},
+        {"sample": "episode", "every": 2},
+        {"cameras": ("nobody",)},
+        {"where": "length > "},
+        {"where": "length > 100000"},
+    ):
+        with pytest.raises(UsageError):
+            shard_datasets([curated], out=tmp_path / "o", settings=ShardSettings(**wrong))  # type: ignore[arg-type]
+        assert not list((tmp_path / "o").glob("tars"))
+
+
+def test_a_folder_of_somebody_else_or_in_use(curated: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"thesis\.txt"):
+        shard_datasets([curated], out=tmp_path / "theirs")
+    with (
+        Ledger(tmp_path / "busy", run_key="x", settings={}, name="shards"),
+        pytest.raises(OutputError, match="another run"),
+    ):
+        shard_datasets([curated], out=tmp_path / "busy")
+
+
+def test_a_picture_that_does_not_decode_is_named(curated: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bridge"
+    shutil.copytree(curated, root)
+    dataset = open_dataset(root)
+    bad = pl.col("flags").list.contains("undecodable_picture")
+    ids = dataset.receipts.filter(bad).collect()["episode_id"].to_list()
+    assert ids
+    receipts = dataset.receipts.with_columns(flags=pl.lit([], dtype=pl.List(pl.String))).collect()
+    from finedata.store.table import write_table
+
+    write_table(root, "receipts", receipts)
+    with pytest.raises(ConformError, match=r"frame \d+ of camera image_\d of episode bridge_v2-"):
+        shard_datasets([root], out=tmp_path / "out", settings=ShardSettings(with_failed=True))
+    assert not (tmp_path / "out" / "shards.json").exists()
+    where = f"episode_id not in ({', '.join(repr(one) for one in ids)})"
+    done = shard_datasets([root], out=tmp_path / "fine", settings=ShardSettings(where=where))
+    assert done.left_out["where"] == len(ids)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_said_and_the_run_continues(
+    curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, settings = tmp_path / "out", ShardSettings(shard_bytes=SMALL)
+    real, left = os.fsync, [6]
+
+    def full(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left(.|\n)*continues where it stopped"):
+        shard_datasets([curated], out=out, settings=settings)
+    monkeypatch.undo()
+    assert not (out / "shards.json").exists()
+    shard_datasets([curated], out=out, settings=settings)
+    shard_datasets([curated], out=tmp_path / "whole", settings=settings)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_units_of_episodes() -> None:
+    assert episode_units(np.array([3, 3, 3]), most=6) == (0, 2, 3)
+    assert episode_units(np.array([9, 1, 1]), most=2) == (0, 1, 3)
+    assert episode_units(np.array([1]), most=1) == (0, 1)
+
+
+def test_lists_of_ids() -> None:
+    assert read_ids(" b \n\na\nb\n") == ("a", "b")
