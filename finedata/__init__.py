@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finedata.errors import FinedataError as FinedataError
+    from finedata.shard.stream.stream import stream as stream
     from finedata.store.dataset import Dataset as Dataset
     from finedata.store.dataset import open_dataset as open
     from finedata.store.episode import Episode as Episode
@@ -24,6 +25,7 @@ _LAZY = {
     "Episode": ("finedata.store.episode", "Episode"),
     "FinedataError": ("finedata.errors", "FinedataError"),
     "open": ("finedata.store.dataset", "open_dataset"),
+    "stream": ("finedata.shard.stream.stream", "stream"),
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "FinedataError",
     "__version__",
     "open",
+    "stream",
 ]
 
 

@@ -51,6 +51,8 @@ class MappedTable:
         # Views, not copies: an entry is some hundred bytes.
         self._batch = lru_cache(maxsize=64)(self._file.get_batch)
         self._view = lru_cache(maxsize=1024)(self._open_view)
+        self._full = batches if last == BATCH_ROWS else batches - 1
+        self._stacked = lru_cache(maxsize=None)(self._stack)
 
     def __len__(self) -> int:
         return self.num_rows
@@ -70,6 +72,26 @@ class MappedTable:
             pieces.append(self._view(batch, column)[:left])
             left -= len(pieces[-1])
         return np.concatenate(pieces)
+
+    def take(self, column: str, rows: np.ndarray) -> np.ndarray:
+        """These rows of a column without nulls: a copy, (n,) or (n, width).
+
+        Args:
+            column: Its name.
+            rows: (n,) int64, in any order.
+        """
+        batch, at = np.divmod(rows, BATCH_ROWS)
+        stacked = self._stacked(column)
+        if stacked is not None and (len(batch) == 0 or int(batch.max()) < len(stacked)):
+            return stacked[batch, at]
+        found = np.unique(batch)
+        if len(found) == 1:
+            return self._view(int(found[0]), column)[at]
+        out = np.empty((len(rows), *self._view(0, column).shape[1:]), self._view(0, column).dtype)
+        for one in map(int, found):
+            here = batch == one
+            out[here] = self._view(one, column)[at[here]]
+        return out
 
     def value(self, column: str, row: int) -> Any:
         """One value of any column as a Python object; null as None."""
@@ -97,6 +119,33 @@ class MappedTable:
             wanted=wanted,
             next_command="finedata verify SHARDS  # which files are as they were written",
         )
+
+    def _stack(self, column: str) -> np.ndarray | None:
+        """All full batches of a column as one array over the file; None where they are not so.
+
+        Batches of the same rows and types have the same length in the file, so batch b begins b
+        strides behind the first. One gather then serves rows of any batches, which matters because
+        the frames of a step-shuffled batch lie all over the file.
+        """
+        views = [self._view(k, column) for k in range(min(self._full, 2))]
+        if len(views) < 2 or views[0].dtype == bool:
+            return None
+        firsts = [self._address(k, column) for k in range(self._full)]
+        strides = set(np.diff(firsts).tolist())
+        if len(strides) != 1:
+            return None
+        shape, inner = (self._full, *views[0].shape), views[0].strides
+        return np.lib.stride_tricks.as_strided(
+            views[0], shape, (strides.pop(), *inner), writeable=False
+        )
+
+    def _address(self, batch: int, column: str) -> int:
+        """Where the numbers of a column of a batch begin in memory."""
+        values = self._batch(batch).column(column)
+        if values.null_count:
+            raise self.damaged(found=f"nulls in column {column}", wanted="numbers")
+        flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
+        return int(flat.buffers()[1].address) + flat.offset * flat.type.bit_width // 8
 
     def _open_view(self, batch: int, column: str) -> np.ndarray:
         values = self._batch(batch).column(column)

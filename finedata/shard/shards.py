@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
     from finedata.schema.shards_file import ShardSet, ShardsFile, TextRevision
 
-__all__ = ["Shards"]
+__all__ = ["Shards", "member_crc32c"]
 
 # Descriptors are dearer than memory: most systems allow a process 1,024 of them.
 _OPEN_TARS = 256
 _OPEN_TABLES = 64
-_crc32c = cast(
+member_crc32c = cast(
     "Callable[[bytes], int]",
     google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
 )
+"""CRC-32C of the bytes of a member, as `shard_index` has it."""
 
 
 class Shards:
@@ -148,7 +149,8 @@ class Shards:
         offset = int(index.numbers("member_offset", place, place + 1)[0, column])
         size = int(index.numbers("member_size", place, place + 1)[0, column])
         content = bytes(self.tar(set_name, number)[offset : offset + size])
-        if _crc32c(content) != int(index.numbers("member_crc32c", place, place + 1)[0, column]):
+        wanted = int(index.numbers("member_crc32c", place, place + 1)[0, column])
+        if member_crc32c(content) != wanted:
             raise self._damaged(
                 self.tar_path(set_name, number),
                 f"other bytes in member {member} of sample {place}, {size} bytes from {offset}",

@@ -1,0 +1,130 @@
+"""A batch: arrays of fixed shape by role, and the words and names of its samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from finedata.shard.stream.numbers import Vector
+    from finedata.shard.stream.sequence import Samples, Sequence
+
+__all__ = ["Batch", "Layout"]
+
+# Arrays begin on cache lines.
+_ALIGN_BYTES = 64
+
+
+class Batch:
+    """Samples of one rank, in the order of the sequence.
+
+    Arrays are views of memory that is used again when nobody holds them any more.
+
+    Attributes:
+        pictures: Picture role to (n, height, width, 3) uint8, RGB; black where masked.
+        picture_mask: Picture role to (n,) bool: the sample has this picture.
+        vectors: Vector role to (n, steps, width) float32.
+        vector_mask: Vector role to the same shape, bool: this number is real, inside the episode
+            and, of an action, was commanded.
+        text: The words of each sample.
+        trace: The trace of each sample, where traces are asked for and there is one.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        sequence: Sequence,
+        *,
+        arrays: dict[str, np.ndarray],
+        text: list[str],
+        trace: list[dict[str, Any] | None],
+    ) -> None:
+        self._samples = samples
+        self._sequence = sequence
+        self.pictures = _of(arrays, "picture")
+        self.picture_mask = _of(arrays, "picture_mask")
+        self.vectors = _of(arrays, "vector")
+        self.vector_mask = _of(arrays, "vector_mask")
+        self.text = text
+        self.trace = trace
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def n(self) -> np.ndarray:
+        """(n,) int64: number in the sequence."""
+        return self._samples.n
+
+    @property
+    def frame_index(self) -> np.ndarray:
+        """(n,) int64: frame in the episode."""
+        return self._samples.frame_index
+
+    @property
+    def view(self) -> list[str]:
+        """The view of each sample."""
+        return [self._sequence.views[k] for k in self._samples.view.tolist()]
+
+    @property
+    def source(self) -> list[str]:
+        """The source of each sample."""
+        sets, names = self._sequence.shards.sets, self._sequence.sets
+        return [sets[names[k]].source for k in self._samples.shard_set.tolist()]
+
+    @property
+    def episode_id(self) -> list[str]:
+        """The episode of each sample."""
+        return [name for _, _, name, _ in self._sequence.names(self._samples)]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the arrays of a batch are in a piece of memory.
+
+    Attributes:
+        places: Name to (offset in bytes, shape, dtype).
+        total_bytes: Of all.
+    """
+
+    places: dict[str, tuple[int, tuple[int, ...], str]]
+    total_bytes: int
+
+    @classmethod
+    def of(
+        cls, batch: int, *, cameras: tuple[str, ...], size: tuple[int, int], vectors: list[Vector]
+    ) -> Layout:
+        """The layout of batches of so many samples."""
+        places: dict[str, tuple[int, tuple[int, ...], str]] = {}
+        at = 0
+
+        def put(name: str, shape: tuple[int, ...], dtype: str) -> None:
+            nonlocal at
+            places[name] = at, (batch, *shape), dtype
+            length = batch * int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            at += -(-length // _ALIGN_BYTES) * _ALIGN_BYTES
+
+        for role in cameras:
+            put(f"picture:{role}", (*size, 3), "uint8")
+            put(f"picture_mask:{role}", (), "bool")
+        for vector in vectors:
+            put(f"vector:{vector.role}", (vector.steps, len(vector.names)), "float32")
+            put(f"vector_mask:{vector.role}", (vector.steps, len(vector.names)), "bool")
+        return cls(places, at)
+
+    def arrays(self, memory: Any, count: int) -> dict[str, np.ndarray]:
+        """The arrays of the first `count` samples, as views of a writable buffer."""
+        return {
+            name: np.frombuffer(memory, dtype, int(np.prod(shape)), offset).reshape(shape)[:count]
+            for name, (offset, shape, dtype) in self.places.items()
+        }
+
+
+def _of(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(f"{kind}:"): array
+        for name, array in arrays.items()
+        if name.startswith(f"{kind}:")
+    }

@@ -1,0 +1,204 @@
+"""Fills the arrays of a batch: the one place where samples are read, in a worker or without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finedata.errors import ConformError, UsageError
+from finedata.shard.shards import member_crc32c
+from finedata.shard.stream.batch import Layout
+from finedata.shard.stream.numbers import VectorReader
+from finedata.shard.stream.parts import resolve
+from finedata.shard.stream.pictures import decode_into
+from finedata.shard.stream.words import WordReader
+
+if TYPE_CHECKING:
+    from finedata.schema.roles_file import RolesFile
+    from finedata.shard.shards import Shards
+    from finedata.shard.stream.sequence import Samples
+    from finedata.shard.stream.settings import Wanted
+
+__all__ = ["Bad", "Filler", "picture_size"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A sample of a batch that could not be read.
+
+    Attributes:
+        at: Its place in the batch.
+        tar: The tar, relative to the shards.
+        reason: What was found.
+    """
+
+    at: int
+    tar: str
+    reason: str
+
+
+class Filler:
+    """Reads samples of some sets.
+
+    Args:
+        shards: The shards.
+        wanted: Of which sets, and what of them.
+
+    Raises:
+        UsageError: The roles do not fit the sets.
+    """
+
+    def __init__(self, shards: Shards, wanted: Wanted) -> None:
+        self._shards = shards
+        self._wanted = wanted
+        roles = wanted.roles
+        self._parts = [resolve(shards.sets[name], roles) for name in wanted.sets]
+        self._cameras = roles.cameras
+        self._numbers = VectorReader(shards, roles, self._parts, wanted.numbers)
+        self._words = WordReader(
+            shards,
+            wanted.words,
+            revision=wanted.revision,
+            policy=wanted.policy,
+            seed=wanted.seed,
+        )
+        self._missing = lru_cache(maxsize=65_536)(self._read_missing)
+        self.vectors = self._numbers.vectors
+        for part in self._parts:
+            for role, (camera, _) in part.cameras.items():
+                if camera.codec not in ("jpeg", "png"):
+                    raise UsageError(
+                        place=f"picture role {role} of set {part.name}",
+                        found=f"camera {camera.name} as {camera.codec}",
+                        wanted="pictures",
+                    )
+
+    def layout(self, batch: int) -> Layout:
+        """The layout of batches of so many samples."""
+        return Layout.of(batch, cameras=self._cameras, size=self._wanted.size, vectors=self.vectors)
+
+    def fill(self, samples: Samples, arrays: dict[str, np.ndarray]) -> list[Bad]:
+        """Read pictures and numbers; those that cannot be read are left as they are and told.
+
+        Args:
+            samples: The samples.
+            arrays: See `Layout.arrays`; one entry a sample.
+
+        Raises:
+            ConformError: A table of the shards is damaged.
+        """
+        for shard_set in map(int, np.unique(samples.shard_set)):
+            here = np.flatnonzero(samples.shard_set == shard_set)
+            place = samples.episode[here], samples.frame_index[here]
+            for vector in self.vectors:
+                values, mask = self._numbers.read(shard_set, *place, vector=vector)
+                arrays[f"vector:{vector.role}"][here] = values
+                arrays[f"vector_mask:{vector.role}"][here] = mask
+        bad: list[Bad] = []
+        if self._cameras:
+            key = samples.shard_set << 32 | samples.tar
+            for one in map(int, np.unique(key)):
+                bad += self._fill_pictures(
+                    one >> 32, one & 0xFFFFFFFF, np.flatnonzero(key == one), samples, arrays
+                )
+        return sorted(bad, key=lambda one: one.at)
+
+    def words(self, samples: Samples) -> tuple[list[str], list[dict[str, Any] | None]]:
+        """Texts and traces.
+
+        Raises:
+            ConformError: An episode lacks what is asked for.
+        """
+        texts: list[str] = []
+        traces: list[dict[str, Any] | None] = []
+        rows: list[list[int]] = samples.columns().T.tolist()
+        for _, view, source, ordinal, _, shard_set, _, _, episode, frame_index in rows:
+            name = self._wanted.sets[shard_set]
+            texts.append(
+                self._words.text(
+                    name,
+                    episode,
+                    view=self._wanted.views[view],
+                    source=self._wanted.sources[view][source],
+                    ordinal=ordinal,
+                )
+            )
+            traces.append(self._words.trace(name, episode, frame_index))
+        return texts, traces
+
+    def _fill_pictures(
+        self,
+        shard_set: int,
+        tar: int,
+        here: np.ndarray,
+        samples: Samples,
+        arrays: dict[str, np.ndarray],
+    ) -> list[Bad]:
+        """Pictures of the samples of one tar."""
+        part = self._parts[shard_set]
+        path = self._shards.tar_path(part.name, tar).relative_to(self._shards.root).as_posix()
+        try:
+            content = self._shards.tar(part.name, tar)
+        except ConformError as error:
+            return [Bad(at, path, error.found) for at in here.tolist()]
+        index, places = self._shards.index(part.name, tar), samples.place[here]
+        offset, size, crc = (
+            index.take(f"member_{name}", places).tolist() for name in ("offset", "size", "crc32c")
+        )
+        bad: list[Bad] = []
+        for k, at in enumerate(here.tolist()):
+            missing = self._missing(shard_set, int(samples.episode[at]))
+            for role in self._cameras:
+                pixels = arrays[f"picture:{role}"][at]
+                camera = part.cameras.get(role)
+                there = camera is not None and camera[0].name not in missing
+                arrays[f"picture_mask:{role}"][at] = there
+                if camera is None or not there:
+                    pixels[:] = 0
+                    continue
+                member = camera[1]
+                begin = offset[k][member]
+                data = bytes(content[begin : begin + size[k][member]])
+                try:
+                    if member_crc32c(data) != crc[k][member]:
+                        raise ValueError("other bytes than were written")  # noqa: EM101
+                    decode_into(pixels, data, codec=camera[0].codec)
+                except ValueError as error:
+                    reason = f"member {camera[0].member} of sample {places[k]}: {error}"
+                    bad.append(Bad(at, path, reason))
+                    break
+        return bad
+
+    def _read_missing(self, shard_set: int, episode: int) -> tuple[str, ...]:
+        table = self._shards.episodes(self._wanted.sets[shard_set])
+        return tuple(table.value("cameras_missing", episode))
+
+
+def picture_size(
+    shards: Shards, sets: tuple[str, ...], roles: RolesFile, size: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The size of pictures: as asked for, or that of all cameras of the roles.
+
+    Raises:
+        UsageError: Their sizes differ and none is asked for, or it is not positive.
+    """
+    if size is not None:
+        if min(size) < 1:
+            raise UsageError(place="size", found=str(size), wanted="height and width in pixels")
+        return size
+    sizes = {
+        (camera.height, camera.width)
+        for name in sets
+        for camera, _ in resolve(shards.sets[name], roles).cameras.values()
+    }
+    if len(sizes) > 1:
+        raise UsageError(
+            place="pictures",
+            found="of sizes " + ", ".join(f"{h}x{w}" for h, w in sorted(sizes)),
+            wanted="one size for a batch",
+            next_command="size=(224, 224)",
+        )
+    return sizes.pop() if sizes else (1, 1)

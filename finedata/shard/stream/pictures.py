@@ -1,0 +1,65 @@
+"""Pictures of a sample: the bytes of a member become pixels in a given place.
+
+JPEG has cheap scaling at a half and a quarter (fewer coefficients of each block are transformed);
+at other eighths libjpeg-turbo leaves its fast code and takes longer than at full size. So a picture
+is decoded at the smallest of 1, 1/2 and 1/4 that is not smaller than wanted, and the rest is an
+antialiased bilinear resize. Where the size is right already the decoder writes straight into place.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["decode_into"]
+
+
+def decode_into(pixels: np.ndarray, data: bytes | memoryview, *, codec: str) -> None:
+    """Decode a picture, resized to where it goes; the aspect is not kept.
+
+    Args:
+        pixels: (height, width, 3) uint8, contiguous, overwritten.
+        data: The picture's bytes.
+        codec: `jpeg` or `png`.
+
+    Raises:
+        ValueError: The bytes are no such picture, or hold no RGB or grey picture of 8 bits.
+    """
+    decoded = _jpeg(pixels, data) if codec == "jpeg" else _png(data)
+    if decoded is not pixels:
+        _resize(pixels, decoded)
+
+
+def _jpeg(pixels: np.ndarray, data: bytes | memoryview) -> np.ndarray:
+    height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
+    if (height, width) == pixels.shape[:2]:
+        simplejpeg.decode_jpeg(data, "RGB", buffer=pixels)
+        return pixels
+    for factor in (4, 2):
+        least = -(-height // factor), -(-width // factor)
+        if least[0] >= pixels.shape[0] and least[1] >= pixels.shape[1]:
+            return simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
+    return simplejpeg.decode_jpeg(data, "RGB")
+
+
+def _png(data: bytes | memoryview) -> np.ndarray:
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            if picture.mode not in ("RGB", "L", "P", "1"):
+                msg = f"a picture of mode {picture.mode}, not of three colours of 8 bits"
+                raise ValueError(msg)
+            return np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _resize(pixels: np.ndarray, decoded: np.ndarray) -> None:
+    height, width = pixels.shape[:2]
+    if decoded.shape[:2] == (height, width):
+        pixels[:] = decoded
+        return
+    picture = Image.fromarray(decoded)
+    pixels[:] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))

@@ -1,0 +1,125 @@
+"""What a stream keeps of what it gave: the chain, the bad samples, and the receipt made of them.
+
+The chain follows from the plan, so it is not kept up sample by sample but when somebody asks: a
+rank of sixty-four does not look up the names of the other sixty-three's samples between two steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import finedata
+from finedata.schema.stream_receipt import (
+    CHAIN_START,
+    CHAIN_STEP,
+    BadSample,
+    Drawn,
+    Link,
+    StreamReceipt,
+    chain_link,
+)
+
+if TYPE_CHECKING:
+    from finedata.shard.stream.sequence import Sequence
+
+__all__ = ["Record", "drawn"]
+
+
+class Record:
+    """The record of one run of a stream.
+
+    Args:
+        sequence: What is drawn.
+        first: Number of the first sample.
+        chain: The digest after the last whole link before it.
+    """
+
+    def __init__(self, sequence: Sequence, *, first: int = 0, chain: str = CHAIN_START) -> None:
+        self.first = first
+        self.bad: dict[int, BadSample] = {}
+        self._sequence = sequence
+        whole = first // CHAIN_STEP * CHAIN_STEP
+        self._links = [Link(n=whole, sha256=chain)]
+
+    def chain(self, n: int) -> str:
+        """The digest after the last whole link of the first n samples."""
+        while self._links[-1].n + CHAIN_STEP <= n:
+            last = self._links[-1]
+            stop = last.n + CHAIN_STEP
+            self._links.append(Link(n=stop, sha256=self._link(last, stop)))
+        return self._links[n // CHAIN_STEP - self._links[0].n // CHAIN_STEP].sha256
+
+    def links(self, stop: int) -> list[Link]:
+        """All links up to a number; the last may be of fewer samples."""
+        self.chain(stop)
+        whole = [link for link in self._links if link.n and link.n <= stop]
+        if stop % CHAIN_STEP == 0:
+            return whole
+        last = self._links[stop // CHAIN_STEP - self._links[0].n // CHAIN_STEP]
+        return [*whole, Link(n=stop, sha256=self._link(last, stop))]
+
+    def receipt(
+        self,
+        stop: int,
+        *,
+        content: str,
+        roles: str,
+        text: str,
+        texts: dict[str, str],
+        words: dict[str, str],
+        numbers: dict[str, str],
+    ) -> StreamReceipt:
+        """The receipt of samples first..stop-1."""
+        sequence = self._sequence
+        return StreamReceipt(
+            finedata_version=finedata.__version__,
+            sequence=sequence.digest,
+            content=content,
+            shards=sequence.shards.identity,
+            roles=roles,
+            text=text,
+            seed=sequence.seed,
+            group=sequence.group,
+            mix=sequence.asked,
+            words=words,
+            numbers=numbers,
+            first=self.first,
+            stop=stop,
+            drawn=drawn(sequence, self.first, stop, texts=texts),
+            bad=[self.bad[n] for n in sorted(self.bad) if n < stop],
+            chain=self.links(stop),
+        )
+
+    def _link(self, last: Link, stop: int) -> str:
+        samples = self._sequence.samples(last.n, stop)
+        return chain_link(last.sha256, self._sequence.names(samples))
+
+
+def drawn(sequence: Sequence, first: int, stop: int, *, texts: dict[str, str]) -> list[Drawn]:
+    """How often samples first..stop-1 draw each source of each view, by epoch; by arithmetic.
+
+    Args:
+        sequence: The sequence.
+        first: The first sample.
+        stop: One past the last.
+        texts: View to the digest of its text revision, or "".
+    """
+    before, after = sequence.mixture.drawn(first), sequence.mixture.drawn(stop)
+    found: list[Drawn] = []
+    for view in sequence.mixture.views:
+        for source, order in zip(view.sources, view.orders, strict=True):
+            at, end = before[view.name, source], after[view.name, source]
+            while at < end:
+                epoch = at // order.size
+                upto = min(end, (epoch + 1) * order.size)
+                found.append(
+                    Drawn(
+                        view=view.name,
+                        source=source,
+                        text=texts[view.name],
+                        epoch=epoch,
+                        samples=upto - at,
+                    )
+                )
+                at = upto
+    return found

@@ -1,0 +1,176 @@
+"""What of a sample is wanted: its words, its numbers, the size of its pictures.
+
+None of it changes which samples are drawn. All of it is in the content digest, as text: a run whose
+wording or normalisation differs says so when its checkpoint is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from finedata.errors import UsageError
+from finedata.schema.roles_file import RolesFile  # noqa: TC001  (msgspec reads it at run time)
+
+__all__ = [
+    "Action",
+    "Form",
+    "Normalisation",
+    "Numbers",
+    "Policy",
+    "Rotation",
+    "Traces",
+    "Wanted",
+    "Words",
+    "as_text",
+]
+
+Form: TypeAlias = Literal["none", "goal", "fine", "steps", "numbered", "both", "facts"]
+"""What a sample says.
+
+- `none`: nothing.
+- `goal`: the instruction as the source wrote it, or one of its alternatives.
+- `fine`: the fine-grained instruction.
+- `steps`: its steps joined by one space, as FineVLA's loader does (`starVLA/dataloader`).
+- `numbered`: its steps as "1. ... 2. ...".
+- `both`: the goal, one space, the fine-grained instruction.
+- `facts`: the sentences of the facts, some left out with a probability.
+"""
+Traces: TypeAlias = Literal["none", "exact", "hold"]
+Action: TypeAlias = Literal["absolute", "relative", "delta"]
+Rotation: TypeAlias = Literal["quaternion", "6d", "euler"]
+Normalisation: TypeAlias = Literal["none", "quantile", "min-max", "mean-std"]
+Policy: TypeAlias = Literal["reviewed", "not_contradicted"]
+_DEFAULT_FORMS: dict[str, Form] = {
+    "fg": "fine", "raw": "goal", "unlabelled": "none", "failed": "none",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """Which words a sample has.
+
+    Attributes:
+        forms: View to form; by default fg has `fine`, raw has `goal`, the other views none.
+        drop_facts: Probability that a fact is left out; of the form `facts`.
+        paraphrase: Probability that an alternative stands for the goal, where there is one.
+        traces: `exact`: the trace of this very frame; `hold`: the last one at or before it.
+
+    Raises:
+        UsageError: A value is none of these.
+    """
+
+    forms: dict[str, Form] = field(default_factory=dict[str, Form])
+    drop_facts: float = 0.0
+    paraphrase: float = 0.0
+    traces: Traces = "none"
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.forms) - set(_DEFAULT_FORMS))
+        if unknown:
+            raise UsageError(
+                place="words", found=", ".join(unknown), wanted=", ".join(_DEFAULT_FORMS)
+            )
+        object.__setattr__(self, "forms", {**_DEFAULT_FORMS, **self.forms})
+        for view, form in self.forms.items():
+            _one_of(f"words of {view}", form, get_args(Form))
+        _one_of("traces", self.traces, get_args(Traces))
+        for name in ("drop_facts", "paraphrase"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UsageError(place=name, found=str(value), wanted="a probability, 0 to 1")
+        if self.drop_facts and "facts" not in self.forms.values():
+            raise UsageError(
+                place="drop_facts",
+                found="no view whose words are facts",
+                wanted='words={"fg": "facts"}',
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """How states and actions are cut and written.
+
+    Attributes:
+        horizon: Steps of an action chunk; the first is that of the sample's frame.
+        stride: Frames from one step to the next, of chunk and history.
+        history: Steps of the state before the sample's frame.
+        action: `absolute`: as stored. `relative`: to the state at the sample's frame. `delta`: each
+            step to the state at that step. See `finedata.shard.stream.numbers`.
+        rotation: How rotations are written: xyzw, the first two columns of the matrix, or
+            extrinsic xyz angles in radians.
+        normalise: By statistics of the shards; rotations and masked numbers are left as they are.
+
+    Raises:
+        UsageError: A value is none of these.
+    """
+
+    horizon: int = 16
+    stride: int = 1
+    history: int = 0
+    action: Action = "absolute"
+    rotation: Rotation = "quaternion"
+    normalise: Normalisation = "none"
+
+    def __post_init__(self) -> None:
+        for name, least in (("horizon", 1), ("stride", 1), ("history", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise UsageError(place=name, found=str(value), wanted=f"{least} or more")
+        _one_of("action", self.action, get_args(Action))
+        _one_of("rotation", self.rotation, get_args(Rotation))
+        _one_of("normalise", self.normalise, get_args(Normalisation))
+        if self.action != "absolute" and self.normalise != "none":
+            raise UsageError(
+                place="normalise",
+                found=f"{self.normalise} of {self.action} actions",
+                wanted="normalise='none': the statistics of shards are of absolute actions",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """All that a worker must know to read the samples that it is sent.
+
+    Attributes:
+        shards: The folder.
+        sets: The sequence's sets, by number.
+        views: The sequence's views, by number.
+        sources: The sources of each view, by number.
+        roles: The roles.
+        words: Which words.
+        numbers: Which numbers.
+        size: (height, width) of pictures.
+        revision: Of the text; None where no words of one are asked for.
+        policy: Of the text.
+        seed: Of the words.
+    """
+
+    shards: str
+    sets: tuple[str, ...]
+    views: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
+    roles: RolesFile
+    words: Words
+    numbers: Numbers
+    size: tuple[int, int]
+    revision: str | None
+    policy: Policy
+    seed: int
+
+
+def as_text(settings: Words | Numbers, views: tuple[str, ...] = ()) -> dict[str, str]:
+    """Arguments by name, as a receipt writes them; forms only of the views that are drawn."""
+    found: dict[str, str] = {}
+    for name in settings.__dataclass_fields__:
+        value = getattr(settings, name)
+        if name == "forms":
+            found |= {f"form of {view}": value[view] for view in views}
+        else:
+            found[name] = repr(value) if isinstance(value, float) else str(value)
+    return found
+
+
+def _one_of(place: str, found: str, wanted: tuple[str, ...]) -> None:
+    if found not in wanted:
+        raise UsageError(place=place, found=repr(found), wanted=", ".join(wanted))

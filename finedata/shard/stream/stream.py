@@ -1,0 +1,402 @@
+"""A stream: batches of the sequence to one rank, its position, and the record of what it gave.
+
+Position is one number, how many samples of the *global* sequence were given to all ranks together.
+A global batch is a run of the sequence and a rank takes a contiguous slice of it, so neither ranks
+nor workers are part of what a sample's number means, and a run may go on with others of both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+import msgspec
+
+from finedata.errors import ConformError, UsageError
+from finedata.schema.documents import digest_of
+from finedata.schema.roles_file import roles_digest
+from finedata.schema.stream_receipt import BadSample, StreamState, content_digest
+from finedata.shard.shards import Shards
+from finedata.shard.stream.batch import Batch
+from finedata.shard.stream.fill import Filler, picture_size
+from finedata.shard.stream.parts import read_roles
+from finedata.shard.stream.record import Record
+from finedata.shard.stream.sequence import Samples, Sequence
+from finedata.shard.stream.settings import Numbers, Wanted, Words, as_text
+from finedata.shard.stream.words import needs_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+
+    from finedata.schema.shards_file import Side
+    from finedata.schema.stream_receipt import StreamReceipt
+    from finedata.shard.schedule import Weight
+    from finedata.shard.stream.fill import Bad
+    from finedata.shard.stream.mix import Mix
+    from finedata.shard.stream.settings import (
+        Action,
+        Form,
+        Normalisation,
+        Policy,
+        Rotation,
+        Traces,
+    )
+
+__all__ = ["OnBad", "Stream", "stream"]
+
+OnBad: TypeAlias = Literal["raise", "next"]
+# Drawing in blocks costs a sample some microseconds less than drawing batch by batch.
+_BLOCK = 4_096
+
+
+class Stream:
+    """Batches of an exact mixture; see `stream`, which opens one.
+
+    It is an iterable with state, as torch's `StatefulDataLoader` wants it: iterating goes on where
+    it stopped, for ever or up to `stop`.
+    """
+
+    def __init__(
+        self,
+        sequence: Sequence,
+        wanted: Wanted,
+        *,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        on_bad: OnBad = "raise",
+        bad_quota: int = 100,
+        stop: int | None = None,
+        other_content: bool = False,
+    ) -> None:
+        if not 0 <= rank < world or batch < 1 or batch % world:
+            raise UsageError(
+                place="batch, rank and world",
+                found=f"{batch}, {rank}, {world}",
+                wanted="a global batch that the ranks divide, and rank less than world",
+            )
+        if workers < 0 or bad_quota < 0 or (stop is not None and stop < 0):
+            raise UsageError(
+                place="workers, bad_quota, stop",
+                found=f"{workers}, {bad_quota}, {stop}",
+                wanted="numbers of zero or more",
+            )
+        if on_bad not in ("raise", "next"):
+            raise UsageError(place="on_bad", found=repr(on_bad), wanted="raise, next")
+        self.sequence = sequence
+        self.wanted = wanted
+        self.batch = batch
+        self.rank = rank
+        self.world = world
+        self.workers = workers
+        self.stop = stop
+        self._on_bad = on_bad
+        self._bad_quota = bad_quota
+        self._other_content = other_content
+        self._filler = Filler(sequence.shards, wanted)
+        self._layout = self._filler.layout(batch // world)
+        self._roles = roles_digest(wanted.roles)
+        self._words = as_text(wanted.words, sequence.views)
+        self._numbers = as_text(wanted.numbers) | {"size": "x".join(map(str, wanted.size))}
+        if wanted.numbers.normalise != "none":
+            self._numbers["statistics"] = _statistics_digest(sequence)
+        text = ""
+        if wanted.revision is not None:
+            text = sequence.shards.text_revision(wanted.revision).sha256
+        self._text = text
+        self.content = content_digest(
+            roles=self._roles, text=text, words=self._words, numbers=self._numbers
+        )
+        self._record = Record(sequence)
+        self._n = 0
+        self._block: Samples | None = None
+
+    @property
+    def n(self) -> int:
+        """How many samples of the global sequence were given."""
+        return self._n
+
+    @property
+    def vectors(self) -> dict[str, tuple[str, ...]]:
+        """Vector role to the names of its numbers, as they are given."""
+        return {vector.role: vector.names for vector in self._filler.vectors}
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self.stop is None or self._n < self.stop:
+            start = self._n
+            end = start + self.batch if self.stop is None else min(start + self.batch, self.stop)
+            batch = self._read(self._own(start, end))
+            # The number moves before the batch is out of hand: a state that is taken while the
+            # caller works on a batch counts that batch as given.
+            self._n = end
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is: JSON of less than 300 bytes; the same for every rank."""
+        return msgspec.to_builtins(
+            StreamState(
+                n=self._n,
+                sequence=self.sequence.digest,
+                content=self.content,
+                chain=self._record.chain(self._n),
+            )
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; ranks, workers and batch may be others.
+
+        Raises:
+            ConformError: It is no such state.
+            UsageError: It is of another sequence, or of other words or numbers and the stream was
+                not opened with `other_content`.
+        """
+        try:
+            found = msgspec.convert(dict(state), StreamState)
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            raise ConformError(
+                place="state of a stream",
+                found=str(error),
+                wanted="what state_dict() returned",
+            ) from error
+        if found.sequence != self.sequence.digest:
+            raise UsageError(
+                place="sequence of the state",
+                found=found.sequence,
+                wanted=f"{self.sequence.digest}: the same shards, mix, seed and group",
+            )
+        if found.content != self.content and not self._other_content:
+            raise UsageError(
+                place="content of the state",
+                found=found.content,
+                wanted=f"{self.content}: the same text revision, words, numbers and roles",
+                next_command="other_content=True goes on with the new ones",
+            )
+        self._n = found.n
+        self._block = None
+        self._record = Record(self.sequence, first=found.n, chain=found.chain)
+
+    def receipt(self) -> StreamReceipt:
+        """What was asked for and what was given since the stream was opened or its state loaded.
+
+        Bad samples are those of this rank.
+        """
+        forms = self.wanted.words
+        return self._record.receipt(
+            self._n,
+            content=self.content,
+            roles=self._roles,
+            text=self._text,
+            texts={
+                view: self._text if needs_text(forms, view) else "" for view in self.sequence.views
+            },
+            words=self._words,
+            numbers=self._numbers,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+
+    def _own(self, start: int, stop: int) -> Samples:
+        """This rank's samples of the global batch start..stop-1."""
+        count = stop - start
+        first = start + count * self.rank // self.world
+        last = start + count * (self.rank + 1) // self.world
+        if self.world > 1:
+            return self.sequence.samples(first, last)
+        block = self._block
+        if block is None or not block.n[0] <= first <= last <= block.n[-1] + 1:
+            block = self._block = self.sequence.samples(first, first + max(_BLOCK, count))
+        at = first - int(block.n[0])
+        return block.slice(at, at + last - first)
+
+    def _read(self, samples: Samples) -> Batch:
+        memory = bytearray(self._layout.total_bytes)
+        arrays = self._layout.arrays(memory, len(samples))
+        bad = self._filler.fill(samples, arrays)
+        samples = self._replace(samples, arrays, bad)
+        text, trace = self._filler.words(samples)
+        return Batch(samples, self.sequence, arrays=arrays, text=text, trace=trace)
+
+    def _replace(self, samples: Samples, arrays: dict[str, np.ndarray], bad: list[Bad]) -> Samples:
+        """The samples with the next of the same source in the place of each bad one."""
+        columns = samples.columns()
+        for one in bad:
+            mine = {name: array[one.at : one.at + 1] for name, array in arrays.items()}
+            wrong, reasons = samples.slice(one.at, one.at + 1), [one]
+            found = wrong
+            while reasons:
+                if self._on_bad == "raise" or len(self._record.bad) >= self._bad_quota:
+                    raise self._unreadable(found, reasons[0])
+                ordinal = int(found.ordinal[0]) + 1
+                found = self.sequence.sample_of(
+                    int(wrong.n[0]), int(wrong.view[0]), int(wrong.source[0]), ordinal
+                )
+                if ordinal - int(wrong.ordinal[0]) > self._bad_quota:
+                    raise self._unreadable(wrong, one)
+                reasons = self._filler.fill(found, mine)
+            self._note(wrong, one, found)
+            columns[:, one.at] = found.columns()[:, 0]
+        return Samples.of(columns) if bad else samples
+
+    def _note(self, wrong: Samples, bad: Bad, found: Samples) -> None:
+        ((n, view, episode_id, frame_index),) = self.sequence.names(wrong)
+        ((_, _, other_id, other_frame),) = self.sequence.names(found)
+        self._record.bad[n] = BadSample(
+            n=n,
+            view=view,
+            episode_id=episode_id,
+            frame_index=frame_index,
+            tar=bad.tar,
+            reason=bad.reason,
+            replaced_by_episode_id=other_id,
+            replaced_by_frame_index=other_frame,
+        )
+
+    def _unreadable(self, sample: Samples, bad: Bad) -> ConformError:
+        ((n, view, episode_id, frame_index),) = self.sequence.names(sample)
+        full = "" if self._on_bad == "raise" else f" (more than bad_quota={self._bad_quota})"
+        return ConformError(
+            place=f"{self.sequence.shards.root / bad.tar}, sample {n} of the stream: view {view}, "
+            f"episode {episode_id}, frame {frame_index}",
+            found=bad.reason + full,
+            wanted="the sample as it was written",
+            next_command=f"finedata verify {self.sequence.shards.root}",
+        )
+
+
+def stream(
+    shards: str | Path | Shards,
+    *,
+    mix: Mix,
+    batch: int = 32,
+    seed: int = 0,
+    horizon: int = 16,
+    stride: int = 1,
+    history: int = 0,
+    action: Action = "absolute",
+    rotation: Rotation = "quaternion",
+    normalise: Normalisation = "none",
+    words: Mapping[str, Form] | None = None,
+    drop_facts: float = 0.0,
+    paraphrase: float = 0.0,
+    traces: Traces = "none",
+    size: tuple[int, int] | None = None,
+    roles: Path | None = None,
+    sources: Mapping[str, Mapping[str, Weight]] | None = None,
+    policy: Policy = "not_contradicted",
+    text: str | None = None,
+    side: Side = "train",
+    group: int = 8,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    on_bad: OnBad = "raise",
+    bad_quota: int = 100,
+    stop: int | None = None,
+    other_content: bool = False,
+) -> Stream:
+    """Stream batches of an exact mixture of views of shards.
+
+    Args:
+        shards: The folder, or the shards opened.
+        mix: View to weight, as `{"fg": 1, "raw": 2}` or `"fg=1,raw=2"`; exact at every prefix.
+        batch: Samples of a global batch, of all ranks together.
+        seed: Of order, ties and choices of words.
+        horizon: See `Numbers`; so are `stride`, `history`, `action`, `rotation`, `normalise`.
+        stride: Frames from one step to the next.
+        history: Steps of the state before the sample's frame.
+        action: `absolute`, `relative` or `delta`.
+        rotation: `quaternion`, `6d` or `euler`.
+        normalise: `none`, `quantile`, `min-max` or `mean-std`.
+        words: View to form of words; see `Words`, as for `drop_facts`, `paraphrase`, `traces`.
+        drop_facts: Probability that a fact is left out.
+        paraphrase: Probability that an alternative stands for the goal.
+        traces: `none`, `exact` or `hold`.
+        size: (height, width) of pictures; as they are where None.
+        roles: A file of roles; `roles.toml` of the shards where None.
+        sources: View to (source to weight); by number of samples otherwise.
+        policy: Which fine-grained texts count.
+        text: The text revision; the last where None.
+        side: `train` or `heldout`.
+        group: How many shards are mixed at a time.
+        rank: Of this process.
+        world: How many ranks there are.
+        workers: Processes that read; 0 reads in this one.
+        on_bad: `raise` at a sample that cannot be read, or take the `next` of its source.
+        bad_quota: How many samples may be replaced.
+        stop: End after so many samples of the global sequence; None never ends.
+        other_content: Let a state of other words or numbers be loaded.
+
+    Raises:
+        UsageError: An argument is none, a view is empty, or the sets do not fit together.
+        ConformError: The shards are damaged.
+
+    Example:
+        >>> for batch in stream("shards", mix={"fg": 1, "raw": 1}):  # doctest: +SKIP
+        ...     train(batch.pictures["main"], batch.vectors["action"], batch.text)
+    """
+    opened = shards if isinstance(shards, Shards) else Shards.open(shards)
+    sequence = Sequence(
+        opened,
+        mix=mix,
+        sources=sources,
+        seed=seed,
+        group=group,
+        policy=policy,
+        revision=text,
+        side=side,
+    )
+    asked_words = Words(
+        forms=dict(words or {}), drop_facts=drop_facts, paraphrase=paraphrase, traces=traces
+    )
+    revision = sequence.revision
+    if revision is None and any(needs_text(asked_words, view) for view in sequence.views):
+        revision = opened.text_revision(text)
+    found_roles = read_roles(opened, sequence.sets, roles)
+    wanted = Wanted(
+        shards=str(opened.root),
+        sets=sequence.sets,
+        views=sequence.views,
+        sources=tuple(view.sources for view in sequence.mixture.views),
+        roles=found_roles,
+        words=asked_words,
+        numbers=Numbers(
+            horizon=horizon,
+            stride=stride,
+            history=history,
+            action=action,
+            rotation=rotation,
+            normalise=normalise,
+        ),
+        size=picture_size(opened, sequence.sets, found_roles, size),
+        revision=None if revision is None else revision.revision,
+        policy=policy,
+        seed=seed,
+    )
+    return Stream(
+        sequence,
+        wanted,
+        batch=batch,
+        rank=rank,
+        world=world,
+        workers=workers,
+        on_bad=on_bad,
+        bad_quota=bad_quota,
+        stop=stop,
+        other_content=other_content,
+    )
+
+
+def _statistics_digest(sequence: Sequence) -> str:
+    """Digest of the statistics of the shards, their numbers as shortest decimal texts."""
+    plain = msgspec.to_builtins(sequence.shards.document.statistics)
+    return digest_of([{k: repr(v) for k, v in sorted(one.items())} for one in plain])
