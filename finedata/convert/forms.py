@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from msgspec.structs import replace
@@ -116,6 +116,10 @@ class EpisodeView:
     def picture_shape(self, feature: str) -> tuple[int, int, int] | None:
         """See `RawEpisode.picture_shape`."""
         return self.raw.picture_shape(feature)
+
+    def picture_info(self, feature: str) -> dict[str, Any] | None:
+        """See `RawEpisode.picture_info`."""
+        return self.raw.picture_info(feature)
 
     def video(self, feature: str) -> VideoClip:
         """See `RawEpisode.video`."""

@@ -114,7 +114,10 @@ def part_layout(
     for camera in laid_out:
         video = camera.kind == "video" or options.transcode is not None
         features[picture_column(camera.name)] = Feature(
-            "video" if video else "image", camera.shape, ("height", "width", "channels")
+            "video" if video else "image",
+            camera.shape,
+            ("height", "width", "channels"),
+            None if options.transcode or options.resize else view.picture_info(camera.feature),
         )
     if variant.space == "undeclared":
         kept, reasons = kept_features(view, variant)
@@ -164,6 +167,9 @@ def _camera_layout(view: EpisodeView, camera: CameraSpec, options: ConvertOption
         if kind == "video" and view.has(camera.feature)
         else view.picture_shape(camera.feature) or _first_shape(view, camera)
     )
+    channels = (view.picture_info(camera.feature) or {}).get("video.channels")
+    if kind == "video" and channels == 1 and not options.transcode and not options.resize:
+        shape = (*shape[:2], 1)  # an index of a video does not tell its channels
     source_shape = shape
     if options.resize is not None:
         shape = (*options.resize, shape[2])

@@ -9,7 +9,7 @@ else of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -191,6 +191,10 @@ class RawEpisode(Protocol):
 
     def picture_shape(self, feature: str) -> tuple[int, int, int] | None:
         """(height, width, channels) that the source declares; `None` where it does not."""
+        ...
+
+    def picture_info(self, feature: str) -> dict[str, Any] | None:
+        """What the source declares of a camera beside its size: depth, scales, pixel format."""
         ...
 
     def video(self, feature: str) -> VideoClip:

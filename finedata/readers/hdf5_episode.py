@@ -74,6 +74,10 @@ class Hdf5Episode:
                 names = sorted(node.attrs)
             yield from (f"{path}@{name}" for name in names)
 
+    def picture_info(self, feature: str) -> dict[str, Any] | None:
+        """Nothing: see `RawEpisode.picture_info`."""
+        del feature
+
     def declared_absent(self) -> dict[str, Absent]:
         """Nothing: no description says what an episode must hold."""
         return {}

@@ -186,6 +186,11 @@ class LerobotEpisode:
         header = self._first_header(feature)
         return declared if header is None or header == declared[:2] else None
 
+    def picture_info(self, feature: str) -> dict[str, Any] | None:
+        """`info` of the feature in info.json; see `RawEpisode.picture_info`."""
+        declared = self.dataset.info.features.get(feature, {}).get("info")
+        return cast("dict[str, Any]", declared) if isinstance(declared, dict) else None
+
     def video(self, feature: str) -> VideoClip:
         """Where a camera's video is; see `RawEpisode.video`.
 

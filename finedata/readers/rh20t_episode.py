@@ -120,6 +120,10 @@ class Rh20tEpisode:
 
     # Numbers and texts
 
+    def picture_info(self, feature: str) -> dict[str, Any] | None:
+        """Nothing: see `RawEpisode.picture_info`."""
+        del feature
+
     def declared_absent(self) -> dict[str, Absent]:
         """Nothing: no description says what an episode must hold."""
         return {}

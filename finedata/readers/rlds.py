@@ -189,6 +189,10 @@ class RldsEpisode:
         """TFDS names no columns; see `RawEpisode.columns_of`."""
         del feature
 
+    def picture_info(self, feature: str) -> dict[str, Any] | None:
+        """Nothing: see `RawEpisode.picture_info`."""
+        del feature
+
     def declared_absent(self) -> dict[str, Absent]:
         """Declared features that the record lacks; an absent camera's size is declared."""
         return {

@@ -235,3 +235,19 @@ def test_declared_episodes_without_rows_have_receipts(tmp_path: Path) -> None:
     assert (summary.found, summary.episodes, summary.failed) == (5, 3, 2)
     receipts = receipts_of(tmp_path / "out")
     assert [row["reason"] for row in receipts.values()] == ["absent", None, None, "absent", None]
+
+
+def test_what_a_camera_declares_beside_its_size_is_kept(tmp_path: Path) -> None:
+    """Depth is what info.json says is depth; its scale is worth as much as its pixels."""
+    generic_lerobot.write(tmp_path / "in")
+    path = tmp_path / "in/meta/info.json"
+    info = json.loads(path.read_text())
+    camera = info["features"][generic_lerobot.CAMERA]
+    declared = {"video.pix_fmt": "gray12le", "video.is_depth_map": True, "depth_max": 10.0}
+    camera["info"] |= declared | {"video.channels": 1, "video.height": 7}
+    path.write_text(json.dumps(info))
+    out = converted(tmp_path / "in")
+    kept = json.loads((out / "meta/info.json").read_text())["features"][generic_lerobot.CAMERA]
+    assert kept["shape"] == [32, 48, 1]
+    assert declared.items() <= kept["info"].items()
+    assert (kept["info"]["video.height"], kept["info"]["video.codec"]) == (32, "h264")

@@ -103,11 +103,13 @@ class Feature:
     """An entry of `features` in info.json.
 
     A feature of shape (1,) is stored as a plain scalar column; LeRobot refuses a list of one.
+    `info` is what the source declares of a camera whose bytes are kept: depth, scales, pixels.
     """
 
     dtype: Dtype
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
+    info: dict[str, Any] | None = None
 
 
 def data_path(file_number: int) -> tuple[str, int, int]:
@@ -259,18 +261,23 @@ def _feature_entry(feature: Feature, *, codec: str | None, fps: float) -> dict[s
         "shape": list(feature.shape),
         "names": None if feature.names is None else list(feature.names),
     }
+    if feature.info is not None:
+        entry["info"] = feature.info
     if feature.dtype == "video":
         height, width, channels = feature.shape
-        entry["info"] = {
+        unless_declared = {
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "has_audio": False,
+        }
+        made: dict[str, Any] = {
             "video.height": height,
             "video.width": width,
             "video.channels": channels,
             "video.codec": codec or "",
-            "video.pix_fmt": "yuv420p",
-            "video.is_depth_map": False,
             "video.fps": int(fps) if float(fps).is_integer() else fps,
-            "has_audio": False,
         }
+        entry["info"] = unless_declared | (feature.info or {}) | made
     return entry
 
 
