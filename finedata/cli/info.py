@@ -1,4 +1,4 @@
-"""`finedata info`: a dataset on one page."""
+"""`finedata info`: a dataset, or shards, on one page."""
 
 from __future__ import annotations
 
@@ -11,20 +11,35 @@ __all__ = ["HELP", "info"]
 
 HELP = """Show a dataset on one page: sources, parts, rates, names, cameras, licence, flags.
 
+Of shards: sets, members, cameras and what was lost, texts and views.
+
 Example: finedata info bridge
+
+Example: finedata info shards
 """
 
 
 def info(
     *,
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)],
+    root: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The dataset, or shards.", show_default=False)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """See HELP."""
     import msgspec
 
+    from finedata.shard.files import is_shards
     from finedata.store.dataset import open_dataset
     from finedata.store.describe import describe, description_text
 
+    if is_shards(root):
+        from finedata.shard.describe import shards_text
+        from finedata.shard.shards import Shards
+
+        shards = Shards.open(root)
+        document = msgspec.json.encode(shards.document).decode()
+        typer.echo(document if as_json else shards_text(shards))
+        return
     found = describe(open_dataset(root))
     typer.echo(msgspec.json.encode(found).decode() if as_json else description_text(found))

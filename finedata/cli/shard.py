@@ -25,7 +25,12 @@ A sample is a time step, shuffled over its whole set; sets are split by source, 
 (representatives, the rest) and side (training, held out). Stock webdataset, megatron-energon and
 `datasets` read the tars. A run that was stopped continues with the same command.
 
+With SHARDS in the place of DIR and without --out, finished shards are looked at: --check-leaks
+exits with 1 where a list of held-out ids is in a training file.
+
 Example: finedata shard bridge --out shards --resize 224
+
+Example: finedata shard shards --check-leaks benchmark_ids.txt
 
 Example: finedata shard bridge droid --out shards --held-out 0.05 --held-out-by task --dry-run
 """
@@ -125,9 +130,14 @@ def shard(
 ) -> None:
     """See HELP."""
     from finedata.engine.local import available_cores
+    from finedata.shard.files import is_shards
     from finedata.shard.run import estimate_shards, shard_datasets
     from finedata.shard.settings import BAKED, ShardSettings, read_ids
 
+    leaks = read_ids(_read(check_leaks, "--check-leaks")) if check_leaks else ()
+    if out is None and len(datasets) == 1 and is_shards(datasets[0]):
+        _look_for_leaks(datasets[0], leaks, as_json=as_json)
+        return
     if out is None:
         raise UsageError(
             place="--out",
@@ -166,7 +176,6 @@ def shard(
         bake=tuple(word for word in BAKED if word in words),
         seed=seed,
     )
-    leaks = read_ids(_read(check_leaks, "--check-leaks")) if check_leaks else ()
     named: dict[str, Any] = {
         "settings": settings,
         "allow_mixed_licences": allow_mixed_licences,
@@ -191,6 +200,30 @@ def shard(
         typer.echo("stopped; the same command continues where it stopped", err=True)
         raise typer.Exit(130) from None
     _print_summary(summary, as_json=as_json)
+
+
+def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
+    from finedata.shard.describe import find_leaks
+    from finedata.shard.shards import Shards
+
+    if not ids:
+        raise UsageError(
+            place=str(root),
+            found="shards, and nothing to do with them",
+            wanted="datasets with --out, or --check-leaks IDS",
+            next_command=f"finedata info {root}",
+        )
+    found = find_leaks(Shards.open(root), ids)
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode({"leaks": found}).decode())
+    else:
+        typer.echo(f"{len(found)} of {len(ids)} ids, or episodes of them, are in training files")
+        for episode in found[:20]:
+            typer.echo(f"  {episode}")
+    if found:
+        raise typer.Exit(1)
 
 
 def _held_out(text: str) -> tuple[str, tuple[str, ...]]:

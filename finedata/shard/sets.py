@@ -172,24 +172,15 @@ def _check_parts(datasets: Sequence[Dataset]) -> None:
 
 def _read(dataset: Dataset, number: int) -> pl.DataFrame:
     names = dataset.episodes.collect_schema().names()
-    kept = [name for name in names if not name.startswith("stats/")]
-    return (
-        dataset.episodes.select(kept)
-        .join(
-            dataset.receipts.select("episode_id", "flags", *_RECEIPT), on="episode_id", how="left"
-        )
-        .join(
-            dataset.gate.select(
-                "episode_id", "verdict", pl.col("score").alias("gate_score"), "duplicate_of"
-            ),
-            on="episode_id",
-            how="left",
-        )
-        .join(dataset.clusters.select("episode_id", "cluster_id"), on="episode_id", how="left")
-        .join(dataset.representatives.select("episode_id", "rank"), on="episode_id", how="left")
-        .with_columns(dataset=pl.lit(number, pl.Int32))
-        .collect()
-    )
+    rows = dataset.episodes.select(name for name in names if not name.startswith("stats/"))
+    for beside in (
+        dataset.table("receipts").select("episode_id", "flags", *_RECEIPT),
+        dataset.table("gate").select("episode_id", "verdict", "duplicate_of", gate_score="score"),
+        dataset.table("clusters").select("episode_id", "cluster_id"),
+        dataset.table("representatives").select("episode_id", "rank"),
+    ):
+        rows = rows.join(beside, on="episode_id", how="left")
+    return rows.with_columns(dataset=pl.lit(number, pl.Int32)).collect()
 
 
 def _check_ids(rows: pl.DataFrame, datasets: Sequence[Dataset]) -> None:

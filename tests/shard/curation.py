@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ def curate(
     root: Path,
     *,
     failed: Iterable[str] = (),
-    representative: Callable[[int], bool] = lambda number: number % 3 == 0,
+    every: int = 3,
     duplicate_of: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write gate, clusters and representatives; the ids in the dataset's order."""
+    """Write gate, clusters and representatives (every so manieth); ids in the dataset's order."""
     fails = set(failed)
     frame = open_dataset(root).episodes.select("episode_id", "part", "task_id").collect()
     rows: dict[str, list[dict[str, Any]]] = {"gate": [], "clusters": [], "representatives": []}
@@ -44,7 +44,7 @@ def curate(
                 "checks": [],
             }
         )
-        if fail or not task or not representative(number):
+        if fail or not task or number % every:
             continue
         rows["representatives"].append(
             common

@@ -16,7 +16,12 @@ SMALL = {"shard_bytes": 200_000}
 
 
 @pytest.mark.parametrize(
-    "order", ["step", pytest.param("episode", marks=pytest.mark.slow), "append"]
+    "order",
+    [
+        "step",
+        pytest.param("episode", marks=pytest.mark.slow),
+        pytest.param("append", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_every_event(order: str, two_parts: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = two_parts
