@@ -114,12 +114,13 @@ class Layout:
             put(f"vector_mask:{vector.role}", (vector.steps, len(vector.names)), "bool")
         return cls(places, at)
 
-    def arrays(self, memory: Any, count: int) -> dict[str, np.ndarray]:
-        """The arrays of the first `count` samples, as views of a writable buffer."""
-        return {
-            name: np.frombuffer(memory, dtype, int(np.prod(shape)), offset).reshape(shape)[:count]
-            for name, (offset, shape, dtype) in self.places.items()
-        }
+    def arrays(self, memory: np.ndarray, count: int) -> dict[str, np.ndarray]:
+        """The arrays of the first `count` samples, as views of (total_bytes,) uint8."""
+        found: dict[str, np.ndarray] = {}
+        for name, (offset, shape, dtype) in self.places.items():
+            length = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            found[name] = memory[offset : offset + length].view(dtype).reshape(shape)[:count]
+        return found
 
 
 def _of(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import msgspec
+import numpy as np
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.documents import digest_of
@@ -20,6 +21,7 @@ from finedata.shard.stream.batch import Batch
 from finedata.shard.stream.fill import Filler, picture_size
 from finedata.shard.stream.parts import read_roles
 from finedata.shard.stream.record import Record
+from finedata.shard.stream.ring import Ring
 from finedata.shard.stream.sequence import Samples, Sequence
 from finedata.shard.stream.settings import Numbers, Wanted, Words, as_text
 from finedata.shard.stream.words import needs_text
@@ -27,8 +29,6 @@ from finedata.shard.stream.words import needs_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import numpy as np
 
     from finedata.schema.shards_file import Side
     from finedata.schema.stream_receipt import StreamReceipt
@@ -113,6 +113,9 @@ class Stream:
         self._record = Record(sequence)
         self._n = 0
         self._block: Samples | None = None
+        self._ring: Ring | None = None
+        # First number and end of the next global batch that nobody reads yet.
+        self._first_ahead = self._next_ahead = 0
 
     @property
     def n(self) -> int:
@@ -126,9 +129,8 @@ class Stream:
 
     def __iter__(self) -> Iterator[Batch]:
         while self.stop is None or self._n < self.stop:
-            start = self._n
-            end = start + self.batch if self.stop is None else min(start + self.batch, self.stop)
-            batch = self._read(self._own(start, end))
+            start, end = self._n, self._end(self._n)
+            batch = self._read_ahead(start) if self.workers else self._read(self._own(start, end))
             # The number moves before the batch is out of hand: a state that is taken while the
             # caller works on a batch counts that batch as given.
             self._n = end
@@ -175,7 +177,6 @@ class Stream:
                 next_command="other_content=True goes on with the new ones",
             )
         self._n = found.n
-        self._block = None
         self._record = Record(self.sequence, first=found.n, chain=found.chain)
 
     def receipt(self) -> StreamReceipt:
@@ -203,7 +204,14 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers; they start again when the next batch is asked for."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _end(self, start: int) -> int:
+        end = start + self.batch
+        return end if self.stop is None else min(end, self.stop)
 
     def _own(self, start: int, stop: int) -> Samples:
         """This rank's samples of the global batch start..stop-1."""
@@ -219,11 +227,53 @@ class Stream:
         return block.slice(at, at + last - first)
 
     def _read(self, samples: Samples) -> Batch:
-        memory = bytearray(self._layout.total_bytes)
+        """A batch, read in this process."""
+        memory = np.empty(self._layout.total_bytes, np.uint8)
         arrays = self._layout.arrays(memory, len(samples))
         bad = self._filler.fill(samples, arrays)
-        samples = self._replace(samples, arrays, bad)
         text, trace = self._filler.words(samples)
+        return self._batch(samples, arrays, bad=bad, text=text, trace=trace)
+
+    def _read_ahead(self, start: int) -> Batch:
+        """The batch that begins at a number, read by workers, who go on with those behind it."""
+        if self._ring is None:
+            self._ring = Ring(
+                self.wanted,
+                slot_bytes=self._layout.total_bytes,
+                batch=self.batch // self.world,
+                workers=self.workers,
+            )
+        if not len(self._ring) or start != self._first_ahead:
+            self._ring.drop()
+            self._next_ahead = start
+        while self.stop is None or self._next_ahead < self.stop:
+            end = self._end(self._next_ahead)
+            if not self._ring.submit(self._own(self._next_ahead, end)):
+                break
+            self._next_ahead = end
+        self._first_ahead = self._end(start)
+        if not len(self._ring):
+            # The user holds all slots: better slow than a batch that changes in his hands.
+            return self._read(self._own(start, self._end(start)))
+        samples, memory, done = self._ring.take()
+        arrays = self._layout.arrays(memory, len(samples))
+        return self._batch(samples, arrays, bad=done.bad, text=done.text, trace=done.trace)
+
+    def _batch(
+        self,
+        samples: Samples,
+        arrays: dict[str, np.ndarray],
+        *,
+        bad: list[Bad],
+        text: list[str],
+        trace: list[dict[str, Any] | None],
+    ) -> Batch:
+        """A batch with every bad sample replaced."""
+        samples = self._replace(samples, arrays, bad)
+        for one in bad:
+            (text[one.at],), (trace[one.at],) = self._filler.words(
+                samples.slice(one.at, one.at + 1)
+            )
         return Batch(samples, self.sequence, arrays=arrays, text=text, trace=trace)
 
     def _replace(self, samples: Samples, arrays: dict[str, np.ndarray], bad: list[Bad]) -> Samples:

@@ -106,12 +106,12 @@ def write_document(root: Path, made: list[ShardSet], texts: list[TextRevision]) 
     ]  # fmt: skip
     options = ShardOptions(
         cameras=[], height=None, width=None, quality=90, shard_bytes=1, horizon=16, every=1,
-        thin=True, where="", held_out="", held_out_ids_sha256="", with_failed=False, bake="", seed=0,
+        thin=True, where="", held_out="", held_out_by="episode", held_out_ids_sha256="", text_policy="not_contradicted", with_failed=False, bake=[], seed=0,
     )  # fmt: skip
     document = ShardsFile(
         identity=shards_identity(made, order="step", sample="step"),
         finedata_version="0", libraries={}, order="step", sample="step", options=options,
-        sets=made, statistics=statistics, texts=texts, lineage=[],
+        sets=made, left_out={}, statistics=statistics, texts=texts, lineage=[],
     )  # fmt: skip
     (root / SHARDS_FILE).write_bytes(encode_document(document))
 
