@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from google.protobuf import __version__ as protobuf_version
+from packaging.version import Version
 
 from finedata.demo.example import encode_example
 from finedata.errors import FeatureError, LengthError, MissingFeatureError, SourceError
@@ -78,6 +80,10 @@ SPEC = mapping(
     }
 )
 
+# TFDS hands protobuf's container to NumPy, which reads it number by number before protobuf 7.34 and
+# then refuses what it takes for a negative one.
+ORACLE_READS_HUGE = Version(protobuf_version) >= Version("7.34")
+
 RECORD = {
     "steps/double": RNG.random((T, 2)),
     "steps/flag": np.array([True, False, False, True]),
@@ -104,7 +110,11 @@ def infos() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("spec")
-    (folder / "features.json").write_text(json.dumps(SPEC))
+    spec = json.dumps(SPEC)
+    if not ORACLE_READS_HUGE:
+        spec = spec.replace(json.dumps({"huge": tensor("uint64")})[1:-1] + ", ", "", 1)
+        assert "huge" not in spec
+    (folder / "features.json").write_text(spec)
     connector = tfds.features.FeaturesDict.from_config(str(folder))
     return connector.deserialize_example_np(encode_example(RECORD))
 
@@ -124,7 +134,8 @@ def test_numbers_equal_the_oracle(infos: dict[str, Any], oracle: dict[str, Any],
     theirs = [
         step["action"]["future/xyz_residual"] if name.startswith("action") else step[name]
         for step in oracle["steps"]
-    ]
+        if name != "huge" or ORACLE_READS_HUGE
+    ] or list(RECORD["steps/huge"].view(np.uint64))
     assert isinstance(ours, np.ndarray)
     assert ours.dtype == np.asarray(theirs[0]).dtype
     np.testing.assert_array_equal(ours, np.stack(theirs))
