@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["EpisodePictures", "PictureSource", "encoded_picture"]
+__all__ = ["EpisodePictures", "PictureSource", "encoded_frame", "encoded_picture"]
 
 _MEDIA = {"jpeg": "image/jpeg", "png": "image/png"}
 
@@ -140,7 +140,9 @@ class PictureSource:
         episode = Episode(self._dataset, row)
         if camera in episode.videos:
             decoded = episode.iter_frames(camera, frames)
-            return [None if one is None else _encode(one, settings=settings) for one in decoded]
+            return [
+                None if one is None else encoded_frame(one, settings=settings) for one in decoded
+            ]
         swapped = is_swapped(camera)
         stored = episode.stored(camera, frames)
         return [encoded_picture(data, swapped=swapped, settings=settings) for data in stored]
@@ -166,11 +168,11 @@ def encoded_picture(data: bytes, *, swapped: bool, settings: FrameSettings) -> b
     pixels = decode_rgb(data)
     if pixels is None:
         return None
-    return _encode(pixels[..., ::-1] if swapped else pixels, settings=settings)
+    return encoded_frame(pixels[..., ::-1] if swapped else pixels, settings=settings)
 
 
-def _encode(pixels: np.ndarray, *, settings: FrameSettings) -> bytes:
-    """Resize to the width, the ratio kept, and encode as JPEG."""
+def encoded_frame(pixels: np.ndarray, *, settings: FrameSettings) -> bytes:
+    """Resize to the width, the ratio kept, and encode as JPEG; (height, width, 3) uint8 RGB."""
     height, width = pixels.shape[:2]
     if settings.width is not None and width > settings.width:
         size = (settings.width, max(1, round(height * settings.width / width)))

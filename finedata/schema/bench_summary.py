@@ -13,7 +13,16 @@ import msgspec
 from finedata.schema.documents import Count, Sha256, digest_of
 from finedata.schema.strict import Strict
 
-__all__ = ["BenchSummary", "Benchmark", "Score", "Speaker", "Usage", "asked_digest", "item_id"]
+__all__ = [
+    "BenchSummary",
+    "Benchmark",
+    "Noise",
+    "Score",
+    "Speaker",
+    "Usage",
+    "asked_digest",
+    "item_id",
+]
 
 
 class Benchmark(Strict, frozen=True, kw_only=True):
@@ -73,6 +82,30 @@ class Score(Strict, frozen=True, kw_only=True):
     unrankable: bool
 
 
+class Noise(Strict, frozen=True, kw_only=True):
+    """What repeating alone changes, told apart from what differs between videos.
+
+    One-way components of variance (trials within videos) of a number of each video.
+
+    Attributes:
+        of: What was repeated: the judge's answer to the same caption, or the answerer's.
+        metric: See `Score`.
+        mode: See `Score`.
+        within_sd: Standard deviation between trials of one video.
+        between_sd: Standard deviation between videos, that of trials taken out.
+        trials: How often each was repeated, the first time included.
+        videos: How many videos were.
+    """
+
+    of: Literal["judge", "answerer"]
+    metric: Literal["accuracy", "consistency", "coverage", "anti_hallucination", "overall"]
+    mode: Literal["strict", "released"]
+    within_sd: float
+    between_sd: float
+    trials: Count
+    videos: Count
+
+
 class Usage(Strict, frozen=True, kw_only=True):
     """What was spent; null where a server did not say."""
 
@@ -102,6 +135,8 @@ class BenchSummary(Strict, frozen=True, kw_only=True):
         statuses: Status of the answers to how many.
         judge_statuses: Status of the judgements to how many.
         scores: Every number.
+        noise: What repeating alone changes; empty where nothing was repeated.
+        notes: What a reader of the numbers should know: broken videos, judges' slips.
         usage: Of the answerer.
         judge_usage: Of the judge.
     """
@@ -123,6 +158,8 @@ class BenchSummary(Strict, frozen=True, kw_only=True):
     statuses: dict[str, Count]
     judge_statuses: dict[str, Count]
     scores: list[Score]
+    noise: list[Noise]
+    notes: list[str]
     usage: Usage
     judge_usage: Usage
 

@@ -1,0 +1,234 @@
+"""Answerers that need no model: what a score means, and annotators as they are graded.
+
+- `perfect` says what is right: anything below 1 is a fault of the benchmark or its reader.
+- `random` draws: what chance scores.
+- `blind` never sees a video and knows the answers of all *other* videos: what it scores above
+  chance is what the questions leak.
+- `annotated` answers from the facts that an annotator wrote into a dataset, as the kinematic one,
+  so that an annotator is graded like a model.
+
+They speak the teachers' protocol, so their calls go through the same ledger and faults.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from finedata.errors import UsageError
+from finedata.schema.identity import hash16
+from finedata.teachers.protocol import Answer, Request, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from finedata.bench.benchmark import Benchmark, Row
+
+__all__ = ["ANSWERERS", "OwnAnswerer", "claimed_value", "own_answerer"]
+
+ANSWERERS = {
+    "perfect": "says what is right",
+    "random": "draws an answer",
+    "blind": "knows the other videos' answers and sees no video",
+    "annotated": "answers from the facts of an annotator, in --facts DIR",
+}
+"""Name -> meaning."""
+
+_CLAIM = re.compile('"([^"]+)"')
+
+
+class OwnAnswerer:
+    """A teacher that answers in this process, from the benchmark's rows.
+
+    Args:
+        name: Of `ANSWERERS`.
+        benchmark: What is asked.
+        answer: Gives the answer to an item; None to leave it out.
+        caption: Gives the steps of a caption.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        benchmark: Benchmark,
+        *,
+        answer: Callable[[Row], str | None],
+        caption: Callable[[str], Sequence[str]],
+    ) -> None:
+        self.name = name
+        self._benchmark = benchmark
+        self._answer = answer
+        self._caption = caption
+
+    async def ask(self, request: Request) -> Answer:
+        """See `Teacher.ask`."""
+        track = request.stage.split("/")[1]
+        if track == "caption":
+            return Answer(
+                json.dumps({"steps": list(self._caption(request.episode_id))}), Usage(0, 0)
+            )
+        answers = {
+            item["name"]: said
+            for item in self._benchmark.items_of(request.episode_id, track)
+            if (said := self._answer(item)) is not None
+        }
+        return Answer(json.dumps({"answers": answers}), Usage(0, 0))
+
+    async def close(self) -> None:
+        """See `Teacher.close`."""
+
+
+def own_answerer(
+    name: str, benchmark: Benchmark, *, seed: int = 0, facts: Iterable[Row] = ()
+) -> OwnAnswerer:
+    """One of `ANSWERERS`.
+
+    Args:
+        name: Which.
+        benchmark: What is asked.
+        seed: Of `random`.
+        facts: Rows of the table `facts` for `annotated`.
+
+    Raises:
+        UsageError: There is no such answerer, or `annotated` has no fact of any video.
+    """
+    texts: dict[str, list[str]] = defaultdict(list)
+    for item in benchmark.items:
+        if item["fact_text"]:
+            texts[item["sample_id"]].append(item["fact_text"])
+    if name == "perfect":
+        return OwnAnswerer(
+            name, benchmark, answer=lambda item: item["answer"], caption=lambda one: texts[one]
+        )
+    if name in ("random", "blind"):
+        everything = sorted({text for one in texts.values() for text in one})
+
+        def drawn(sample_id: str) -> list[str]:
+            places = [_draw(f"{seed}/{sample_id}/{n}", len(everything)) for n in range(5)]
+            return [everything[place] for place in places] if everything else []
+
+        chance = _Chance(benchmark, seed)
+        blind = _Blind(benchmark)
+        return OwnAnswerer(
+            name,
+            benchmark,
+            answer=chance.answer if name == "random" else blind.answer,
+            caption=drawn,
+        )
+    if name == "annotated":
+        annotated = _Annotated(benchmark, facts)
+        return OwnAnswerer(name, benchmark, answer=annotated.answer, caption=annotated.caption)
+    raise UsageError(place="answerer", found=name, wanted=f"one of {', '.join(ANSWERERS)}")
+
+
+def claimed_value(question: str) -> str | None:
+    """What a yes-no question of finedata's own claims: the text in its last quotation marks.
+
+    Example:
+        >>> claimed_value('Is the contact region of the cup the "rim"?')
+        'rim'
+    """
+    found = _CLAIM.findall(question)
+    return found[-1] if found else None
+
+
+class _Chance:
+    """Draws among what may be answered at all."""
+
+    def __init__(self, benchmark: Benchmark, seed: int) -> None:
+        self._seed = seed
+        self._numbers = sorted(
+            {item["answer"] for item in benchmark.items if item["answer_type"] == "number"}
+        )
+
+    def answer(self, item: Row) -> str:
+        choices = _choices(item) or self._numbers
+        return choices[_draw(f"{self._seed}/{item['item_id']}", len(choices))]
+
+
+class _Blind:
+    """Knows every right answer of the other videos, by question, by slot, by kind."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._right: dict[tuple[str, ...], Counter[tuple[str, str]]] = defaultdict(Counter)
+        for item in benchmark.items:
+            if item["track"] == "vqa":
+                for key in self._keys(item):
+                    self._right[key][item["sample_id"], item["answer"]] += 1
+
+    @staticmethod
+    def _keys(item: Row) -> list[tuple[str, ...]]:
+        kind = item["answer_type"]
+        slot = item["slot"] or item["dimension"]
+        return [("question", kind, item["question"]), ("slot", kind, slot), ("kind", kind)]
+
+    def answer(self, item: Row) -> str | None:
+        choices = _choices(item)
+        for key in self._keys(item):
+            counts: Counter[str] = Counter()
+            for (sample_id, answer), count in self._right[key].items():
+                if sample_id != item["sample_id"] and (not choices or answer in choices):
+                    counts[answer] += count
+            if counts:
+                # the most frequent; among equals by hash, never by the file's order
+                return max(counts, key=lambda one: (counts[one], hash16(one)))
+        return choices[_draw(item["item_id"], len(choices))] if choices else None
+
+
+class _Annotated:
+    """Answers from facts: a claim is true if a fact of its slot says so."""
+
+    def __init__(self, benchmark: Benchmark, facts: Iterable[Row]) -> None:
+        sample_of: Mapping[str, str] = {
+            sample["episode_id"]: sample["sample_id"]
+            for sample in benchmark.samples
+            if sample["episode_id"]
+        }
+        self._facts: dict[str, list[Row]] = defaultdict(list)
+        for fact in facts:
+            if fact["episode_id"] in sample_of:
+                self._facts[sample_of[fact["episode_id"]]].append(fact)
+        if not self._facts:
+            raise UsageError(
+                place="the annotator's facts",
+                found="none about an episode of this benchmark",
+                wanted="facts of its episodes",
+                next_command="finedata annotate kinematic DIR --all",
+            )
+
+    def answer(self, item: Row) -> str | None:
+        mine = [f for f in self._facts[item["sample_id"]] if f["slot"] == item["slot"]]
+        values = {_folded(fact["value"]) for fact in mine}
+        if item["answer_type"] == "number":
+            counts = [f["value_number"] for f in mine if f["unit"] == "count"]
+            numbers = [n for n in counts if n is not None]
+            if numbers:
+                return f"{numbers[0]:g}"
+            return str(len(mine)) if mine and item["slot"] == "primitive_action" else None
+        if not mine:
+            return None  # it says nothing of this: no answer
+        if item["answer_type"] == "yes_no":
+            claim = claimed_value(item["question"] or "")
+            return "yes" if claim and _folded(claim) in values else "no"
+        said = [option for option in item["options"] if _folded(option) in values]
+        return said[0] if len(said) == 1 else None
+
+    def caption(self, sample_id: str) -> list[str]:
+        mine = self._facts[sample_id]
+        return [f["text"] for f in sorted(mine, key=lambda f: (f["start_frame"], f["fact_id"]))]
+
+
+def _choices(item: Row) -> list[str]:
+    if item["answer_type"] == "yes_no":
+        return ["yes", "no"]
+    return list(item["options"])
+
+
+def _draw(name: str, count: int) -> int:
+    return int(hash16(name), 16) % count
+
+
+def _folded(value: str) -> str:
+    return " ".join(value.casefold().replace("_", " ").split())

@@ -1,0 +1,236 @@
+"""A benchmark: its videos, what is scored of each, and the digests that pin both.
+
+One noun for RoboFine-Bench as it was released and for a benchmark that `finedata bench make` cut.
+The second is `bench.json` and two tables; the first is read by `released_files`. What a result may
+be compared with hangs on the rows, not on the files: the same questions in another file are the
+same benchmark.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finedata.errors import SourceError, UsageError
+from finedata.schema.bench_summary import Benchmark as Pinned
+from finedata.schema.conform import conform
+from finedata.schema.documents import Count, Sha256, canonical_json, decode_document
+from finedata.schema.strict import Strict
+from finedata.schema.tables import arrow_schema
+from finedata.store.table import TableFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "AXES",
+    "BENCH_FILE",
+    "BenchFile",
+    "Benchmark",
+    "Row",
+    "read_benchmark",
+    "read_rows",
+    "write_rows",
+]
+
+Row = dict[str, Any]
+Track = Literal["vqa", "caption"]
+BENCH_FILE = "bench.json"
+
+AXES: dict[str, tuple[str, ...]] = {
+    "grounding": ("active_actor", "target_object", "initial_configuration"),
+    "action": (
+        "action_sequence",
+        "contact_and_approach",
+        "trajectory_and_orientation",
+        "body_motion",
+    ),
+    "state": ("object_interaction", "final_configuration", "failure_and_recovery"),
+}
+"""RoboFine-Bench's three axes and their dimensions (FineVLA, Table 2)."""
+
+
+class BenchFile(Strict, frozen=True, kw_only=True):
+    """`bench.json` of a benchmark that finedata cut.
+
+    Attributes:
+        schema: `bench`.
+        version: 1.
+        finedata_version: Which cut it.
+        name: Of the benchmark.
+        samples_sha256: Digest of the rows of `samples.parquet`.
+        items_sha256: Digest of the rows of `items.parquet`.
+        samples: Videos.
+        items: Questions and facts.
+        seed: Of every draw.
+        annotators: Who made the facts: `origin/annotator`, sorted. None of them may be graded.
+        heldout_sha256: Digest of `heldout.txt`, the list that `shard --held-out` takes.
+        notes: What was left out and why, and what a blind answerer scores.
+    """
+
+    schema: Literal["bench"] = msgspec.field(name="finedata.schema", default="bench")
+    version: Literal[1] = msgspec.field(name="finedata.version", default=1)
+    finedata_version: str
+    name: str
+    samples_sha256: Sha256
+    items_sha256: Sha256
+    samples: Count
+    items: Count
+    seed: int
+    annotators: list[str]
+    heldout_sha256: Sha256
+    notes: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """Videos and items, in the order of their keys.
+
+    Attributes:
+        root: Folder that paths of views are relative to.
+        name: What it is called.
+        revision: Which state of it.
+        samples: Rows of `bench_samples`.
+        items: Rows of `bench_items`.
+        notes: What reading it found.
+        annotators: Who made the ground truth, where known; see `BenchFile`.
+    """
+
+    root: Path
+    name: str
+    revision: str
+    samples: list[Row]
+    items: list[Row]
+    notes: list[str] = field(default_factory=list[str])
+    annotators: tuple[str, ...] = ()
+
+    @cached_property
+    def by_sample(self) -> dict[tuple[str, str], list[Row]]:
+        """(track, sample id) -> items by name, numbers in names as numbers."""
+        found: dict[tuple[str, str], list[Row]] = {}
+        for item in sorted(self.items, key=lambda item: _natural(item["name"])):
+            found.setdefault((item["track"], item["sample_id"]), []).append(item)
+        return found
+
+    def items_of(self, sample_id: str, track: str) -> list[Row]:
+        """Items of a video."""
+        return self.by_sample.get((track, sample_id), [])
+
+    def asked(self, track: str) -> list[Row]:
+        """Videos that are asked about: usable, and with an item of the track."""
+        return [
+            sample
+            for sample in self.samples
+            if sample["usable"] and self.items_of(sample["sample_id"], track)
+        ]
+
+    def pinned(self) -> Pinned:
+        """Name, revision and the digests of the rows."""
+        return Pinned(
+            name=self.name,
+            revision=self.revision,
+            samples_sha256=rows_digest(self.samples, "bench_samples", without=("duration_s",)),
+            items_sha256=rows_digest(self.items, "bench_items"),
+            samples=len(self.samples),
+            items=len(self.items),
+        )
+
+    def track(self, track: str) -> Benchmark:
+        """The same with the items of one track only."""
+        items = [item for item in self.items if item["track"] == track]
+        return Benchmark(
+            self.root, self.name, self.revision, self.samples, items, self.notes, self.annotators
+        )
+
+
+def read_benchmark(root: str | Path, *, revision: str = "") -> Benchmark:
+    """Read a benchmark: one that finedata cut, or RoboFine-Bench's released files.
+
+    Args:
+        root: Its folder.
+        revision: What the state is called; else the name of the Hub's snapshot folder, or the
+            digest of the ground truth.
+
+    Raises:
+        UsageError: It is neither.
+        SourceError: A file is damaged.
+    """
+    from finedata.bench.released_files import is_released, read_released
+
+    path = Path(root)
+    if (path / BENCH_FILE).is_file():
+        return _read_cut(path, revision=revision)
+    if path.is_dir() and is_released(path):
+        return read_released(path, revision=revision)
+    raise UsageError(
+        place=str(path),
+        found="no benchmark" if path.exists() else "nothing",
+        wanted=f"{BENCH_FILE}, or RoboFine-Bench's EvalSets.json with its other files",
+        next_command="download the dataset xlangai/RoboFine-bench, or: "
+        "finedata bench make DIR --out BENCH",
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _read_cut(root: Path, *, revision: str) -> Benchmark:
+    place = root / BENCH_FILE
+    file = decode_document(place.read_bytes(), BenchFile, place=str(place))
+    found = Benchmark(
+        root=root,
+        name=file.name,
+        revision=revision or file.items_sha256[:16],
+        samples=read_rows(root / "samples.parquet", "bench_samples"),
+        items=read_rows(root / "items.parquet", "bench_items"),
+        notes=list(file.notes),
+        annotators=tuple(file.annotators),
+    )
+    pinned = found.pinned()
+    for name in ("samples_sha256", "items_sha256"):
+        if getattr(pinned, name) != getattr(file, name):
+            raise SourceError(
+                place=f"{place}, {name}",
+                found=f"rows with the digest {getattr(pinned, name)}",
+                wanted=getattr(file, name),
+                next_command="cut the benchmark again: finedata bench make",
+            )
+    return found
+
+
+def read_rows(path: Path, table: str) -> list[Row]:
+    """Rows of a table's file, in the order of the table's key.
+
+    Raises:
+        SourceError: It is not there, or is no such table.
+    """
+    try:
+        stored = pq.ParquetFile(path).read()  # pyright: ignore[reportUnknownMemberType]
+        return conform(stored, table).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(place=str(path), found=f"{error}", wanted=f"the table {table}") from error
+
+
+def write_rows(path: Path, table: str, rows: Iterable[Row]) -> None:
+    """Write rows as a table's file, whole or not at all."""
+    with TableFile[Row](path, table) as file:
+        for row in rows:
+            file.add(row)
+
+
+def rows_digest(rows: Sequence[Row], table: str, *, without: Sequence[str] = ()) -> str:
+    """SHA-256 over the rows' canonical JSON, one a line, every column of the table there."""
+    names = [name for name in arrow_schema(table).names if name not in without]
+    digest = sha256()
+    for row in rows:
+        digest.update(canonical_json({name: row.get(name) for name in names}) + b"\n")
+    return digest.hexdigest()

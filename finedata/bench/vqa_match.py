@@ -1,0 +1,235 @@
+"""Whether a short answer is right: what the published matcher takes for an answer, and what is one.
+
+`released` follows RoboFine-Bench's `vqa_eval.py`: a prefix, a digit run, a substring is enough, so
+"none" is a no, "not sure" is a no, "none" is the number one, and "A gripper closes" is choice A.
+`strict` reads an answer that says one thing and nothing against it; anything else is no answer.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
+
+from finedata.teachers.parsing import parse_json
+from finedata.teachers.protocol import UnusableAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "answers_of",
+    "parse_released",
+    "parse_strict",
+    "right_released",
+    "right_strict",
+    "shown_options",
+]
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_RELEASED_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+)  # fmt: skip
+_WORDS = {
+    word: number
+    for number, word in enumerate(
+        (
+            *_RELEASED_WORDS,
+            *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+            *("eighteen", "nineteen", "twenty"),
+        )
+    )
+} | {"once": 1, "twice": 2, "thrice": 3}
+_PREFIX = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is)?\s*[:\-]?\s*", re.IGNORECASE)
+_YES_NO = re.compile(r"^(yes|no)(?:$|[.,;:!\-\u2013\u2014]\s*(.*)$)", re.IGNORECASE | re.DOTALL)
+_NUMBER = re.compile(
+    rf"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w]|\.\d)|\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE
+)
+_LETTER = re.compile(r"^[(\[]?([A-Za-z])(?:[)\].:](?:\s+(.*))?|\s*[-\u2013]\s+(.*))?$", re.DOTALL)
+_QUESTION = re.compile(r"^\s*q\s*(\d+)\s*[.:]?\s*$", re.IGNORECASE)
+
+
+def shown_options(question_id: str, options: Sequence[str]) -> list[str]:
+    """The options as they are asked: shuffled by the question's id, as published.
+
+    Example:
+        >>> shown_options("q1", ["up", "down", "left"])
+        ['left', 'up', 'down']
+    """
+    shown = list(options)
+    Random(question_id).shuffle(shown)
+    return shown
+
+
+def answers_of(text: str, question_ids: Sequence[str]) -> dict[str, str]:
+    """The short answer to each question in a model's answer to all questions of a video.
+
+    Asked for is `{"answers": {question_id: short}}`. As in the published reader, `Qi` and
+    `[question_id]` are taken for the id, and the object may stand without `answers`.
+
+    Args:
+        text: The answer as it came.
+        question_ids: In the order in which they were asked.
+
+    Returns:
+        Question id -> answer; a question that was not answered is not there.
+
+    Raises:
+        UnusableAnswerError: There is no JSON object.
+    """
+    value: Any = parse_json(text, place="vqa")
+    if isinstance(value, dict):
+        inner: Any = cast("dict[str, Any]", value).get("answers")
+        if isinstance(inner, dict | list):
+            value = cast("Any", inner)
+    if isinstance(value, list):  # [{"question_id": ..., "answer": ...}, ...]
+        entries = [cast("dict[str, Any]", e) for e in cast("list[Any]", value) if _is_pair(e)]
+        value = {str(entry["question_id"]): entry["answer"] for entry in entries}
+    if not isinstance(value, dict):
+        raise UnusableAnswerError(
+            place="vqa", found=f"{type(value).__name__}", wanted='{"answers": {question_id: short}}'
+        )
+    known = set(question_ids)
+    found: dict[str, str] = {}
+    for key, given in cast("dict[str, Any]", value).items():
+        name = key.strip().strip("[]").strip()
+        number = _QUESTION.match(name)
+        if name not in known and number and 1 <= int(number[1]) <= len(question_ids):
+            name = question_ids[int(number[1]) - 1]
+        if name in known and given is not None:
+            found[name] = _text(given)
+    return found
+
+
+def parse_released(answer_type: str | None, response: str, options: Sequence[str]) -> str | None:
+    """What the published matcher understands; None where it understands nothing.
+
+    Args:
+        answer_type: `yes_no`, `number`, `multiple_choice`; another is compared as text.
+        response: The answer to one question.
+        options: As they were shown.
+
+    Returns:
+        `yes` or `no`, a whole number, a letter, or the text in lower case.
+    """
+    text = response.strip().lower()
+    if answer_type == "yes_no":
+        for word in ("yes", "no"):
+            if text.startswith(word):
+                return word
+        words = {word for word in ("yes", "no") if re.search(rf"\b{word}\b", text)}
+        return words.pop() if len(words) == 1 else None
+    if answer_type == "number":
+        digits = re.search(r"\d+", text)
+        if digits:
+            return str(int(digits[0]))
+        return next((str(n) for n, word in enumerate(_RELEASED_WORDS) if word in text), None)
+    if answer_type == "multiple_choice":
+        letters = _LETTERS[: len(options)]
+        upper = response.strip().upper()
+        if upper[:1] and upper[0] in letters and not upper[1:2].isalpha():
+            return upper[0]
+        said = re.search(r"ANSWER\s*:\s*([A-Z])", upper)
+        if said and said[1] in letters:
+            return said[1]
+        inside = (n for n, option in enumerate(options) if option.strip().lower() in text)
+        return next((letters[n] for n in inside), None)
+    return text
+
+
+def right_released(
+    answer_type: str | None, response: str, answer: str, options: Sequence[str]
+) -> bool:
+    """Whether the published matcher counts an answer as right.
+
+    Args:
+        answer_type: See `parse_released`.
+        response: The answer to one question.
+        answer: What is right.
+        options: As they were shown. A choice of which no option equals the answer is never right.
+    """
+    parsed = parse_released(answer_type, response, options)
+    if parsed is None:
+        return False
+    if answer_type == "multiple_choice":
+        same = [n for n, o in enumerate(options) if o.strip().lower() == answer.strip().lower()]
+        return bool(same) and parsed == _LETTERS[same[0]]
+    return parsed == parse_released(answer_type, answer, options)
+
+
+def parse_strict(answer_type: str | None, response: str, options: Sequence[str]) -> str | None:
+    """What an answer says, where it says one thing; None otherwise.
+
+    A letter with the text of another option says two things; so do "no, wait, yes" and "2 or 3".
+
+    Args:
+        answer_type: `yes_no`, `number`, `multiple_choice`.
+        response: The answer to one question.
+        options: As they were shown.
+
+    Returns:
+        `yes` or `no`; a number as a fraction in lowest terms; the option's text, folded.
+    """
+    text = _PREFIX.sub("", response.strip().strip("*_`\"'").strip()).strip("*_`\"' \t\n")
+    if answer_type == "yes_no":
+        found = _YES_NO.match(text)
+        if found is None:
+            return None
+        word, rest = found[1].lower(), found[2] or ""
+        other = "no" if word == "yes" else "yes"
+        return None if re.search(rf"\b{other}\b", rest, re.IGNORECASE) else word
+    if answer_type == "number":
+        numbers = {_number(one[0]) for one in _NUMBER.finditer(text)}
+        return str(numbers.pop()) if len(numbers) == 1 else None
+    if answer_type == "multiple_choice":
+        return _choice(text, options)
+    return _folded(text)
+
+
+def right_strict(
+    answer_type: str | None, response: str, answer: str, options: Sequence[str]
+) -> bool:
+    """Whether an answer says what is right and nothing else; see `parse_strict`."""
+    parsed = parse_strict(answer_type, response, options)
+    if parsed is None:
+        return False
+    if answer_type == "multiple_choice":
+        return parsed == _folded(answer)
+    return parsed == parse_strict(answer_type, answer, options)
+
+
+def _choice(text: str, options: Sequence[str]) -> str | None:
+    folded = [_folded(option) for option in options]
+    whole = _folded(text)
+    if folded.count(whole) == 1:
+        return whole
+    found = _LETTER.match(text)
+    if found is None:
+        return None
+    place = _LETTERS.find(found[1].upper())
+    if not 0 <= place < len(options):
+        return None
+    said = found[2] or found[3] or ""
+    return folded[place] if not said or _folded(said) == folded[place] else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".!")
+
+
+def _number(word: str) -> Fraction:
+    known = _WORDS.get(word.lower())
+    return Fraction(known) if known is not None else Fraction(word)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else str(value)
+
+
+def _is_pair(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"question_id", "answer"} <= set(
+        cast("dict[str, Any]", entry)
+    )
