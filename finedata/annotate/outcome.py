@@ -6,21 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+
 if TYPE_CHECKING:
     from collections import Counter
 
-__all__ = ["MOST_REASONS", "AnnotateSummary", "Progress", "top_reasons"]
+__all__ = ["MOST_REASONS", "AnnotateSummary", "top_reasons"]
 
 MOST_REASONS = 20
 """Reasons that a summary lists; the table `calls` has them all."""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a run is."""
-
-    done: int
-    failed: int
-    total: int
 
 
 class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from finedata.annotate.asking import Asking, AskOptions, charged
 from finedata.annotate.drive import Spool, for_each, run_async
 from finedata.annotate.judging import judged_facts, motions_in_order
 from finedata.annotate.kinematic import measure
-from finedata.annotate.outcome import AnnotateSummary, Progress, top_reasons
+from finedata.annotate.outcome import AnnotateSummary, top_reasons
 from finedata.annotate.pictures import PictureSource
 from finedata.annotate.results import EpisodeContext, FactsResult
 from finedata.annotate.rows import fact_rows, instruction_row, omitted_rows, step_rows
@@ -32,6 +32,7 @@ from finedata.annotate.selection import (
 )
 from finedata.annotate.stages import facts_of_episode
 from finedata.annotate.step_wording import borne_out_steps
+from finedata.engine.progress import Progress
 from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER
@@ -41,9 +42,10 @@ from finedata.teachers.calls import CallLedger
 from finedata.teachers.protocol import UnusableAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from finedata.annotate.settings import AnnotateSettings
+    from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
     from finedata.teachers.protocol import Picture, Teacher
 
@@ -62,7 +64,7 @@ def annotate_facts(
     settings: AnnotateSettings,
     options: AskOptions | None = None,
     choice: Choice | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress = None,
 ) -> AnnotateSummary:
     """Write fine-grained facts, steps and instructions.
 
@@ -119,7 +121,7 @@ class _Run:
         asking: Asking,
         spool: Spool[FactsResult],
         total: int,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: OnProgress,
     ) -> None:
         self._dataset = dataset
         self._settings = settings
@@ -144,7 +146,7 @@ class _Run:
         self._done += result.ended == "done"
         self._failed += result.ended != "done"
         if self._on_progress is not None:
-            self._on_progress(Progress(self._done, self._failed, self._total))
+            self._on_progress(Progress("asking", self._done, self._total, self._failed))
 
     async def _result(self, context: EpisodeContext) -> FactsResult:
         try:

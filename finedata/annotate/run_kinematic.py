@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from finedata.annotate.judging import motions_in_order
 from finedata.annotate.kinematic import KinematicRows, measure
-from finedata.annotate.outcome import AnnotateSummary, Progress
+from finedata.annotate.outcome import AnnotateSummary
 from finedata.annotate.selection import (
     Choice,
     kinematic_episodes,
     nothing_chosen,
     select_ids,
 )
+from finedata.engine.progress import Progress
 from finedata.schema.identity import hash16
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import undeclared_note
 from finedata.store.table import TableWriter, append_rows, undo_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
 
 __all__ = ["KINEMATIC_RUN", "annotate_kinematic"]
@@ -37,7 +37,7 @@ def annotate_kinematic(
     root: str | Path,
     *,
     choice: Choice | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress = None,
 ) -> AnnotateSummary:
     """Write steps and facts measured from the motion.
 
@@ -88,7 +88,7 @@ def annotate_kinematic(
                 flush(writer)
                 rows, pending = KinematicRows(run_id=KINEMATIC_RUN), 0
                 if on_progress is not None:
-                    on_progress(Progress(done, 0, len(todo)))
+                    on_progress(Progress("measuring", done, len(todo)))
         flush(writer)
     return AnnotateSummary(
         product="kinematic",

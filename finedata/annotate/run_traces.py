@@ -16,7 +16,7 @@ import msgspec
 
 from finedata.annotate.asking import Asking, AskOptions, charged
 from finedata.annotate.drive import Spool, for_each, run_async
-from finedata.annotate.outcome import AnnotateSummary, Progress, top_reasons
+from finedata.annotate.outcome import AnnotateSummary, top_reasons
 from finedata.annotate.pictures import PictureSource
 from finedata.annotate.prompt import PROMPTS, fill, load_prompt
 from finedata.annotate.results import EpisodeContext, TraceResult, TracesResult
@@ -30,6 +30,7 @@ from finedata.annotate.selection import (
 )
 from finedata.annotate.stages import episode_prompt, stage_end
 from finedata.annotate.trace_text import Trace, read_trace
+from finedata.engine.progress import Progress
 from finedata.errors import ConformError, SourceError, UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.episode import shown_camera
@@ -40,9 +41,10 @@ from finedata.teachers.calls import CallLedger
 from finedata.teachers.protocol import Answer, Picture, Request, UnusableAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from finedata.annotate.settings import AnnotateSettings
+    from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
     from finedata.teachers.protocol import Teacher
 
@@ -60,7 +62,7 @@ def annotate_traces(
     every: int = 1,
     options: AskOptions | None = None,
     choice: Choice | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress = None,
 ) -> AnnotateSummary:
     """Write reasoning traces.
 
@@ -114,7 +116,7 @@ class _Run:
         spool: Spool[TracesResult],
         known: dict[str, set[int]],
         every: int,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: OnProgress,
     ) -> None:
         self._dataset = dataset
         self._settings = settings
@@ -182,7 +184,7 @@ class _Run:
         self._done += good
         self._failed += len(found.traces) - good + found.missing
         if self._on_progress is not None:
-            self._on_progress(Progress(self._done, self._failed, self._total))
+            self._on_progress(Progress("asking", self._done, self._total, self._failed))
 
 
 def _check(_: Request, answer: Answer) -> Trace:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,12 +40,11 @@ from finedata.cli.annotate_options import (
     make_settings,
     with_frames,
 )
+from finedata.cli.frame import emit, interruptible, progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from finedata.annotate.estimate import AnnotateEstimate
-    from finedata.annotate.outcome import AnnotateSummary, Progress
+    from finedata.annotate.outcome import AnnotateSummary
     from finedata.annotate.selection import Choice
     from finedata.teachers.protocol import Teacher
 
@@ -62,6 +59,7 @@ Example: finedata annotate kinematic bridge --all
     no_args_is_help=True,
 )
 
+_PAID = "stopped; the same command continues, and pays for nothing twice"
 _FACTS = """Fine-grained facts: actions, steps, atomic facts in ten dimensions, one instruction.
 
 Asks a vision-language model about each representative and holds every fact against the recorded
@@ -144,7 +142,7 @@ def facts(
         _print_estimate(found, as_json=as_json)
         return
     opened = _open(teacher, model, base_url, recorded, device)
-    with _progress_bar("episodes") as on_progress, _resumable():
+    with interruptible(_PAID), progress_bar() as on_progress:
         summary = annotate_facts(
             root,
             teacher=opened,
@@ -205,7 +203,7 @@ def traces(
         _print_estimate(found, as_json=as_json)
         return
     opened = _open(teacher, model, base_url, recorded, device)
-    with _progress_bar("frames") as on_progress, _resumable():
+    with interruptible(_PAID), progress_bar() as on_progress:
         summary = annotate_traces(
             root,
             teacher=opened,
@@ -242,10 +240,7 @@ def status(*, root: Root, as_json: AsJson = False) -> None:
     from finedata.cli.annotate_text import status_lines
 
     found = annotate_status(root)
-    if as_json:
-        _print_json(found)
-    else:
-        typer.echo("\n".join(status_lines(found)))
+    emit(found, status_lines(found), as_json=as_json)
 
 
 @app.command("export", help=_EXPORT)
@@ -264,10 +259,10 @@ def export(
     from finedata.store.dataset import open_dataset
 
     summary = export_annotations(open_dataset(root), out=out, format=format_, where=where)
+    text = f"{summary.episodes} episodes as {summary.format} in {summary.out}"
+    emit(summary, text, as_json=as_json)
     if as_json:
-        _print_json(summary)
         return
-    typer.echo(f"{summary.episodes} episodes as {summary.format} in {summary.out}")
     for name, count in summary.counts.items():
         typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)
 
@@ -275,7 +270,7 @@ def export(
 def _kinematic(root: Path, choice: Choice, *, strict: bool, as_json: bool) -> None:
     from finedata.annotate.run import annotate_kinematic
 
-    with _progress_bar("episodes") as on_progress:
+    with interruptible(), progress_bar() as on_progress:
         summary = annotate_kinematic(root, choice=choice, on_progress=on_progress)
     _end(summary, strict=strict, as_json=as_json)
 
@@ -293,59 +288,15 @@ def _open(
 def _print_estimate(found: AnnotateEstimate, *, as_json: bool) -> None:
     from finedata.cli.annotate_text import estimate_lines
 
-    if as_json:
-        _print_json(found)
-    else:
-        typer.echo("\n".join(estimate_lines(found)))
+    emit(found, estimate_lines(found), as_json=as_json)
 
 
 def _end(summary: AnnotateSummary, *, strict: bool, as_json: bool) -> None:
     """Print what was done; exit with 1 where all failed, or anything with --strict."""
     from finedata.cli.annotate_text import failure_lines, summary_lines
 
-    if as_json:
-        _print_json(summary)
-    else:
-        typer.echo("\n".join(summary_lines(summary)))
+    emit(summary, summary_lines(summary), as_json=as_json)
     for line in failure_lines(summary):
         typer.echo(line, err=True)
     if not summary.succeeded or (strict and (summary.failed or summary.over_budget)):
         raise typer.Exit(1)
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())
-
-
-@contextmanager
-def _resumable() -> Generator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command continues, and pays for nothing twice", err=True)
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _progress_bar(unit: str) -> Generator[Callable[[Progress], None] | None]:
-    """A bar on stderr, and none where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as RichProgress
-
-    with RichProgress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(unit, total=None)
-
-        def advance(progress: Progress) -> None:
-            bar.update(
-                task,
-                total=progress.total,
-                completed=progress.done + progress.failed,
-                description=f"{unit}, {progress.failed} failed" if progress.failed else unit,
-            )
-
-        yield advance

@@ -62,7 +62,9 @@ InputPrice = Annotated[
     float | None, typer.Option(help="US dollars per million tokens sent. [published price]")
 ]
 OutputPrice = Annotated[float | None, typer.Option(help="The same for tokens received.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight.")]
+Concurrency = Annotated[
+    int, typer.Option("--workers", "--concurrency", min=1, help="Calls in flight.")
+]
 PerMinute = Annotated[float | None, typer.Option(help="Most calls begun in a minute.")]
 Attempts = Annotated[int, typer.Option(min=1, help="How often a call is tried.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds for one attempt.")]

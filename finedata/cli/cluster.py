@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+from finedata.cli.frame import Workers, interruptible, progress_bar
 
-    from finedata.cluster.summary import ClusterSummary, Progress
+if TYPE_CHECKING:
+    from finedata.cluster.summary import ClusterSummary
 
 __all__ = ["HELP", "cluster"]
 
@@ -79,9 +77,7 @@ def cluster(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
     ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", "--num-workers", min=1, help="All cores by default.")
-    ] = None,
+    workers: Workers = None,
     seed: Annotated[int, typer.Option(help="Of landmarks and random choices.")] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be compared; write nothing.")
@@ -125,12 +121,8 @@ def cluster(
     if dry_run:
         summary = estimate(root, settings=settings)
     else:
-        try:
-            with _progress_bar() as on_progress:
-                summary = run(root, settings=settings, threads=threads, on_progress=on_progress)
-        except KeyboardInterrupt:
-            typer.echo("stopped; the same command continues where it stopped", err=True)
-            raise typer.Exit(130) from None
+        with interruptible(), progress_bar() as on_progress:
+            summary = run(root, settings=settings, workers=workers, on_progress=on_progress)
     _print(summary, root, dry_run=dry_run, as_json=as_json)
 
 
@@ -163,36 +155,3 @@ def _print(summary: ClusterSummary, root: Path, *, dry_run: bool, as_json: bool)
         )
     for note in summary.notes:
         typer.echo(f"note: {note}", err=True)
-
-
-@contextmanager
-def _progress_bar() -> Generator[Callable[[Progress], None] | None]:
-    """A bar on stderr, and none where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None, rate="")
-
-        def advance(progress: Progress) -> None:
-            name = "reading frames" if progress.phase == "reading" else "comparing cells"
-            bar.update(
-                task,
-                description=name,
-                completed=progress.done,
-                total=progress.total,
-                rate=f"{progress.done:.3g} of {progress.total:.3g}",
-            )
-
-        yield advance

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from finedata.cli.frame import Workers, interruptible, listed, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from finedata.convert.context import ConvertOptions
-    from finedata.convert.run import ConvertSummary, Progress
+    from finedata.convert.run import ConvertSummary
 
 __all__ = ["HELP", "convert"]
 
@@ -87,9 +84,7 @@ def convert(
     num_shards: Annotated[
         int | None, typer.Option(min=1, help="Split the work over so many processes.")
     ] = None,
-    num_workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; all cores (at most 8) by default.")
-    ] = None,
+    workers: Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate episodes, bytes and time; write nothing.")
     ] = False,
@@ -103,8 +98,8 @@ def convert(
     from finedata.engine.local import available_cores
 
     options = ConvertOptions(
-        cameras=_listed(cameras),
-        episodes=_listed(episodes),
+        cameras=listed(cameras),
+        episodes=listed(episodes),
         max_episodes=max_episodes,
         image_stats=image_stats,
         choices=_choices(option or []),
@@ -113,7 +108,7 @@ def convert(
         resize=_size(resize),
     )
     named = _sources(sources, input_)
-    workers = num_workers or min(8, available_cores())
+    processes = workers or min(8, available_cores())
     if (shard_index is None) != (num_shards is None):
         raise UsageError(
             place="--shard-index",
@@ -122,25 +117,21 @@ def convert(
             next_command="--shard-index 0 --num-shards 4",
         )
     if dry_run:
-        _print_estimate(named, out, options, workers, as_json=as_json)
+        _print_estimate(named, out, options, processes, as_json=as_json)
         return
     if shard_index is not None and num_shards is not None:
-        _convert_share(named, out, options, workers, shard_index, num_shards, as_json=as_json)
+        _convert_share(named, out, options, processes, shard_index, num_shards, as_json=as_json)
         return
     from finedata.convert.run import convert_many
 
-    try:
-        with _progress_bar() as on_progress:
-            summary = convert_many(
-                named,
-                out=out,
-                options=options,
-                num_workers=workers,
-                on_progress=on_progress,
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command continues where it stopped", err=True)
-        raise typer.Exit(130) from None
+    with interruptible(), progress_bar() as on_progress:
+        summary = convert_many(
+            named,
+            out=out,
+            options=options,
+            workers=processes,
+            on_progress=on_progress,
+        )
     _print_summary(summary, as_json=as_json)
     lost = summary.failed or summary.missing_shards
     if not summary.episodes or (strict and lost):
@@ -165,7 +156,7 @@ def _convert_share(
         options=options,
         shard_index=shard_index,
         num_shards=num_shards,
-        num_workers=workers,
+        workers=workers,
     )
     if as_json:
         import msgspec
@@ -220,10 +211,6 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _print_summary(summary: ConvertSummary, *, as_json: bool) -> None:
     if as_json:
         import msgspec
@@ -262,7 +249,7 @@ def _print_estimate(
 
     from finedata.convert.estimate import estimate
 
-    found = estimate(named, out=out, options=options, num_workers=workers)
+    found = estimate(named, out=out, options=options, workers=workers)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -273,40 +260,3 @@ def _print_estimate(
     )
     for name in found.missing_shards:
         typer.echo(f"not there: {name}", err=True)
-
-
-@contextmanager
-def _progress_bar() -> Generator[Callable[[Progress], None] | None]:
-    """A bar on stderr, and none where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("{task.fields[episodes]} episodes"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("convert", total=None, episodes=0)
-
-        def advance(progress: Progress) -> None:
-            bar.update(
-                task,
-                completed=progress.done_bytes,
-                total=progress.total_bytes,
-                episodes=progress.episodes,
-            )
-
-        yield advance

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from finedata.cli.frame import Workers, interruptible, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from finedata.quality.gate import GateProgress, GateSummary
+    from finedata.quality.gate import GateSummary
     from finedata.quality.groups import Scales
 
 __all__ = ["HELP", "gate"]
@@ -58,16 +55,14 @@ def gate(
             "column_share; may be given again.",
         ),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; all cores by default.", show_default=False)
-    ] = None,
+    workers: Workers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge, but write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """See HELP."""
     from finedata.quality.gate import gate as run
 
-    with _progress_bar() as on_progress:
+    with interruptible("stopped; nothing was written"), progress_bar() as on_progress:
         summary = run(
             root,
             method=method,
@@ -76,7 +71,7 @@ def gate(
             min_frames=min_frames,
             scales=_scales(scale or []),
             dry_run=dry_run,
-            threads=threads,
+            workers=workers,
             on_progress=on_progress,
         )
     if as_json:
@@ -131,23 +126,3 @@ def _print_summary(summary: GateSummary) -> None:
         if summary.written
         else "nothing was written"
     )
-
-
-@contextmanager
-def _progress_bar() -> Generator[Callable[[GateProgress], None] | None]:
-    """A bar on stderr, and none where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("gate", total=None)
-
-        def advance(progress: GateProgress) -> None:
-            bar.update(task, completed=progress.done_frames, total=progress.total_frames)
-
-        yield advance

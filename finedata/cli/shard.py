@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from finedata.cli.frame import Workers, interruptible, listed, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from finedata.shard.run import Progress, ShardEstimate, ShardSummary
+    from finedata.shard.run import ShardEstimate, ShardSummary
 
 __all__ = ["HELP", "shard"]
 
@@ -117,12 +114,7 @@ def shard(
     num_shards: Annotated[
         int | None, typer.Option(min=1, help="Split the reading over so many processes.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", "--num-workers", min=1, help="Processes; all cores (at most 8) by default."
-        ),
-    ] = None,
+    workers: Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan and estimate; write nothing.")
     ] = False,
@@ -153,12 +145,12 @@ def shard(
             next_command="--shard-index 0 --num-shards 4",
         )
     share, ids = _held_out(held_out)
-    words = _listed(bake)
+    words = listed(bake)
     unknown = sorted(set(words) - set(BAKED))
     if unknown:
         raise UsageError(place="--bake", found=f"{unknown[0]!r}", wanted=f"of {', '.join(BAKED)}")
     settings = ShardSettings(
-        cameras=_listed(cameras),
+        cameras=listed(cameras),
         resize=_size(resize),
         quality=quality,
         shard_bytes=_bytes(shard_size),
@@ -184,21 +176,17 @@ def shard(
     if dry_run:
         _print_estimate(estimate_shards(datasets, **named), as_json=as_json)
         return
-    try:
-        with _progress_bar() as on_progress:
-            summary = shard_datasets(
-                datasets,
-                out=out,
-                append=append,
-                num_workers=workers or min(8, available_cores()),
-                shard_index=shard_index,
-                num_shards=num_shards,
-                on_progress=on_progress,
-                **named,
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command continues where it stopped", err=True)
-        raise typer.Exit(130) from None
+    with interruptible(), progress_bar() as on_progress:
+        summary = shard_datasets(
+            datasets,
+            out=out,
+            append=append,
+            workers=workers or min(8, available_cores()),
+            shard_index=shard_index,
+            num_shards=num_shards,
+            on_progress=on_progress,
+            **named,
+        )
     _print_summary(summary, as_json=as_json)
 
 
@@ -275,10 +263,6 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _print_summary(summary: ShardSummary, *, as_json: bool) -> None:
     if as_json:
         import msgspec
@@ -318,28 +302,3 @@ def _print_estimate(found: ShardEstimate, *, as_json: bool) -> None:
 def _print_left_out(left_out: dict[str, int]) -> None:
     for reason, count in left_out.items():
         typer.echo(f"left out: {count} episodes ({reason})", err=True)
-
-
-@contextmanager
-def _progress_bar() -> Generator[Callable[[Progress], None] | None]:
-    """A bar on stderr, and none where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("pass {task.fields[phase]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("shard", total=None, phase=1)
-
-        def advance(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, phase=progress.phase)
-
-        yield advance

@@ -20,10 +20,11 @@ from finedata.cluster.preset import preset_of
 from finedata.cluster.quality import episode_quality
 from finedata.cluster.rank import offsets_of, rank_units
 from finedata.cluster.scratch import open_motion, undone_motion
-from finedata.cluster.summary import ClusterSummary, LandmarkError, Progress
+from finedata.cluster.summary import ClusterSummary, LandmarkError
 from finedata.cluster.tables import clusters_table, representatives_table
 from finedata.cluster.unit_groups import UnitGroup, units_of
 from finedata.cluster.units import UnitWork, cluster_units, plan_units
+from finedata.engine.progress import Progress
 from finedata.errors import need
 from finedata.store.atomic import output_errors
 from finedata.store.dataset import open_dataset
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from finedata.cluster.scratch import PartMotion
     from finedata.cluster.settings import ClusterSettings
     from finedata.cluster.tiles import Tile, TileLimits
+    from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
 
 __all__ = ["cluster", "estimate"]
@@ -64,16 +66,16 @@ def cluster(
     root: str | Path,
     *,
     settings: ClusterSettings,
-    threads: int | None = None,
+    workers: int | None = None,
     limits: TileLimits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress = None,
 ) -> ClusterSummary:
     """Cluster a dataset's episodes task by task and choose representatives.
 
     Args:
         root: Root of the dataset.
         settings: The rules.
-        threads: Threads of the distances; all cores by default. They change no byte.
+        workers: Threads of the distances; all cores by default. They change no byte.
         limits: What a tile may cost; changes no byte either.
         on_progress: Called with how far it is.
 
@@ -89,7 +91,7 @@ def cluster(
     dataset = open_dataset(root)
     _own_folder(dataset.root)
     with Ledger(dataset.root, run_key="1", settings={}, name=INDEX) as index:
-        plan = _plan(dataset, settings, threads, limits, on_progress)
+        plan = _plan(dataset, settings, workers, limits, on_progress)
         key = settings.distance_key()
         name = f"cluster-{key[:16]}"
         plan.notes.extend(other_ledgers(dataset.root, name))
@@ -140,9 +142,9 @@ def estimate(
 def _plan(
     dataset: Dataset,
     settings: ClusterSettings,
-    threads: int | None,
+    workers: int | None,
     limits: TileLimits | None,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: OnProgress,
     *,
     dry: bool = False,
 ) -> _Plan:
@@ -188,7 +190,7 @@ def _plan(
                 cost=settings.frame_cost(group.space, settings.weights(preset)),
                 band=settings.band,
                 dtype=settings.dtype,
-                threads=threads,
+                threads=workers,
                 device=settings.device,
             )
             works.append(
@@ -237,22 +239,16 @@ def _quality(group: UnitGroup, motion: PartMotion) -> NDArray[np.float64]:
     )
 
 
-def _reading(
-    on_progress: Callable[[Progress], None] | None, before: int, total: int
-) -> Callable[[int], None] | None:
+def _reading(on_progress: OnProgress, before: int, total: int) -> Callable[[int], None] | None:
     if on_progress is None:
         return None
-    return lambda done: on_progress(
-        Progress(phase="reading", done=min(before + done, total), total=total)
-    )
+    return lambda done: on_progress(Progress("reading", min(before + done, total), total))
 
 
 class _Counter:
     """How many cells are done, and how many tiles were computed now."""
 
-    def __init__(
-        self, works: list[UnitWork], on_progress: Callable[[Progress], None] | None
-    ) -> None:
+    def __init__(self, works: list[UnitWork], on_progress: OnProgress) -> None:
         self._total = sum(tile.cells for work in works for tile in work.tiles)
         self._done = 0
         self._on_progress = on_progress
@@ -262,7 +258,7 @@ class _Counter:
         self._done += tile.cells
         self.computed += computed
         if self._on_progress is not None:
-            self._on_progress(Progress(phase="comparing", done=self._done, total=self._total))
+            self._on_progress(Progress("comparing", self._done, self._total))
 
 
 def _own_folder(root: Path) -> None:

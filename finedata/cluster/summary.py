@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-__all__ = ["ClusterSummary", "LandmarkError", "Progress"]
 
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is: frames read, or frame pairs compared."""
-
-    phase: Literal["reading", "comparing"]
-    done: int
-    total: int
+__all__ = ["ClusterSummary", "LandmarkError"]
 
 
 class LandmarkError(msgspec.Struct, frozen=True, kw_only=True):

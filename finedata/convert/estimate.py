@@ -52,7 +52,7 @@ def estimate(
     *,
     out: str | Path,
     options: ConvertOptions,
-    num_workers: int,
+    workers: int,
 ) -> Estimate:
     """Estimate a conversion; writes nothing.
 
@@ -60,7 +60,7 @@ def estimate(
         sources: (converter, address) of each.
         out: The output that is meant.
         options: Choices that change the output.
-        num_workers: Worker processes.
+        workers: Worker processes.
 
     Raises:
         UsageError: Unknown source, no such input, a wrong option.
@@ -82,7 +82,7 @@ def estimate(
         shards=len(shards),
         source_bytes=round(total * share),
         output_bytes=round(total * share * kept_bytes / sampled_bytes) if sampled_bytes else 0,
-        seconds=total * share * _WRITE_FACTOR / rate / num_workers if rate else 0.0,
+        seconds=total * share * _WRITE_FACTOR / rate / workers if rate else 0.0,
         missing_shards=run.missing_shards,
         out=str(out),
     )

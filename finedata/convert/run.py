@@ -33,6 +33,7 @@ from finedata.convert.prepared import PreparedRun
 from finedata.convert.selection import parse_selection
 from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
 from finedata.engine.local import LocalEngine
+from finedata.engine.progress import Progress
 from finedata.errors import SourceError, UsageError
 from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.converter_file import decode_converter, find_converter
@@ -41,15 +42,15 @@ from finedata.store.describe import flag_counts
 from finedata.store.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from finedata.convert.assign import FileJob
+    from finedata.engine.progress import OnProgress
     from finedata.schema.converter_file import ConverterFile
     from finedata.store.dataset_file import DatasetFile
 
 __all__ = [
     "ConvertSummary",
-    "Progress",
     "convert",
     "convert_many",
     "prepare",
@@ -61,16 +62,6 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 # Files that one line names.
 _MOST_NAMES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a conversion is: counts so far, and bytes of the source behind and in all."""
-
-    episodes: int
-    failed: int
-    done_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +99,8 @@ def convert(
     input: str | Path,
     out: str | Path,
     options: ConvertOptions | None = None,
-    num_workers: int = 1,
-    on_progress: Callable[[Progress], None] | None = None,
+    workers: int = 1,
+    on_progress: OnProgress = None,
 ) -> ConvertSummary:
     """Convert a source dataset into a canonical one.
 
@@ -118,7 +109,7 @@ def convert(
         input: Folder or address of the source.
         out: Folder of the output; new, empty, or begun by the same call.
         options: Choices that change the output.
-        num_workers: Worker processes; does not change the output.
+        workers: Worker processes; does not change the output.
         on_progress: Called whenever a data file is finished.
 
     Raises:
@@ -130,7 +121,7 @@ def convert(
         [(source, str(input))],
         out=out,
         options=options,
-        num_workers=num_workers,
+        workers=workers,
         on_progress=on_progress,
     )
 
@@ -140,8 +131,8 @@ def convert_many(
     *,
     out: str | Path,
     options: ConvertOptions | None = None,
-    num_workers: int = 1,
-    on_progress: Callable[[Progress], None] | None = None,
+    workers: int = 1,
+    on_progress: OnProgress = None,
 ) -> ConvertSummary:
     """Convert several sources into one dataset; see `convert`.
 
@@ -149,7 +140,7 @@ def convert_many(
         sources: (converter, address) of each, in the order of the output.
         out: Folder of the output.
         options: Choices that change the output, for all of them.
-        num_workers: Worker processes; does not change the output.
+        workers: Worker processes; does not change the output.
         on_progress: Called whenever a data file is finished.
     """
     run = prepare(sources, out=str(out), options=options or ConvertOptions())
@@ -163,7 +154,7 @@ def convert_many(
         )
     with Ledger(Path(out), run_key=key, settings=settings) as ledger:
         if ledger.get("commit", 0) is None or not (Path(out) / DATASET_FILE).is_file():
-            with LocalEngine(num_workers=num_workers) as engine:
+            with LocalEngine(workers=workers) as engine:
                 Conversion(run, ledger, engine, on_progress).work()
             commit(run, ledger)
             ledger.put("commit", 0, b"")
@@ -296,7 +287,7 @@ class Conversion:
         run: PreparedRun,
         ledger: Ledger,
         engine: LocalEngine,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: OnProgress,
     ) -> None:
         self._run = run
         self._ledger = ledger
@@ -326,7 +317,7 @@ class Conversion:
 
     def _plan(self, unit: int) -> ShardPlan:
         """The plan of a shard; asks for the following ones while it waits."""
-        ahead = unit + 2 * self._engine.num_workers
+        ahead = unit + 2 * self._engine.workers
         while self._next_to_plan < min(ahead, len(self._units)):
             number = self._next_to_plan
             self._next_to_plan += 1
@@ -355,7 +346,7 @@ class Conversion:
                 self._count(result)
                 return
         # A bounded number of files in flight keeps memory and the look-ahead bounded.
-        while self._engine.pending > 3 * self._engine.num_workers:
+        while self._engine.pending > 3 * self._engine.workers:
             self._take_finished()
         self._engine.submit((file_kind(job.part), job.file_number), write_file, job)
 
@@ -372,9 +363,8 @@ class Conversion:
         self._episodes += len(result.episodes)
         self._done_bytes += sum(episode.source_bytes for episode in result.episodes)
         if self._on_progress is not None:
-            self._on_progress(
-                Progress(self._episodes, self._failed, self._done_bytes, self._total_bytes)
-            )
+            done = Progress("converting", self._done_bytes, self._total_bytes, self._failed)
+            self._on_progress(done)
 
     def _check_selection(self) -> None:
         missing = self._assigner.unmatched()

@@ -80,7 +80,7 @@ def convert_share(
     options: ConvertOptions | None = None,
     shard_index: int,
     num_shards: int,
-    num_workers: int = 1,
+    workers: int = 1,
 ) -> ShardSummary:
     """Do one process' share of a conversion.
 
@@ -90,7 +90,7 @@ def convert_share(
         options: Choices that change the output, the same for all processes.
         shard_index: Which share, from 0.
         num_shards: How many shares.
-        num_workers: Worker processes of this one.
+        workers: Worker processes of this one.
 
     Raises:
         UsageError: No such share, or a folder where another conversion was begun.
@@ -109,7 +109,7 @@ def convert_share(
     name = _ledger_name(shard_index, num_shards)
     with Ledger(root, run_key=key, settings=settings, name=name) as ledger:
         _agree(root, _SharedRun(run_key=key, num_shards=num_shards, context=run.context))
-        with LocalEngine(num_workers=num_workers) as engine:
+        with LocalEngine(workers=workers) as engine:
             _plan_all(run, root, engine, shard_index, num_shards)
             jobs = list(_all_jobs(run, root))
             mine = [job for job in jobs if job.sequence % num_shards == shard_index]
@@ -184,7 +184,7 @@ def _plan_all(
     # Everybody helps from another place, so that two rarely plan the same.
     turned = others[len(others) * shard_index // num_shards :]
     for number, (source, shard) in own + turned + others:
-        while engine.pending >= 2 * engine.num_workers:
+        while engine.pending >= 2 * engine.workers:
             _keep_plan(root, engine)
         if _plan_path(root, number).is_file():
             continue
@@ -227,7 +227,7 @@ def _write_all(jobs: list[FileJob], ledger: Ledger, engine: LocalEngine) -> None
             result = msgspec.msgpack.decode(known, type=FileResult)
             if file_is_there(job, result):
                 continue
-        while engine.pending > 2 * engine.num_workers:
+        while engine.pending > 2 * engine.workers:
             _keep_result(ledger, engine)
         engine.submit(job.sequence, write_file, job)
     while engine.pending:

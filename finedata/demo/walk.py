@@ -65,7 +65,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     yield ""
     yield "2. Convert it: JPEG bytes untouched, poses canonical, a receipt for every record"
     yield f"   $ finedata convert bridge_v2 --input {address} --out {dataset}"
-    summary = convert("bridge_v2", input=address, out=dataset, num_workers=available_cores())
+    summary = convert("bridge_v2", input=address, out=dataset, workers=available_cores())
     yield (
         f"   {summary.episodes} episodes, {summary.frames} frames; {summary.failed} of "
         f"{summary.found} failed, each with a receipt"

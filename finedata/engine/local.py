@@ -45,17 +45,17 @@ class LocalEngine:
     """A few worker processes and the tasks they have not finished.
 
     Args:
-        num_workers: Processes; 1 runs every task in the calling process when it is waited for.
+        workers: Processes; 1 runs every task in the calling process when it is waited for.
     """
 
-    def __init__(self, *, num_workers: int) -> None:
-        self.num_workers = max(1, num_workers)
+    def __init__(self, *, workers: int) -> None:
+        self.workers = max(1, workers)
         self._waiting: deque[tuple[object, Callable[[Any], Any], object]] = deque()
         self._running: dict[Future[Any], object] = {}
         self._pool: ProcessPoolExecutor | None = None
-        if self.num_workers > 1:
+        if self.workers > 1:
             self._pool = ProcessPoolExecutor(
-                self.num_workers,
+                self.workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_begin_worker,
             )
@@ -92,7 +92,7 @@ class LocalEngine:
                 place="a worker process",
                 found="its sudden end (killed, or out of memory)",
                 wanted="its result",
-                next_command="run the same command again, with a smaller --num-workers if memory "
+                next_command="run the same command again, with fewer workers if memory "
                 "was short: it continues where it stopped",
             ) from error
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from finedata.engine.progress import Progress
 from finedata.errors import need
 from finedata.quality.checks import CheckColumn, joined_checks
 from finedata.quality.duplicates import kept_equals
@@ -33,15 +34,16 @@ from finedata.store.table import write_table
 from finedata.store.tracks import without_vector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from finedata.engine.progress import OnProgress
     from finedata.quality.measure import Measured
     from finedata.store.dataset import Dataset
 
-__all__ = ["GateProgress", "GateSummary", "ThresholdEntry", "gate"]
+__all__ = ["GateSummary", "ThresholdEntry", "gate"]
 
 # What fails one of these says nothing about how far action and state of a good log are apart.
 _BROKEN = ("non_finite", "frozen_state", "frozen_action", "quaternion_norm", "jump")
@@ -88,13 +90,6 @@ class GateSummary(msgspec.Struct, frozen=True, kw_only=True):
     written: bool
 
 
-class GateProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the gate is."""
-
-    done_frames: int
-    total_frames: int
-
-
 def gate(
     root: str | Path,
     *,
@@ -105,8 +100,8 @@ def gate(
     scales: Scales | None = None,
     dry_run: bool = False,
     frames_per_batch: int = _PER_BATCH,
-    threads: int | None = None,
-    on_progress: Callable[[GateProgress], None] | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress = None,
 ) -> GateSummary:
     """Judge every written episode of a dataset and write curation/gate.parquet.
 
@@ -120,7 +115,7 @@ def gate(
         scales: Errors that count as 1 in the `dtw` score.
         dry_run: Judge, but write nothing.
         frames_per_batch: Frames of motion in memory at once.
-        threads: Threads of the DTW engine; all cores by default. They change nothing in the rows.
+        workers: Threads of the DTW engine; all cores by default. They change nothing in the rows.
         on_progress: Told after every batch.
 
     Returns:
@@ -151,7 +146,7 @@ def gate(
             nonlocal done
             done += frames
             if on_progress is not None:
-                on_progress(GateProgress(done_frames=done, total_frames=total))
+                on_progress(Progress("judging", done, total))
 
         measured = measure_part(
             dataset,
@@ -159,7 +154,7 @@ def gate(
             settings=settings,
             fps=part.fps,
             frames_per_batch=frames_per_batch,
-            threads=threads,
+            threads=workers,
             on_frames=advance,
         )
         parts.append(_with_threshold(part.name, measured, settings))

@@ -12,13 +12,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from finedata.engine.local import LocalEngine
+from finedata.engine.progress import Progress
 from finedata.errors import UsageError
 from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, decode_shards
 from finedata.shard.files import episodes_path, is_shards
@@ -40,18 +40,10 @@ from finedata.store.ledger import LEDGER_FOLDER, Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from finedata.engine.progress import OnProgress
     from finedata.shard.plan import SetPlan
 
-__all__ = ["Progress", "ShardEstimate", "ShardSummary", "estimate_shards", "shard_datasets"]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is: pass 1 or 2, tasks of it behind and in all."""
-
-    phase: int
-    done: int
-    total: int
+__all__ = ["ShardEstimate", "ShardSummary", "estimate_shards", "shard_datasets"]
 
 
 class SetSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,10 +148,10 @@ def shard_datasets(
     allow_mixed_licences: bool = False,
     check_leaks: Sequence[str] = (),
     append: bool = False,
-    num_workers: int = 1,
+    workers: int = 1,
     shard_index: int | None = None,
     num_shards: int | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress = None,
 ) -> ShardSummary:
     """Write shards of finished datasets.
 
@@ -170,7 +162,7 @@ def shard_datasets(
         allow_mixed_licences: Whether to put together what `licence_conflicts` would refuse.
         check_leaks: Held-out ids; a training file that would have one is refused.
         append: Add the episodes that finished shards lack, as new tars.
-        num_workers: Processes; changes no byte.
+        workers: Processes; changes no byte.
         shard_index: Which share of `num_shards` to do; without them all that is missing is done.
         num_shards: How many shares there are.
         on_progress: Called when a task is finished.
@@ -222,7 +214,7 @@ def shard_datasets(
                     stack.enter_context(Ledger(root, run_key=key, settings=words, name=path.stem))
                     for path in shares
                 ]
-            engine = stack.enter_context(LocalEngine(num_workers=num_workers))
+            engine = stack.enter_context(LocalEngine(workers=workers))
             work_on = _Work(run, ledgers, engine, share, on_progress)
             results = work_on.both_passes()
         if share is not None:
@@ -249,7 +241,7 @@ class _Work:
         ledgers: list[Ledger],
         engine: LocalEngine,
         share: tuple[int, int] | None,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: OnProgress,
     ) -> None:
         self._run = run
         self._ledgers = ledgers
@@ -316,7 +308,7 @@ class _Work:
             found[plan.name][number] = result
             done += 1
             if self._on_progress is not None:
-                self._on_progress(Progress(phase, done, len(tasks)))
+                self._on_progress(Progress(f"packing, pass {phase}", done, len(tasks)))
 
         def take_finished() -> None:
             ticket, result = self._engine.next_finished()
@@ -330,7 +322,7 @@ class _Work:
             if known is not None and is_done(task, known):
                 took(task.plan, task.number, known)
                 continue
-            while self._engine.pending > 2 * self._engine.num_workers:
+            while self._engine.pending > 2 * self._engine.workers:
                 take_finished()
             self._engine.submit(ticket, function, task)
         while self._engine.pending:

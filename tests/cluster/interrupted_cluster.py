@@ -53,7 +53,7 @@ def main() -> None:
         sys.argv[2],
         settings=ClusterSettings(budget=6, landmarks_above=4, num_landmarks=3),
         limits=TileLimits(cells=1500, block=2),
-        threads=1,
+        workers=1,
     )
     print(countdown.seen, summary.tiles_computed, summary.tiles)
 

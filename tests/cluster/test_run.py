@@ -74,7 +74,7 @@ def gate_rows(root: Path, verdicts: dict[str, str]) -> None:
 
 
 def test_every_episode_is_clustered_or_left_out_with_a_reason(root: Path) -> None:
-    summary = cluster(root, settings=ClusterSettings(), threads=1)
+    summary = cluster(root, settings=ClusterSettings(), workers=1)
     episodes = open_dataset(root).episodes.collect()
     assert summary.episodes == len(episodes)
     assert summary.episodes == summary.clustered + sum(summary.left_out.values())
@@ -108,7 +108,7 @@ def test_failed_and_unknown_episodes_are_left_out(root: Path) -> None:
     ids = episodes["episode_id"].to_list()
     verdicts = dict.fromkeys(ids[2:], "pass") | {ids[0]: "fail", ids[2]: "not_applicable"}
     gate_rows(root, verdicts)
-    summary = cluster(root, settings=ClusterSettings(), threads=1)
+    summary = cluster(root, settings=ClusterSettings(), workers=1)
     assert summary.left_out["failed_gate"] == 1
     assert summary.left_out["not_gated"] == 1 + summary.episodes - len(ids)
     assert summary.episodes == summary.clustered + sum(summary.left_out.values())
@@ -119,33 +119,33 @@ def test_failed_and_unknown_episodes_are_left_out(root: Path) -> None:
 
 def test_threads_and_tiles_change_no_byte(root: Path) -> None:
     settings = ClusterSettings(budget=5)
-    cluster(root, settings=settings, threads=1)
+    cluster(root, settings=settings, workers=1)
     wanted = tree_digest(root)
     shutil.rmtree(root / ".finedata")
-    cluster(root, settings=settings, threads=2, limits=TileLimits(cells=900, block=2))
+    cluster(root, settings=settings, workers=2, limits=TileLimits(cells=900, block=2))
     assert tree_digest(root) == wanted
 
 
 def test_another_k_uses_the_same_distances_and_another_weight_does_not(root: Path) -> None:
-    first = cluster(root, settings=ClusterSettings(), threads=1)
+    first = cluster(root, settings=ClusterSettings(), workers=1)
     assert first.tiles_computed == first.tiles > 0
-    fixed = cluster(root, settings=ClusterSettings(k=2, linkage="complete"), threads=1)
+    fixed = cluster(root, settings=ClusterSettings(k=2, linkage="complete"), workers=1)
     assert fixed.tiles_computed == 0
     assert fixed.settings_sha256 != first.settings_sha256
     rows, _ = tables(root)
     assert set(rows["k_origin"]) == {"fixed"}
     assert rows["k"].max() == 2
     assert set(rows["linkage"]) == {"complete"}
-    heavier = cluster(root, settings=ClusterSettings(gripper_weight=9.0), threads=1)
+    heavier = cluster(root, settings=ClusterSettings(gripper_weight=9.0), workers=1)
     assert heavier.tiles_computed == heavier.tiles
     assert any("not used and may be removed" in note for note in heavier.notes)
-    assert cluster(root, settings=ClusterSettings(k=2), threads=1).tiles_computed == 0
+    assert cluster(root, settings=ClusterSettings(k=2), workers=1).tiles_computed == 0
 
 
 def test_a_budget_is_the_beginning_of_a_larger_one(root: Path) -> None:
     chosen: list[list[str]] = []
     for budget in (2, 5, 1000):
-        cluster(root, settings=ClusterSettings(budget=budget), threads=1)
+        cluster(root, settings=ClusterSettings(budget=budget), workers=1)
         rows, picked = tables(root)
         chosen.append(picked["episode_id"].to_list())
         assert picked["rank"].to_list() == list(range(len(picked)))
@@ -160,7 +160,7 @@ def test_distances_are_read_back(root: Path, landmarks: bool) -> None:
     assert read_distances(root, part="bridge", task_id="0" * 16) is None
     above, count = (3, 3) if landmarks else (5000, None)
     settings = ClusterSettings(landmarks_above=above, num_landmarks=count)
-    cluster(root, settings=settings, threads=1, limits=TileLimits(cells=2000, block=2))
+    cluster(root, settings=settings, workers=1, limits=TileLimits(cells=2000, block=2))
     rows, _ = tables(root)
     found = list(iter_distances(root))
     assert sorted(e for one in found for e in one.episode_ids) == sorted(rows["episode_id"])
@@ -189,7 +189,7 @@ def test_distances_are_read_back(root: Path, landmarks: bool) -> None:
 
 
 def test_distances_of_an_unfinished_run_are_not_given_out(root: Path) -> None:
-    cluster(root, settings=ClusterSettings(), threads=1)
+    cluster(root, settings=ClusterSettings(), workers=1)
     task = tables(root)[0]["task_id"][0]
     part = open_dataset(root).parts[0].name
     assert read_distances(root, part=part, task_id=task) is not None
@@ -198,9 +198,9 @@ def test_distances_of_an_unfinished_run_are_not_given_out(root: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cluster(root, settings=ClusterSettings(on="state"), threads=1, on_progress=stop)
+        cluster(root, settings=ClusterSettings(on="state"), workers=1, on_progress=stop)
     with pytest.raises(KeyboardInterrupt):
-        cluster(root, settings=ClusterSettings(float64=True), threads=1, on_progress=stop)
+        cluster(root, settings=ClusterSettings(float64=True), workers=1, on_progress=stop)
     assert read_distances(root, part=part, task_id=task) is None
 
 
@@ -210,16 +210,16 @@ def test_one_run_at_a_time(root: Path) -> None:
         Ledger(root, run_key="1", settings={}, name="cluster"),
         pytest.raises(OutputError, match="another run"),
     ):
-        cluster(root, settings=ClusterSettings(), threads=1)
+        cluster(root, settings=ClusterSettings(), workers=1)
 
 
 def test_a_copied_dataset_without_its_ledger_is_ours_too(root: Path) -> None:
     shutil.rmtree(root / ".finedata")
-    assert cluster(root, settings=ClusterSettings(), threads=1).clustered
+    assert cluster(root, settings=ClusterSettings(), workers=1).clustered
 
 
 def test_finevla_draws_members_and_drops_small_tasks(root: Path) -> None:
-    summary = cluster(root, settings=ClusterSettings(preset="finevla"), threads=1)
+    summary = cluster(root, settings=ClusterSettings(preset="finevla"), workers=1)
     rows, chosen = tables(root)
     assert set(chosen["role"]) == {"random"}
     assert chosen["represents"].is_sorted(descending=True)
@@ -230,7 +230,7 @@ def test_finevla_draws_members_and_drops_small_tasks(root: Path) -> None:
     assert all(sizes[task] >= 3 for task in rows["task_id"])
     # Bridge's converter says 1, 1 and 100.
     named = ClusterSettings(preset="finevla", gripper_weight=100.0)
-    cluster(root, settings=named, threads=1)
+    cluster(root, settings=named, workers=1)
     found = tables(root)[0].drop("settings_sha256")
     assert found.equals(rows.drop("settings_sha256"))
     members = dict(rows.group_by("cluster_id", maintain_order=True).agg("episode_id").rows())
@@ -243,7 +243,7 @@ def test_dry_run_counts_and_writes_nothing(root: Path) -> None:
     before = sorted(path for path in root.rglob("*"))
     guess = estimate(root, settings=ClusterSettings())
     assert sorted(path for path in root.rglob("*")) == before
-    done = cluster(root, settings=ClusterSettings(), threads=1)
+    done = cluster(root, settings=ClusterSettings(), workers=1)
     assert (guess.cells, guess.pairs, guess.units) == (done.cells, done.pairs, done.units)
 
 
@@ -322,14 +322,14 @@ def test_several_of_each_cluster() -> None:
 
 def test_real_bridge(real_bridge: Path, tmp_path: Path) -> None:
     convert("bridge_v2", input=real_bridge, out=tmp_path / "bridge")
-    summary = cluster(tmp_path / "bridge", settings=ClusterSettings(), threads=1)
+    summary = cluster(tmp_path / "bridge", settings=ClusterSettings(), workers=1)
     assert (summary.clustered, summary.units, summary.left_out) == (25, 4, {})
     assert summary.methods == {"exact": 4}
 
 
 def test_real_gr00t(real_data: Path, tmp_path: Path) -> None:
     convert("lerobot", input=real_data / "gr00t_lerobot_v20", out=tmp_path / "gr00t")
-    summary = cluster(tmp_path / "gr00t", settings=ClusterSettings(), threads=1)
+    summary = cluster(tmp_path / "gr00t", settings=ClusterSettings(), workers=1)
     assert (summary.clustered, summary.units, summary.representatives) == (5, 5, 5)
     assert summary.methods == {"trivial": 5}
 

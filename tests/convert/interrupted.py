@@ -50,7 +50,7 @@ def main() -> None:
     atomic.sync_folder = counted_sync_folder
     finedata.convert.assign.DATA_FILE_MB = 0.1
     source = sys.argv[5] if len(sys.argv) > 5 else "bridge_v2"
-    convert(source, input=sys.argv[2], out=sys.argv[3], num_workers=int(sys.argv[4]))
+    convert(source, input=sys.argv[2], out=sys.argv[3], workers=int(sys.argv[4]))
     print(countdown.seen)
 
 

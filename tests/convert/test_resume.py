@@ -89,7 +89,7 @@ def test_killed_twice_and_with_other_workers(
 
 
 def test_two_workers_give_the_same_bytes(corpus: Corpus, converted: Path, tmp_path: Path) -> None:
-    convert("bridge_v2", input=corpus.folder, out=tmp_path / "out", num_workers=2)
+    convert("bridge_v2", input=corpus.folder, out=tmp_path / "out", workers=2)
     assert tree_digest(tmp_path / "out") == tree_digest(converted)
 
 

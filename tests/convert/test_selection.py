@@ -72,7 +72,7 @@ def test_estimate_writes_nothing(corpus: Corpus, tmp_path: Path) -> None:
         [("bridge_v2", str(corpus.folder))],
         out=tmp_path / "out",
         options=ConvertOptions(),
-        num_workers=2,
+        workers=2,
     )
     assert found.episodes == 22
     assert found.source_bytes == sum(file.stat().st_size for file in corpus.folder.glob("*.tf*"))
@@ -94,7 +94,7 @@ def test_estimate_knows_the_selection(
     corpus: Corpus, tmp_path: Path, options: ConvertOptions, episodes: int
 ) -> None:
     found = estimate(
-        [("bridge_v2", str(corpus.folder))], out=tmp_path / "o", options=options, num_workers=1
+        [("bridge_v2", str(corpus.folder))], out=tmp_path / "o", options=options, workers=1
     )
     assert found.episodes == episodes
 

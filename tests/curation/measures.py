@@ -85,13 +85,13 @@ def made(folder: Path, *, seed: int = 0) -> tuple[Path, list[PlantedEpisode]]:
     planted = write_planted_corpus(folder / "source", seed=seed)
     root = folder / "dataset"
     convert("bridge_v2", input=folder / "source", out=root)
-    gate(root, threads=1)
+    gate(root, workers=1)
     return root, planted
 
 
 def clustered(root: Path, **settings: object) -> None:
     """Cluster with settings of `ClusterSettings`, the others left as they are."""
-    cluster(root, settings=ClusterSettings(**settings), threads=1)
+    cluster(root, settings=ClusterSettings(**settings), workers=1)
 
 
 def plan_of(root: Path, planted: list[PlantedEpisode]) -> dict[str, PlantedEpisode]:

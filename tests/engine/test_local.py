@@ -30,9 +30,9 @@ def die(_: int) -> int:
     os._exit(3)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_results_come_back_with_their_tickets(num_workers: int) -> None:
-    with LocalEngine(num_workers=num_workers) as engine:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_back_with_their_tickets(workers: int) -> None:
+    with LocalEngine(workers=workers) as engine:
         for number in range(10):
             engine.submit(("square", number), square, number)
         results = {}
@@ -43,21 +43,21 @@ def test_results_come_back_with_their_tickets(num_workers: int) -> None:
 
 
 def test_one_worker_is_this_process() -> None:
-    with LocalEngine(num_workers=1) as engine:
+    with LocalEngine(workers=1) as engine:
         engine.submit("a", where, 0)
         assert engine.next_finished() == ("a", os.getpid())
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_errors_cross_the_process_boundary_whole(num_workers: int) -> None:
-    with LocalEngine(num_workers=num_workers) as engine:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_errors_cross_the_process_boundary_whole(workers: int) -> None:
+    with LocalEngine(workers=workers) as engine:
         engine.submit("a", fail, 7)
         with pytest.raises(SourceError, match="task 7: found this, wanted that\nnext: go"):
             engine.next_finished()
 
 
 def test_a_dead_worker_is_said_and_not_waited_for() -> None:
-    with LocalEngine(num_workers=2) as engine:
+    with LocalEngine(workers=2) as engine:
         engine.submit("a", die, 0)
         with pytest.raises(OutputError, match="worker process"):
             engine.next_finished()
@@ -68,7 +68,7 @@ def test_workers_end_with_a_killed_parent() -> None:
         "import os, signal, sys, time\n"
         "from finedata.engine.local import LocalEngine\n"
         "if __name__ == '__main__':\n"
-        "    engine = LocalEngine(num_workers=2)\n"
+        "    engine = LocalEngine(workers=2)\n"
         "    for n in range(2):\n"
         "        engine.submit(n, abs, -n)\n"
         "    while engine.pending:\n"

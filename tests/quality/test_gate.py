@@ -18,8 +18,9 @@ from quality.planted_dataset import rewrite_episodes, rewrite_motion
 
 from finedata.convert.run import convert
 from finedata.demo.corpus import write_bridge_corpus
+from finedata.engine.progress import Progress
 from finedata.errors import MissingExtraError, UsageError
-from finedata.quality.gate import GateProgress, gate
+from finedata.quality.gate import gate
 from finedata.quality.groups import Scales
 from finedata.schema.conform import conform
 from finedata.schema.enums import GATE_CHECKS
@@ -33,7 +34,7 @@ def large(tmp_path_factory) -> Path:
     write_bridge_corpus(folder, episodes=60, image_size=16, mean_length=30)
     out = folder / "bridge"
     source = folder / "bridge_dataset" / "1.0.0"
-    convert("bridge_v2", input=source, out=out, num_workers=1)
+    convert("bridge_v2", input=source, out=out, workers=1)
     return out
 
 
@@ -120,15 +121,15 @@ def test_every_planted_corruption_is_gated_and_no_clean_episode(copy) -> None:
 
 
 def test_a_second_run_and_other_batches_give_the_same_bytes(copy) -> None:
-    told: list[GateProgress] = []
-    gate(copy, frames_per_batch=100, threads=1, on_progress=told.append)
+    told: list[Progress] = []
+    gate(copy, frames_per_batch=100, workers=1, on_progress=told.append)
     path = copy / "curation" / "gate.parquet"
     first = path.read_bytes()
     path.unlink()
-    gate(copy, threads=2)
+    gate(copy, workers=2)
     assert path.read_bytes() == first
     assert len(told) > 3
-    assert told[-1].done_frames == told[-1].total_frames
+    assert told[-1].done == told[-1].total
 
 
 def test_the_hash_covers_every_option(large) -> None:
@@ -331,7 +332,7 @@ def test_the_released_method_needs_no_numba(large) -> None:
 def test_real_bridge(real_bridge, tmp_path) -> None:
     """25 real episodes of ten steps: the state follows by one or two frames of 5 Hz."""
     out = tmp_path / "bridge"
-    convert("bridge_v2", input=real_bridge, out=out, num_workers=1)
+    convert("bridge_v2", input=real_bridge, out=out, workers=1)
     summary = gate(out)
     assert summary.verdicts == {"pass": 25, "fail": 0, "not_applicable": 0}
     assert {row["lag_frames"] for row in rows(out).values()} == {1, 2}
@@ -341,7 +342,7 @@ def test_real_bridge(real_bridge, tmp_path) -> None:
 def test_real_gr00t(real_data, tmp_path) -> None:
     """Five undeclared episodes of 44 motors: scored, too few for a threshold."""
     out = tmp_path / "gr00t"
-    convert("lerobot", input=real_data / "gr00t_lerobot_v20", out=out, num_workers=1)
+    convert("lerobot", input=real_data / "gr00t_lerobot_v20", out=out, workers=1)
     summary = gate(out)
     assert summary.verdicts == {"pass": 5, "fail": 0, "not_applicable": 0}
     (entry,) = summary.thresholds
