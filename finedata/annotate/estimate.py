@@ -28,6 +28,7 @@ from finedata.annotate.selection import (
 from finedata.annotate.stages import requests_of_episode
 from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
+from finedata.store.summary import Summary
 from finedata.teachers.call_export import has_calls
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.estimate import Estimate, estimate_requests
@@ -49,7 +50,7 @@ SAMPLE = 100
 _FRAMES = 8  # of a sampled episode, for traces
 
 
-class AnnotateEstimate(msgspec.Struct, frozen=True, kw_only=True):
+class AnnotateEstimate(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What a run would take.
 
     Attributes:

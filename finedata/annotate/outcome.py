@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -16,7 +17,7 @@ MOST_REASONS = 20
 """Reasons that a summary lists; the table `calls` has them all."""
 
 
-class AnnotateSummary(msgspec.Struct, frozen=True, kw_only=True):
+class AnnotateSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What a run did.
 
     Attributes:

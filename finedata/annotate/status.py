@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 
 from finedata.store.dataset import open_dataset
+from finedata.store.summary import Summary
 from finedata.teachers.call_export import calls_status, has_calls
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.prices import usd_of_nano
@@ -50,7 +51,7 @@ class StageCalls(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
 
 
-class AnnotateStatus(msgspec.Struct, frozen=True, kw_only=True):
+class AnnotateStatus(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """How far the annotation is.
 
     Attributes:

@@ -15,6 +15,7 @@ import polars as pl
 from finedata.schema.dimension import DIMENSIONS
 from finedata.store.dataset import open_dataset
 from finedata.store.export.starvla import fine_grained_steps
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
@@ -52,7 +53,7 @@ class SourceSummary(msgspec.Struct, frozen=True, kw_only=True):
     facts_per_dimension: dict[str, int]
 
 
-class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """The table; `all` is over every episode, not a mean of the sources."""
 
     sources: list[SourceSummary]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from finedata.store.summary import Summary
 
 __all__ = ["ClusterSummary", "LandmarkError"]
 
@@ -32,7 +33,7 @@ class LandmarkError(msgspec.Struct, frozen=True, kw_only=True):
     coverage: float | None
 
 
-class ClusterSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What was done; `episodes` is `clustered` and all of `left_out`.
 
     Attributes:

@@ -18,6 +18,7 @@ from finedata.convert.run import prepare
 from finedata.convert.slabs import EpisodePictures
 from finedata.convert.work import stored_cameras
 from finedata.errors import SourceError
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ _WRITE_FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Summary):
     """An estimate; `episodes` is exact where dataset_info.json declares them."""
 
     episodes: int

@@ -21,6 +21,7 @@ from finedata.convert.pose_search import PoseSearch
 from finedata.convert.run import prepare, prepare_from_dataset
 from finedata.errors import SourceError, UsageError
 from finedata.store.dataset import open_dataset
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ __all__ = ["PoseReport", "pose_report"]
 
 
 @dataclass(frozen=True, slots=True)
-class PoseReport:
+class PoseReport(Summary):
     """Every arm's evidence; `msgspec.json.encode` and `dataclasses.asdict` take it whole.
 
     Attributes:

@@ -40,6 +40,7 @@ from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.describe import flag_counts
 from finedata.store.ledger import Ledger
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ _MOST_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertSummary:
+class ConvertSummary(Summary):
     """What a conversion did.
 
     Attributes:

@@ -28,6 +28,7 @@ from finedata.errors import UsageError
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ class _SharedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class ShardSummary:
+class ShardSummary(Summary):
     """What one process of a sharded conversion did.
 
     Attributes:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from finedata.store.summary import Summary
+
 __all__ = ["Problem", "Thing", "Verdict", "VerifyReport"]
 
 Verdict = Literal["kept", "renamed", "left_out", "absent", "lost"]
@@ -47,7 +49,7 @@ class Thing:
 
 
 @dataclass(slots=True)
-class VerifyReport:
+class VerifyReport(Summary):
     """What was checked, and what was wrong.
 
     Attributes:

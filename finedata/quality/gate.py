@@ -30,6 +30,7 @@ from finedata.quality.threshold import (
 )
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import no_episodes, undeclared_note
+from finedata.store.summary import Summary
 from finedata.store.table import write_table
 from finedata.store.tracks import without_vector
 
@@ -62,7 +63,7 @@ class ThresholdEntry(msgspec.Struct, frozen=True, kw_only=True):
     median: float | None
 
 
-class GateSummary(msgspec.Struct, frozen=True, kw_only=True):
+class GateSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What the gate found.
 
     Attributes:

@@ -30,6 +30,7 @@ from finedata.report.task_section import tasks_section
 from finedata.report.tasks import TaskLimits, read_task
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset import open_dataset
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ class DistanceSource:
     units: Units
 
 
-class ReportSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ReportSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What a report shows.
 
     Attributes:

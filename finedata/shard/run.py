@@ -36,6 +36,7 @@ from finedata.shard.write import (
 )
 from finedata.store.atomic import output_errors
 from finedata.store.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ class SetSummary(msgspec.Struct, frozen=True, kw_only=True):
     psnr_db: float | None
 
 
-class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ShardSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What shards hold.
 
     Attributes:
@@ -78,7 +79,7 @@ class ShardSummary(msgspec.Struct, frozen=True, kw_only=True):
     share: str = ""
 
 
-class ShardEstimate(msgspec.Struct, frozen=True, kw_only=True):
+class ShardEstimate(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What a run would write.
 
     Attributes:

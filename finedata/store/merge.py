@@ -30,6 +30,7 @@ from finedata.store.dataset_file import (
 from finedata.store.licence import check_licences
 from finedata.store.merge_parts import grouped_parts, named_parts, table_origins, write_part
 from finedata.store.subset import dataset_file_text, origin_entry
+from finedata.store.summary import Summary
 from finedata.store.table_copy import copy_annotations, copy_curation, copy_receipts
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["MergeSummary", "merge_datasets"]
 
 
-class MergeSummary(msgspec.Struct, frozen=True, kw_only=True):
+class MergeSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What a merge wrote.
 
     Attributes:

@@ -22,6 +22,7 @@ from finedata.store.lerobot.layout import Feature, picture_column
 from finedata.store.nothing import nothing_to_export
 from finedata.store.part_files import read_tasks
 from finedata.store.pictures import as_rgb
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ _PICTURES = picture_column("")
 _VIDEO = "video"
 
 
-class ExportSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ExportSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What an export wrote.
 
     Attributes:
