@@ -1,8 +1,7 @@
 """finedata: robot demonstrations as one canonical, queryable, finely annotated dataset.
 
 `import finedata` is light: the names below load their rooms (pyarrow, polars, numpy) only
-when they are first used. Verbs are functions in the room of their name, as
-`finedata.convert.run.convert`.
+when they are first used. `finedata.api` says what the nouns and their verbs have in common.
 """
 
 from __future__ import annotations
@@ -11,30 +10,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from finedata.api import Dataset as Dataset
+    from finedata.api import Source as Source
+    from finedata.api import Teacher as Teacher
+    from finedata.api import finish_shares as finish_shares
+    from finedata.api import merge as merge
+    from finedata.api import open as open
+    from finedata.api import source as source
+    from finedata.api import teacher as teacher
+    from finedata.engine.progress import Progress as Progress
     from finedata.errors import FinedataError as FinedataError
     from finedata.shard.stream.stream import stream as stream
-    from finedata.store.dataset import Dataset as Dataset
-    from finedata.store.dataset import open_dataset as open
     from finedata.store.episode import Episode as Episode
 
 __version__ = "0.1.0.dev0"
 
-# public name -> (the module that owns it, its name there)
+# public name -> the module that owns it
 _LAZY = {
-    "Dataset": ("finedata.store.dataset", "Dataset"),
-    "Episode": ("finedata.store.episode", "Episode"),
-    "FinedataError": ("finedata.errors", "FinedataError"),
-    "open": ("finedata.store.dataset", "open_dataset"),
-    "stream": ("finedata.shard.stream.stream", "stream"),
+    "Dataset": "finedata.api",
+    "Episode": "finedata.store.episode",
+    "FinedataError": "finedata.errors",
+    "Progress": "finedata.engine.progress",
+    "Source": "finedata.api",
+    "Teacher": "finedata.api",
+    "finish_shares": "finedata.api",
+    "merge": "finedata.api",
+    "open": "finedata.api",
+    "source": "finedata.api",
+    "stream": "finedata.shard.stream.stream",
+    "teacher": "finedata.api",
 }
 
 __all__ = [
     "Dataset",
     "Episode",
     "FinedataError",
+    "Progress",
+    "Source",
+    "Teacher",
     "__version__",
+    "finish_shares",
+    "merge",
     "open",
+    "source",
     "stream",
+    "teacher",
 ]
 
 
@@ -43,8 +63,7 @@ def __getattr__(name: str) -> object:
     if name not in _LAZY:
         msg = f"module 'finedata' has no attribute {name!r}"
         raise AttributeError(msg)
-    module, attribute = _LAZY[name]
-    value = getattr(import_module(module), attribute)
+    value = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 

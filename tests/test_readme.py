@@ -40,12 +40,16 @@ def test_shell_block_runs(folder: Path) -> None:
     assert (folder / "bridge/finedata.json").is_file()
 
 
-def test_python_block_runs(folder: Path) -> None:
-    (block,) = [text for kind, text in BLOCKS if kind == "python"]
-    block = block.replace('out="bridge", num_workers=2', 'out="bridge-python"')
-    program = block.replace('finedata.open("bridge")', 'finedata.open("bridge-python")')
-    program += "\nassert episode.state.shape[1] == 8 and len(episode.pictures) == 4\n"
+def test_python_runs(corpus: Corpus, tmp_path: Path) -> None:
+    """All of it, word for word, one after the other."""
+    (tmp_path / "bridge_dataset").symlink_to(corpus.folder.parent)
+    program = "\n".join(text for kind, text in BLOCKS if kind == "python")
+    program += (
+        "\nassert episode.state.shape[1] == 8 and len(episode.pictures) == 4"
+        "\nassert ds.facts.collect().height and fd.open('bridge').root == ds.root\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert "ConvertSummary" in done.stdout

@@ -159,7 +159,7 @@ def convert_many(
                 Conversion(run, ledger, engine, on_progress).work()
             commit(run, ledger)
             ledger.put("commit", 0, b"")
-    return summary_of(run, Path(out))
+    return summary_of(Path(out))
 
 
 def prepare(
@@ -380,7 +380,7 @@ class Conversion:
             _LOG.warning("--episodes: the source has no episode %s", ", ".join(missing))
 
 
-def summary_of(run: PreparedRun, out: Path) -> ConvertSummary:
+def summary_of(out: Path) -> ConvertSummary:
     """What a finished conversion did, from its marker."""
     marker = read_dataset_file(out)
     return ConvertSummary(
@@ -390,7 +390,7 @@ def summary_of(run: PreparedRun, out: Path) -> ConvertSummary:
         failed=marker.counts["failed"],
         dropped_frames=marker.counts["frames_dropped"],
         parts=[part.name for part in marker.parts],
-        missing_shards=run.missing_shards,
+        missing_shards=[name for source in marker.sources for name in source.missing_shards],
         flags=flag_counts(out),
         left_out={name: why for part in marker.parts for name, why in part.left_out.items()},
         out=str(out),

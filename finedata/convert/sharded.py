@@ -134,7 +134,7 @@ def merge_shards(out: str | Path) -> ConvertSummary:
     shared = msgspec.msgpack.decode((root / _CONTEXT).read_bytes(), type=_SharedRun)
     run = prepare_from_context(shared.context, out=str(out))
     if not is_sharded(root):
-        return summary_of(run, root)  # merged before
+        return summary_of(root)  # merged before
     key, settings = run_key(run.context, finedata_version=finedata.__version__)
     with ExitStack() as stack:
         ledgers = [
@@ -148,7 +148,7 @@ def merge_shards(out: str | Path) -> ConvertSummary:
         finished = _AllLedgers(run, root, ledgers)
         finished.check_complete()
         commit(run, finished)
-    return summary_of(run, root)
+    return summary_of(root)
 
 
 def _ledger_name(shard_index: int, num_shards: int) -> str:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from finedata.errors import UsageError
 from finedata.quality.segments import rows_of, segment_max
 from finedata.store.arm_columns import arm_columns, is_hand_column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from finedata.store.tracks import PartTracks
 
-__all__ = ["Group", "Scales", "part_groups", "present_groups", "whole_values"]
+__all__ = ["Group", "Scales", "named_scales", "part_groups", "present_groups", "whole_values"]
 
 
 class Scales(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,22 @@ class Scales(msgspec.Struct, frozen=True, kw_only=True):
     joint_rad: float = 0.05
     gripper: float = 0.25
     column_share: float = 0.05
+
+
+def named_scales(values: Mapping[str, float]) -> Scales:
+    """The scales with some of them given by name.
+
+    Raises:
+        UsageError: There is no such scale.
+    """
+    unknown = sorted(set(values) - set(Scales.__struct_fields__))
+    if unknown:
+        raise UsageError(
+            parameter="scale",
+            found=f"{unknown[0]!r}",
+            wanted=f"one of {', '.join(Scales.__struct_fields__)}",
+        )
+    return msgspec.convert(dict(values), Scales)
 
 
 @dataclass(frozen=True, slots=True)

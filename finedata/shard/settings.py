@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from finedata.errors import UsageError
 from finedata.schema.shards_file import Order, Policy, ShardOptions
 
-__all__ = ["BAKED", "Baked", "HeldOutBy", "ShardSettings", "read_ids"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BAKED", "Baked", "HeldOutBy", "ShardSettings", "read_ids", "shard_settings"]
 
 HeldOutBy = Literal["episode", "task"]
 Baked = Literal["instruction", "fine", "trace"]
@@ -147,3 +150,24 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
 def read_ids(text: str) -> tuple[str, ...]:
     """Ids of a list, one a line; white space around them and empty lines do not count."""
     return tuple(sorted({line.strip() for line in text.splitlines()} - {""}))
+
+
+def shard_settings(values: Mapping[str, object]) -> ShardSettings:
+    """Settings by name.
+
+    Raises:
+        UsageError: There is no such setting, or a value is of another type.
+    """
+    unknown = sorted(set(values) - set(ShardSettings.__struct_fields__))
+    if unknown:
+        raise UsageError(
+            parameter=unknown[0],
+            found="a setting that shards do not have",
+            wanted=f"one of {', '.join(ShardSettings.__struct_fields__)}",
+        )
+    try:
+        return msgspec.convert(dict(values), ShardSettings, strict=True)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            place="the settings of shards", found=f"{error}", wanted="see ShardSettings"
+        ) from error

@@ -353,7 +353,7 @@ class Dataset:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Cross a process boundary without open files."""
-        return Dataset, (self.root, self.info)
+        return type(self), (self.root, self.info)
 
     def _part(self, name: str) -> PartEntry:
         return next(part for part in self.parts if part.name == name)

@@ -155,7 +155,7 @@ def test_workers_and_shares_give_the_same_bytes(
 def test_two_processes_give_the_same_bytes(curated: Path, tmp_path: Path) -> None:
     settings = ShardSettings(shard_bytes=SMALL)
     shard_datasets([curated], out=tmp_path / "one", settings=settings)
-    shard_datasets([curated], out=tmp_path / "two", settings=settings, num_workers=2)
+    shard_datasets([curated], out=tmp_path / "two", settings=settings, workers=2)
     assert tree(tmp_path / "two") == tree(tmp_path / "one")
 
 

@@ -1,0 +1,28 @@
+"""The face: the nouns of finedata, with every verb as a method of its noun.
+
+    source(...)  -> Source    .estimate() .verify() .convert() .convert_share()
+    open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
+    teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
+    merge(...)                several datasets to one
+
+The command line and the demo call this and nothing below it. One dialect:
+
+* all arguments but the first are by name; `where=` is SQL over `episodes`, `seed=` decides every
+  draw, `dry_run=True` writes nothing and says what would be done;
+* `workers=` is processes (`convert`, `shard`), threads (`gate`, `cluster`) or calls in flight
+  (`annotate_...`) and changes no byte. More than one process needs the usual
+  `if __name__ == "__main__":` in a script;
+* `on_progress=` is called with a `Progress`;
+* what a verb returns is frozen, prints as a table, and shows itself in a notebook;
+* errors are `FinedataError`s: place, found, wanted, next command, and the parameter's name.
+
+Rooms are imported inside the methods, so that opening a dataset loads no more than reading needs.
+"""
+
+from __future__ import annotations
+
+from finedata.api.dataset import Dataset, finish_shares, merge, open
+from finedata.api.source import Source, source
+from finedata.api.teacher import Teacher, teacher
+
+__all__ = ["Dataset", "Source", "Teacher", "finish_shares", "merge", "open", "source", "teacher"]
