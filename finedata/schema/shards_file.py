@@ -35,6 +35,7 @@ __all__ = [
     "ShardsFile",
     "Statistics",
     "TextRevision",
+    "TextSet",
     "ViewCounts",
     "decode_shards",
     "shards_identity",
@@ -216,6 +217,20 @@ class ViewCounts(Strict, frozen=True, kw_only=True):
     samples: Count
 
 
+class TextSet(Strict, frozen=True, kw_only=True):
+    """How many samples of each tar of a set have fine-grained text, by the set's list of tars.
+
+    Attributes:
+        name: Of the set.
+        not_contradicted: Bits that are one in `fg.bits`, of each tar.
+        reviewed: The same of `fg_reviewed.bits`.
+    """
+
+    name: str
+    not_contradicted: list[Count]
+    reviewed: list[Count]
+
+
 class TextRevision(Strict, frozen=True, kw_only=True):
     """A snapshot of the words, folder `text/<revision>/`.
 
@@ -225,7 +240,9 @@ class TextRevision(Strict, frozen=True, kw_only=True):
         files: Its files, by path.
         runs: Runs of annotation whose rows are in it, sorted.
         rows: Table to its number of rows.
-        left_out: Reason to how many rows of `facts`, `traces` and `instructions` pass no policy.
+        left_out: `<table>: <reason>` to how many rows of these episodes are not in it: `rejected`,
+            `contradicted`, `fact_left_out` (an instruction that names one) or `another_run`.
+        sets: Its sets, in the order of `shards.json`.
         views: What each view holds.
     """
 
@@ -235,6 +252,7 @@ class TextRevision(Strict, frozen=True, kw_only=True):
     runs: list[str]
     rows: dict[str, Count]
     left_out: dict[str, Count]
+    sets: list[TextSet]
     views: list[ViewCounts]
 
 

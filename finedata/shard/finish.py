@@ -38,6 +38,7 @@ from finedata.shard.frames import frame_columns, write_frames
 from finedata.shard.plan import SetPlan, iter_episodes, plan_table, suffixes
 from finedata.shard.prepare import lineage_of, versions
 from finedata.shard.sample import CameraCounts
+from finedata.shard.text import write_text
 from finedata.store.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ def finish_shards(
     listed = [sets[name] for name in sorted(sets)]
     for one in listed:
         _write_energon_folder(root, one)
+    # Words first: what may be shown follows from the tars' indexes and the tables alone.
+    texts = list(known.texts) if known else []
+    text = write_text(root, run.datasets, listed, before=texts)
+    before = [one for one in texts if one.revision != text.revision]
     settings = run.context.settings
     lineage = [lineage_of(dataset) for dataset in run.datasets]
     left_out = dict(known.left_out) if known else {}
@@ -88,7 +93,7 @@ def finish_shards(
         sets=listed,
         left_out=dict(sorted(left_out.items())),
         statistics=[],
-        texts=list(known.texts) if known else [],
+        texts=[*before, text],
         lineage=[*(known.lineage if known else ()), *lineage],
     )
     write_atomic(root / SHARDS_FILE, encode_document(document))

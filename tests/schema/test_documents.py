@@ -83,7 +83,8 @@ def shards(*sets, **more) -> shards_file.ShardsFile:
     )  # fmt: skip
     text = shards_file.TextRevision(
         revision=digest[:16], sha256=digest, files=files, runs=["0" * 16],
-        rows={"text_facts": 9}, left_out={"contradicted": 1}, views=[view],
+        rows={"text_facts": 9}, left_out={"facts: contradicted": 1}, views=[view],
+        sets=[shards_file.TextSet(name=sets[0].name, not_contradicted=[250], reviewed=[0])],
     )  # fmt: skip
     lineage = shards_file.Lineage(
         sources=["bridge_v2"], finedata_version="0", converters_sha256=[SHA], options_sha256=[SHA],
