@@ -22,6 +22,7 @@ from finedata.cli import (
     report,
     shard,
     sources,
+    stream,
     summary,
     verify,
 )
@@ -53,6 +54,7 @@ app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
 app.command("summary", help=summary.HELP)(summary.summary)
+app.command("stream", help=stream.HELP)(stream.stream)
 app.command("demo", help=demo.HELP)(demo.demo)
 
 

@@ -90,13 +90,9 @@ class Filler:
         Raises:
             ConformError: A table of the shards is damaged.
         """
-        for shard_set in map(int, np.unique(samples.shard_set)):
-            here = np.flatnonzero(samples.shard_set == shard_set)
-            place = samples.episode[here], samples.frame_index[here]
-            for vector in self.vectors:
-                values, mask = self._numbers.read(shard_set, *place, vector=vector)
-                arrays[f"vector:{vector.role}"][here] = values
-                arrays[f"vector_mask:{vector.role}"][here] = mask
+        for role, (values, mask) in self.numbers(samples).items():
+            arrays[f"vector:{role}"][:] = values
+            arrays[f"vector_mask:{role}"][:] = mask
         bad: list[Bad] = []
         if self._cameras:
             key = samples.shard_set << 32 | samples.tar
@@ -105,6 +101,24 @@ class Filler:
                     one >> 32, one & 0xFFFFFFFF, np.flatnonzero(key == one), samples, arrays
                 )
         return sorted(bad, key=lambda one: one.at)
+
+    def numbers(self, samples: Samples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Vector role to its windows (n, steps, width) float32, and their mask.
+
+        Raises:
+            ConformError: A table of the shards is damaged.
+        """
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        sets = np.unique(samples.shard_set)
+        for vector in self.vectors:
+            shape = len(samples), vector.steps, len(vector.names)
+            values, mask = np.empty(shape, np.float32), np.empty(shape, bool)
+            for shard_set in map(int, sets):
+                here = np.flatnonzero(samples.shard_set == shard_set)
+                place = samples.episode[here], samples.frame_index[here]
+                values[here], mask[here] = self._numbers.read(shard_set, *place, vector=vector)
+            found[vector.role] = values, mask
+        return found
 
     def words(self, samples: Samples) -> tuple[list[str], list[dict[str, Any] | None]]:
         """Texts and traces.

@@ -197,6 +197,14 @@ class Stream:
             numbers=self._numbers,
         )
 
+    def words(self, samples: Samples) -> tuple[list[str], list[dict[str, Any] | None]]:
+        """Texts and traces of samples of the sequence."""
+        return self._filler.words(samples)
+
+    def numbers(self, samples: Samples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Vector role to windows and mask of samples of the sequence."""
+        return self._filler.numbers(samples)
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,0 +1,225 @@
+"""`finedata stream`: what a mixture draws, where it comes from, and how fast it is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from finedata.errors import UsageError
+
+if TYPE_CHECKING:
+    from finedata.schema.stream_receipt import StreamReceipt
+    from finedata.shard.stream.diff import Difference
+    from finedata.shard.stream.measure import Speed
+
+__all__ = ["HELP", "stream"]
+
+HELP = """Stream an exact mixture of shards, explain its samples, or compare two runs.
+
+Streams some batches and prints the receipt: what was asked, what was drawn, and the hash chain that
+two runs with the same samples share. Nothing is written unless --receipt names a file.
+
+Example: finedata stream shards --mix fg=1,raw=1 --batches 100
+
+Example: finedata stream shards --mix fg=1,raw=1 --explain 0:20
+
+Example: finedata stream shards --diff run_a.json run_b.json
+"""
+
+
+def stream(
+    *,
+    shards: Annotated[
+        Path, typer.Argument(metavar="SHARDS", help="The shards.", show_default=False)
+    ],
+    mix: Annotated[str, typer.Option(help="Views and weights: fg=1,raw=2.")] = "fg=1,raw=1",
+    batch: Annotated[int, typer.Option(min=1, help="Samples of a batch.")] = 32,
+    batches: Annotated[int, typer.Option(min=1, help="So many batches.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of order and wording.")] = 0,
+    group: Annotated[int, typer.Option(min=1, help="Shards that are mixed at a time.")] = 8,
+    horizon: Annotated[int, typer.Option(min=1, help="Steps of an action chunk.")] = 16,
+    words: Annotated[
+        str, typer.Option(help="Words of each view: fg=numbered,raw=goal.", show_default=False)
+    ] = "",
+    traces: Annotated[
+        Literal["none", "exact", "hold"], typer.Option(help="Which traces a sample has.")
+    ] = "none",
+    policy: Annotated[
+        Literal["not_contradicted", "reviewed"], typer.Option(help="Which fine texts count.")
+    ] = "not_contradicted",
+    text: Annotated[
+        str, typer.Option(help="Text revision; the last by default.", show_default=False)
+    ] = "",
+    side: Annotated[Literal["train", "heldout"], typer.Option(help="Which side.")] = "train",
+    size: Annotated[
+        str, typer.Option(metavar="HxW", help="Size of pictures: 224x224.", show_default=False)
+    ] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 0,
+    on_bad: Annotated[
+        Literal["raise", "next"], typer.Option(help="At a sample that cannot be read.")
+    ] = "raise",
+    explain: Annotated[
+        str, typer.Option(metavar="N[:M]", help="Where samples come from.", show_default=False)
+    ] = "",
+    diff: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="RUN_A RUN_B", help="Compare two receipts.", show_default=False),
+    ] = None,
+    benchmark: Annotated[bool, typer.Option("--benchmark", help="Measure speed here.")] = False,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the receipt there.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """See HELP."""
+    import msgspec
+
+    from finedata.shard.shards import Shards
+    from finedata.shard.stream.mix import split_pairs
+    from finedata.shard.stream.stream import stream as open_stream
+
+    def show(found: Any, text: str) -> None:
+        typer.echo(msgspec.json.encode(found).decode() if as_json else text)
+
+    opened_shards = Shards.open(shards)
+    if diff is not None:
+        from finedata.shard.stream.diff import compare, read_receipt
+
+        a, b = (read_receipt(path) for path in diff)
+        found = compare(a, b, shards=opened_shards)
+        show(found, _difference_text(found))
+        if not (found.same_sequence and found.same_content) or found.differ_by is not None:
+            raise typer.Exit(1)
+        return
+    forms: dict[str, Any] = dict(split_pairs(words, place="--words")) if words else {}
+    with open_stream(
+        opened_shards,
+        mix=mix,
+        batch=batch,
+        seed=seed,
+        group=group,
+        horizon=horizon,
+        words=forms,
+        traces=traces,
+        policy=policy,
+        text=text or None,
+        side=side,
+        size=_size(size),
+        workers=workers,
+        on_bad=on_bad,
+        stop=None if benchmark else batch * batches,
+    ) as opened:
+        if explain:
+            from finedata.shard.stream.explain import explain as lineage
+
+            rows = lineage(opened, *_span(explain))
+            show(rows, "\n\n".join(_lineage_text(row) for row in rows))
+            return
+        if benchmark:
+            from finedata.shard.stream.measure import measure
+
+            speed = measure(opened, batches=batches)
+            show(speed, _speed_text(speed))
+            return
+        for _ in opened:
+            pass
+        made = opened.receipt()
+    if receipt is not None:
+        from finedata.schema.documents import encode_document
+        from finedata.store.atomic import write_atomic
+
+        write_atomic(receipt, encode_document(made))
+    show(made, _receipt_text(made))
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and (width or height).isdigit()):
+        raise UsageError(place="--size", found=repr(text), wanted="224 or 180x320")
+    return int(height), int(width or height)
+
+
+def _span(text: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    if not first.isdigit() or (colon and not last.isdigit()):
+        raise UsageError(place="--explain", found=repr(text), wanted="n, or n:m with m behind n")
+    return int(first), int(last) if colon else int(first) + 1
+
+
+def _receipt_text(made: StreamReceipt) -> str:
+    total = made.stop - made.first
+    lines = [f"samples {made.first:,} to {made.stop:,} of sequence {made.sequence[:16]}"]
+    for asked in made.mix:
+        drawn = sum(one.samples for one in made.drawn if one.view == asked.view)
+        share = f"{drawn / total:.4f}" if total else "-"
+        lines.append(f"  {asked.view:<10} asked {asked.weight:>9}  drawn {drawn:>10,}  {share}")
+        for source in asked.sources:
+            of = [
+                one for one in made.drawn if (one.view, one.source) == (asked.view, source.source)
+            ]
+            count = sum(one.samples for one in of)
+            epochs = f"epochs {of[0].epoch} to {of[-1].epoch}" if of else "-"
+            lines.append(
+                f"    {source.source:<20} {count:>10,} of {source.samples:,} samples, {epochs}"
+            )
+    lines.append(f"text revision {made.text[:16] or '-'}, bad samples {len(made.bad)}")
+    if made.chain:
+        lines.append(f"chain at {made.chain[-1].n:,}: {made.chain[-1].sha256}")
+    return "\n".join(lines)
+
+
+def _lineage_text(row: dict[str, Any]) -> str:
+    source = f"{row['source_file']} at {row['byte_offset']}, {row['byte_length']} bytes"
+    lines = [
+        f"{row['n']}: {row['view']} of {row['source']}, epoch {row['epoch']}, {row['words']!r}",
+        f"  episode {row['episode_id']}, frame {row['frame_index']} ({row['licence']})",
+        f"  tar {row['tar']}, sample {row['place']}",
+        f"  source {source}, record {row['source_record']}",
+        f"  gate {row['verdict']}, score {row['gate_score']}, cluster {row['cluster_id']}, "
+        f"rank {row['rank']}",
+    ]
+    made = row["fine_grained"]
+    if made is not None:
+        lines.append(
+            f"  fine text {made['policy']} by {made['annotator']}, run {made['run_id']}, prompt "
+            f"{(made['prompt_sha256'] or '-')[:16]}, reviewer {made['reviewer'] or '-'}, "
+            f"{len(made['facts'])} facts"
+        )
+    return "\n".join(lines)
+
+
+def _difference_text(found: Difference) -> str:
+    lines = [
+        f"samples: {'the same' if found.same_sequence else 'different sequences'}",
+        f"words and numbers: {'the same' if found.same_content else 'different'}",
+        f"chains agree up to sample {found.equal_until:,}",
+    ]
+    if found.differ_by is not None:
+        lines.append(f"chains differ before sample {found.differ_by:,}")
+    if found.first is not None:
+        lines.append(f"first difference: sample {found.first:,}")
+        lines.append(f"  a: {found.sample_a}")
+        lines.append(f"  b: {found.sample_b}")
+    if found.settings:
+        lines.append(f"asked differently: {', '.join(found.settings)}")
+    for name, numbers in (("a", found.bad_only_a), ("b", found.bad_only_b)):
+        if numbers:
+            lines.append(f"bad in {name} only: {', '.join(map(str, numbers[:10]))}")
+    return "\n".join(lines)
+
+
+def _speed_text(speed: Speed) -> str:
+    return "\n".join(
+        [
+            f"{speed.median_samples_per_s:,.0f} samples/s (median of {speed.samples_per_s}), "
+            f"{speed.workers} workers",
+            f"first batch {speed.first_batch_s} s",
+            f"draw {speed.draw_us} µs a sample, numbers and words {speed.join_us} µs a sample",
+            f"peak resident memory {speed.peak_bytes / 1e6:,.0f} MB, mapped files included",
+        ]
+    )
