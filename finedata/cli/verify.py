@@ -10,14 +10,18 @@ import typer
 if TYPE_CHECKING:
     from finedata.convert.arm_evidence import ArmPose
     from finedata.convert.pose import PoseReport
+    from finedata.convert.verify_report import VerifyReport
     from finedata.motion import PartEvidence, Reading
 
 __all__ = ["HELP", "verify"]
 
 HELP = """Re-read source and output and prove the round trip; or prove the poses with --pose.
 
-Every receipt's record is read again: its digest, its motion converted anew and compared number
-for number, every picture's bytes, the counts. Exits with 1 when anything differs.
+The source is enumerated by another way than the converter's: each thing that it declares or holds
+(features, cameras, episodes, tasks) is listed with what became of it: kept, renamed, left out, why.
+Every record is converted anew and compared with the output number for number, picture for picture,
+video packet for video packet, table row for table row. --decode decodes pictures and videos too.
+What was not looked at is said. Exits with 1 when anything differs, or is lost without a reason.
 
 --pose asks instead whether the conventions are right: the poses of some episodes, read in every
 way that their numbers allow, are held against forward kinematics of the joints (where the robot's
@@ -45,7 +49,7 @@ def verify(
         ),
     ],
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode every picture too (slow).")
+        bool, typer.Option("--decode", help="Decode every picture and video too.")
     ] = False,
     pose: Annotated[
         bool, typer.Option("--pose", help="Hold the poses against evidence instead.")
@@ -87,16 +91,32 @@ def verify(
         )
     report = run(root, input=input_, decode=decode)
     if as_json:
-        typer.echo(msgspec.json.encode(report).decode())
+        counts = {"counts": report.counts()}
+        typer.echo(msgspec.json.encode(msgspec.to_builtins(report) | counts).decode())
     else:
-        typer.echo(
-            f"{report.episodes} episodes, {report.frames} frames, {report.pictures} pictures "
-            f"checked; {len(report.problems)} problems"
-        )
-        for problem in report.problems[:20]:
-            typer.echo(f"  {problem.place}: found {problem.found}, wanted {problem.wanted}")
+        _print_verified(report)
     if report.problems:
         raise typer.Exit(1)
+
+
+def _print_verified(report: VerifyReport) -> None:
+    typer.echo(
+        f"{report.episodes} episodes, {report.frames} frames, {report.pictures} pictures "
+        f"checked; {len(report.problems)} problems"
+    )
+    for kind, verdicts in report.counts().items():
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in verdicts.items())
+        typer.echo(f"{kind}s: {told}")
+    for thing in report.things:
+        if thing.verdict != "kept":
+            stored = f" -> {', '.join(thing.stored)}" if thing.stored else ""
+            because = f": {thing.because}" if thing.because else ""
+            verdict = thing.verdict.replace("_", " ")
+            typer.echo(f"  {verdict}: {thing.kind} {thing.name}{stored}{because}")
+    for note in report.not_checked:
+        typer.echo(f"not checked: {note}")
+    for problem in report.problems:
+        typer.echo(f"problem: {problem.place}: found {problem.found}, wanted {problem.wanted}")
 
 
 def _verify_pose(

@@ -34,7 +34,7 @@ from finedata.convert.selection import parse_selection
 from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
 from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
-from finedata.errors import SourceError, UsageError
+from finedata.errors import ConformError, SourceError, UsageError
 from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
@@ -204,6 +204,7 @@ def prepare_from_dataset(info: DatasetFile, *, addresses: Sequence[str], out: st
 
     Raises:
         UsageError: No such input, or not one for each source.
+        ConformError: The marker's options are none.
         SourceError: A source cannot be read at all.
     """
     if len(addresses) != len(info.sources):
@@ -212,7 +213,12 @@ def prepare_from_dataset(info: DatasetFile, *, addresses: Sequence[str], out: st
             found=f"{len(addresses)} addresses",
             wanted=f"one for each of {', '.join(source.name for source in info.sources)}",
         )
-    options = msgspec.convert(info.options, ConvertOptions)
+    try:
+        options = msgspec.convert(info.options, ConvertOptions)
+    except msgspec.ValidationError as error:
+        raise ConformError(
+            place=f"{out}/{DATASET_FILE}: options", found=f"{error}", wanted="those of a conversion"
+        ) from error
     files: list[tuple[ConverterFile, str]] = []
     for entry, address in zip(info.sources, addresses, strict=True):
         origin = f"{out}/{DATASET_FILE}"

@@ -19,7 +19,7 @@ import polars as pl
 from finedata.convert.account.compare import account_for
 from finedata.convert.account.hdf5 import hdf5_inventory
 from finedata.convert.account.lerobot import lerobot_inventory
-from finedata.convert.account.output import Output
+from finedata.convert.account.output import Output, damage_of
 from finedata.convert.account.rh20t import rh20t_inventory
 from finedata.convert.account.rlds import rlds_inventory
 from finedata.convert.assign import ClipJob, EpisodeJob, Part
@@ -31,7 +31,7 @@ from finedata.convert.verify_episode import check_pictures, check_round_trips, c
 from finedata.convert.verify_report import VerifyReport
 from finedata.convert.verify_tables import TableChecks
 from finedata.convert.work import OpenShards, episode_result, stored_cameras, without_videos
-from finedata.errors import ConformError, SourceError
+from finedata.errors import SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.lerobot.layout import data_file_number
 
@@ -65,12 +65,15 @@ def verify(
     addresses = [str(input)] if isinstance(input, str | Path) else [str(one) for one in input]
     run = prepare_from_dataset(dataset.info, addresses=addresses, out=str(root))
     report = VerifyReport()
-    _check_counts(dataset, report)
+    with damage_of(root, report):
+        _check_counts(dataset, report)
     for part in dataset.parts:
-        _check_indices(dataset, part.name, report)
-    with closing(Output(dataset.root, dataset.info)) as output:
+        with damage_of(f"{root}/{part.path}", report):
+            _check_indices(dataset, part.name, report)
+    with damage_of(root, report), closing(Output(dataset.root, dataset.info)) as output:
         _Records(run, dataset, output, report, decode=decode).check()
-        _check_accounts(run, output, report, decode=decode)
+        with damage_of(root, report):
+            _check_accounts(run, output, report, decode=decode)
     return report
 
 
@@ -272,10 +275,8 @@ class _Records:
         self._report.expect(f"{place}: why it failed", reason, record.reason)
         if placed is None:
             return
-        try:
+        with damage_of(place, self._report):
             self._check_episode(*placed, receipt, place, shards)
-        except ConformError as error:  # what lies in the output is damaged
-            self._report.add(place, f"{error.place}: {error.found}", error.wanted)
 
     def _check_episode(
         self,
@@ -332,7 +333,7 @@ class _Records:
             with shards.view(job) as (view, variant):
                 check_round_trips(view, variant, episode, place, report)
         check_pictures(examined, episode, receipt, place, report, decode=self._decode)
-        check_videos(episode, receipt, place, report, decode=self._decode)
+        check_videos(episode, receipt, place, report)
         report.episodes += 1
         report.frames += len(episode)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
-from finedata.convert.account.output import StoredStats, stored_tasks
+from finedata.convert.account.output import StoredStats, damage_of, stored_tasks
 from finedata.convert.clips import written_codec
 from finedata.convert.commit import marker_of
 from finedata.convert.commit_rows import episode_row, failed_receipt, written_receipt
@@ -144,19 +144,27 @@ class TableChecks:
 
     def finish(self, assigner: Assigner) -> None:
         """What is written once a dataset or once a part; rows of nobody."""
+        for path, column in self._output.lacking_columns():
+            self._report.add(f"{path}", f"no column {column}", "the columns of its schema")
+        for what in self._output.repeated:
+            self._report.add(what, "two rows of it", "one")
         for table, episodes in self._annotations.items():
             for identity in episodes.keys() - self._output.episodes.keys():
                 found = "rows of an episode that is not written"
                 self._report.add(f"{table} of {identity}", found, "none")
         for name, path in self._output.paths.items():
-            self._dataset_stats(name, path)
-            self._tasks(name, path)
+            with damage_of(path / STATS_PATH, self._report):
+                self._dataset_stats(name, path)
+            with damage_of(path / TASKS_PATH, self._report):
+                self._tasks(name, path)
         if self.moved:
             self._report.note(_MOVED)
             return
         for part in assigner.parts:
-            self._info(part)
-        self._marker(assigner)
+            with damage_of(f"{part.name}: {INFO_PATH}", self._report):
+                self._info(part)
+        with damage_of(DATASET_FILE, self._report):
+            self._marker(assigner)
 
     def _row(
         self, place: str, wanted: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]
@@ -233,7 +241,11 @@ class TableChecks:
                     self._report.add(where, f"{found[feature].get(key)}", f"{value}")
 
     def _tasks(self, name: str, path: Path) -> None:
-        found = stored_tasks(path)
+        rows = stored_tasks(path)
+        found = dict(rows)
+        # LeRobot looks a task up by its position.
+        places = [index for index, _ in rows]
+        self._report.expect(f"{name}: {TASKS_PATH}: task_index", places, list(range(len(rows))))
         wanted = {
             episode.row["task_index"]: episode.row["task"]
             for episode in self._output.episodes.values()
@@ -277,14 +289,20 @@ class TableChecks:
         if isinstance(found, dict) and isinstance(wanted, dict):
             mine, other = cast("dict[str, Any]", found), cast("dict[str, Any]", wanted)
             for key in {**other, **mine}:
-                self._json(f"{place}: {key}", mine.get(key), other.get(key))
+                if key in mine and key in other:
+                    self._json(f"{place}: {key}", mine[key], other[key])
+                else:
+                    there = ("there", "nothing") if key in mine else ("nothing", "it")
+                    self._report.add(f"{place}: {key}", *there)
         elif not _alike(wanted, found):
             self._report.add(place, f"{found!r:.200}", f"{wanted!r:.200}")
 
 
-def _told_undecoded(flags: Any) -> list[str]:
+def _told_undecoded(flags: Any) -> list[str] | None:
     """The flags that can be told without decoding a picture."""
-    told: list[str] = list(flags or ())
+    if flags is None:
+        return None
+    told: list[str] = list(flags)
     return [flag for flag in told if flag != "undecodable_picture"]
 
 

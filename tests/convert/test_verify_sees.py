@@ -6,6 +6,7 @@ or one thing of the source is hidden while it is converted, and `verify` must sa
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -189,3 +190,58 @@ def test_what_was_hidden_from_the_converter_is_found(
     change: Callable[[Path], None], said: str, video_source: Path, tmp_path: Path
 ) -> None:
     assert said in found_by(hide(video_source, tmp_path / "out", change, tmp_path))
+
+
+def removed(monkeypatch: pytest.MonkeyPatch, target: str, name: str) -> None:
+    """Hide a feature from a reader's episodes."""
+    module, _, kind = target.rpartition(".")
+    episode = getattr(importlib.import_module(module), kind)
+    has, names = episode.has, episode.feature_names
+    kind_of, shape = episode.camera_kind, episode.picture_shape
+    monkeypatch.setattr(episode, "has", lambda self, f: f != name and has(self, f))
+    monkeypatch.setattr(
+        episode, "feature_names", lambda self: [f for f in names(self) if f != name]
+    )
+    monkeypatch.setattr(
+        episode, "camera_kind", lambda self, f: None if f == name else kind_of(self, f)
+    )
+    monkeypatch.setattr(
+        episode, "picture_shape", lambda self, f: None if f == name else shape(self, f)
+    )
+
+
+HIDDEN = {
+    "rlds": (
+        ("bridge_v2", "bridge", {}),
+        ("finedata.readers.rlds.RldsEpisode", "steps/observation/image_1"),
+        "camera steps/observation/image_1: found its pictures in no stored camera",
+    ),
+    "hdf5": (
+        ("rdt", "rdt", {"episodes": 1, "frames": 3, "size": (9, 13), "still": 1}),
+        ("finedata.readers.hdf5_episode.Hdf5Episode", "observations/images/cam_left_wrist"),
+        "camera observations/images/cam_left_wrist: found its pictures in no stored camera",
+    ),
+    "rh20t": (
+        ("rh20t", "rh20t", {"episodes": 1, "frames": 4, "cameras": 2, "cfgs": (5,)}),
+        ("finedata.readers.rh20t_episode.Rh20tEpisode", ""),
+        "found its pictures in no stored camera",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", HIDDEN)
+def test_a_camera_that_a_reader_does_not_see_is_found(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (converter, module, knobs), (reader, camera), said = HIDDEN[family]
+    source = tmp_path / "source"
+    source.mkdir()
+    importlib.import_module(f"sources.{module}").write(source, **knobs)
+    if not camera:
+        camera = sorted({path.parent.name for path in source.rglob("color.mp4")})[-1]
+    with monkeypatch.context() as hiding:
+        removed(hiding, reader, camera)
+        convert(converter, input=source, out=tmp_path / "out")
+    with monkeypatch.context() as hiding:
+        removed(hiding, reader, camera)  # verify's own second conversion does not see it either
+        assert said in found_by(verify(tmp_path / "out", input=source))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finedata.convert.account.decoded import DecodedFiles, small_pictures, unlike_rows
 from finedata.convert.account.packets import (
     Packets,
     frame_at,
@@ -58,10 +59,13 @@ class CameraAccount:
         self._output, self._report, self._tallies = output, report, tallies
         self._folder, self._options, self._decode = folder, options, decode
         self._packets: OrderedDict[str, Packets | None] = OrderedDict()
+        self._small: tuple[str, np.ndarray] = ("", np.zeros((0, 1, 1)))
+        self._decoded = DecodedFiles(report)
 
     def finish(self) -> None:
-        """Forget what was read."""
+        """Decode what was gathered, where that was asked for, and forget what was read."""
         self._packets.clear()
+        self._decoded.check()
 
     def check(
         self,
@@ -106,6 +110,10 @@ class CameraAccount:
             if packets is not None:
                 rows, fps = stored.row["length"], stored.row["fps"]
                 unseen = unseen_rows(packets, where[1], rows, fps)
+                if self._decode and "undecodable_picture" not in stored.receipt["flags"]:
+                    self._decoded.add(
+                        where[0], place=place, camera=camera, start_s=where[1], rows=rows, fps=fps
+                    )
                 if unseen is not None:
                     found = f"{unseen[1]} for row {unseen[0]}"
                     wanted = "one at from + k / fps for each row"
@@ -157,8 +165,11 @@ class CameraAccount:
         wanted, found = self._windows(camera, shown, stored)
         if wanted is None or found is None:
             return False
+        # Frames that no row shows are there for others to be decoded from: the source's, too.
+        if not _in_order(found[0].whole, wanted[0].whole):
+            return False
         if shown.any_frames:
-            return len(found[2]) == frames and _in_order(found[2], wanted[0].digests)
+            return len(found[2]) == frames
         if np.array_equal(wanted[2], found[2]):
             return True
         # Where the source's own statements differ, a neighbour may be meant: the receipt says so.
@@ -235,6 +246,14 @@ class CameraAccount:
         column = f"observation.images.{camera}"
         images = {image["camera"]: image for image in receipt["images"]}
         placeholders = images.get(camera, {}).get("placeholder_count") or 0
+        if rewritten and self._decode and isinstance(shown, VideoWindow) and not placeholders:
+            unlike = self._unlike(camera, shown, stored)
+            if unlike:
+                found = f"another picture in {len(unlike)} rows, the first of them row {unlike[0]}"
+                tally.is_lost(f"{place}: frames of {camera}", found, "the source's")
+                return
+            tally.kept(column, same=column == name, because=f"{rewritten}; pictures compared")
+            return
         if rewritten or placeholders or camera in missing:
             why = rewritten or "placeholders stand for it"
             tally.kept(column, same=column == name, because=f"not compared: {why}")
@@ -274,6 +293,30 @@ class CameraAccount:
             return f"{len(found[2])} frames instead of {len(wanted[2])}"
         other = np.flatnonzero(found[2] != wanted[2])
         return f"another frame in {len(other)} rows, the first of them row {int(other[0])}"
+
+    def _unlike(self, camera: str, shown: VideoWindow, stored: StoredEpisode) -> list[int]:
+        """Rows of a video that was encoded anew whose picture is not the source's."""
+        where = self._output.video(stored, camera)
+        source = self._source_packets(shown.file)
+        if where is None or source is None or shown.any_frames:
+            self._report.note(f"pictures of {shown.file}: not compared, because rows choose frames")
+            return []
+        first, _ = frame_at(source, shown.start_s, from_first=True)
+        path = local_path(self._folder, shown.file)
+        opened = file_object(self._folder.open(shown.file)) if path is None else path
+        try:
+            if self._small[0] != shown.file:
+                self._small = (shown.file, small_pictures(opened)[1])
+            times, pictures = small_pictures(where[0])
+        except FinedataError as error:
+            self._report.note(f"{shown.file}: pictures not compared: {error.found}")
+            return []
+        finally:
+            if not isinstance(opened, Path):
+                opened.close()
+        begin = int(np.searchsorted(times, where[1] - 1e-4))
+        rows = pictures[begin : begin + stored.receipt["frames_written"]]
+        return unlike_rows(rows, self._small[1], first)
 
     # Files
 

@@ -9,23 +9,41 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finedata.convert.account.things import DAMAGE, said
+from finedata.errors import FinedataError
+from finedata.schema.tables import arrow_schema
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
+    from finedata.convert.verify_report import VerifyReport
     from finedata.store.dataset_file import DatasetFile
 
-__all__ = ["Output", "StoredEpisode", "StoredStats", "stored_tasks"]
+__all__ = ["Output", "StoredEpisode", "StoredStats", "damage_of", "stored_tasks"]
 
 _CAMERA = "observation.images."
 _TABLES_OPEN = 2
+
+
+@contextmanager
+def damage_of(place: object, report: VerifyReport) -> Generator[None]:
+    """Turn whatever reading a damaged output raises into a problem there."""
+    try:
+        yield
+    except FinedataError as error:
+        report.add(f"{error.place}", error.found, error.wanted)
+    except (*DAMAGE, AttributeError, pl.exceptions.PolarsError) as error:
+        report.add(f"{place}", said(error), "what finedata wrote there")
 
 
 @dataclass(slots=True)
@@ -58,11 +76,14 @@ class Output:
         self.paths = {part.name: root / part.path for part in info.parts}
         self.features = {name: _features(path) for name, path in self.paths.items()}
         self.receipts = _rows(sorted(root.glob("curation/receipts.parquet")))
-        rows = {
-            row["episode_id"]: row
+        self.repeated: list[str] = []
+        stored = [
+            row
             for path in self.paths.values()
             for row in _rows(sorted(path.glob("meta/episodes/*/*.parquet")), skip="stats/")
-        }
+        ]
+        rows = self._by_id(stored, "episode_id")
+        self._by_id(self.receipts, "episode_id")
         self.episodes = {
             receipt["episode_id"]: self._stored(rows[receipt["episode_id"]], receipt)
             for receipt in self.receipts
@@ -92,11 +113,35 @@ class Output:
         }
         return StoredEpisode(row, receipt, cameras, {row["task"], *row["tasks"]} - {""})
 
+    def lacking_columns(self) -> list[tuple[Path, str]]:
+        """Published columns that a file of a table lacks."""
+        files = [(path, "receipts") for path in self.root.glob("curation/receipts.parquet")]
+        for table in ("instructions", "steps"):
+            files += [(path, table) for path in self.root.glob(f"annotations/{table}/*.parquet")]
+        for part in self.paths.values():
+            files += [(path, "episodes") for path in part.glob("meta/episodes/*/*.parquet")]
+        lacking: list[tuple[Path, str]] = []
+        for path, table in sorted(files):
+            published: Any = arrow_schema(table)
+            with pq.ParquetFile(path) as opened:
+                there = set(opened.schema_arrow.names)
+            lacking += [(path, name) for name in published.names if name not in there]
+        return lacking
+
+    def _by_id(self, rows: list[dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
+        """Rows by their id; one that is there twice is remembered."""
+        found: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            if row[key] in found:
+                self.repeated.append(f"{key} {row[key]}")
+            found[row[key]] = row
+        return found
+
     def annotations(self, table: str) -> dict[str, dict[str, dict[str, Any]]]:
         """The rows that came with the source: episode to id to row, in the order of the files."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in self._annotations[table]:
-            key = "instruction_id" if table == "instructions" else "step_id"
+        key = "instruction_id" if table == "instructions" else "step_id"
+        for row in self._by_id(self._annotations[table], key).values():
             found.setdefault(row["episode_id"], {})[row[key]] = row
         return found
 
@@ -241,10 +286,10 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def stored_tasks(part: Path) -> dict[int, str]:
-    """The table of tasks of a part: index to text."""
+def stored_tasks(part: Path) -> list[tuple[int, str]]:
+    """The table of tasks of a part: indices and texts."""
     rows = _rows([part / "meta/tasks.parquet"])
-    return {row["task_index"]: row["task"] for row in rows}
+    return [(row["task_index"], row["task"]) for row in rows]
 
 
 def _features(part: Path) -> dict[str, dict[str, Any]]:

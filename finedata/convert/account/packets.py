@@ -35,12 +35,14 @@ class Packets:
         time_s: When each is shown, float64 (n,) seconds, as FFmpeg says.
         average_fps: Frames by their durations, as the header says: LeRobot's default decoder turns
             times into frame numbers with it.
+        whole: The same of every packet, hidden ones too, in the order of decoding.
         digests: CRC-32 and size of each one's bytes, uint64 (n,).
     """
 
     time_s: np.ndarray
     digests: np.ndarray
     average_fps: float
+    whole: np.ndarray
 
 
 def read_packets(source: VideoSource) -> Packets:
@@ -52,18 +54,21 @@ def read_packets(source: VideoSource) -> Packets:
         CorruptRecordError: FFmpeg cannot parse the file.
     """
     rows: list[tuple[int, int]] = []
+    whole: list[int] = []
     with opened_video(source) as container:
         stream: Any = container.streams.video[0]
         for packet in iter_packets(container, video_name(source)):
+            data = memoryview(packet)
+            whole.append(zlib.crc32(data) | (len(data) & 0xFFFFFFFF) << 32)
             if packet.pts is not None and not packet.is_discard:
-                data = memoryview(packet)
-                rows.append((int(packet.pts), zlib.crc32(data) | (len(data) & 0xFFFFFFFF) << 32))
+                rows.append((int(packet.pts), whole[-1]))
         seconds, average = float(stream.time_base), float(stream.average_rate or 0)
     order = sorted(rows)
     return Packets(
         np.array([tick for tick, _ in order], np.float64) * seconds,
         np.array([digest for _, digest in order], np.uint64),
         average,
+        np.array(whole, np.uint64),
     )
 
 
