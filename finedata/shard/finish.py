@@ -37,7 +37,9 @@ from finedata.shard.files import (
 from finedata.shard.frames import frame_columns, write_frames
 from finedata.shard.plan import SetPlan, iter_episodes, plan_table, suffixes
 from finedata.shard.prepare import lineage_of, versions
+from finedata.shard.roles import write_roles
 from finedata.shard.sample import CameraCounts
+from finedata.shard.statistics import shard_statistics
 from finedata.shard.text import write_text
 from finedata.store.atomic import write_atomic
 
@@ -77,6 +79,7 @@ def finish_shards(
     # Words first: what may be shown follows from the tars' indexes and the tables alone.
     texts = list(known.texts) if known else []
     text = write_text(root, run.datasets, listed, before=texts)
+    write_roles(root, listed)
     before = [one for one in texts if one.revision != text.revision]
     settings = run.context.settings
     lineage = [lineage_of(dataset) for dataset in run.datasets]
@@ -92,7 +95,7 @@ def finish_shards(
         options=settings.as_options(),
         sets=listed,
         left_out=dict(sorted(left_out.items())),
-        statistics=[],
+        statistics=shard_statistics(root, listed),
         texts=[*before, text],
         lineage=[*(known.lineage if known else ()), *lineage],
     )
