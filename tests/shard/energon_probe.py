@@ -1,6 +1,6 @@
 """Opens the folder of a set with the real megatron-energon and prints the keys of its samples.
 
-Run in an environment that has it: energon_probe.py FOLDER.
+Run in an environment that has it: energon_probe.py FOLDER SPLIT.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Plain(TaskEncoder):
 def main() -> None:
     dataset = get_train_dataset(
         sys.argv[1],
+        split_part=sys.argv[2],
         batch_size=1,
         shuffle_buffer_size=None,
         max_samples_per_sequence=None,

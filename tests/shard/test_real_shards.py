@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 from shard.curation import curate
 from shard.stock import webdataset_samples
 
 import finedata
 from finedata.convert.run import convert
 from finedata.shard.run import shard_datasets
+from finedata.shard.settings import ShardSettings
 from finedata.shard.shards import Shards
+from finedata.store.video_frames import iter_frames
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,58 @@ def test_they_open_as_one_noun(shards: Path) -> None:
         assert len(opened.frames(one.name)) == one.frames
         assert opened.member(one.name, 0, 0, "image_0.jpg")[:3] == b"\xff\xd8\xff"
         assert [camera.encoded for camera in one.cameras] == [0, 0, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def groot(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("real") / "groot"
+    convert("lerobot", input=real_data / "gr00t_lerobot_v20", out=out)
+    curate(out)
+    return out
+
+
+def test_2096_steps_of_a_video_source(groot: Path) -> None:
+    out = groot.parent / "steps"
+    shard_datasets([groot], out=out, settings=ShardSettings(resize=(112, 112)))
+    opened = Shards.open(out)
+    assert sum(one.samples for one in opened.sets.values()) == 2096
+    for one in opened.sets.values():
+        (camera,) = one.cameras
+        assert (camera.untouched, camera.encoded) == (0, one.samples)
+        assert camera.psnr_db is not None
+        assert camera.psnr_db > 30
+    # Each step shows its own frame, and no neighbour's: of some, the nearest is looked for.
+    dataset = finedata.open(groot)
+    for one in opened.sets.values():
+        for place in (0, one.samples // 2, one.samples - 1):
+            meta = msgspec.json.decode(opened.member(one.name, 0, place, "meta.json"))
+            picture = opened.member(one.name, 0, place, one.cameras[0].member)
+            frames = dataset.episode(meta["episode_id"]).frames(one.cameras[0].name)
+            small = np.stack(
+                [np.asarray(Image.fromarray(f).resize((112, 112), Image.LANCZOS)) for f in frames]
+            )
+            shown = np.asarray(Image.open(io.BytesIO(picture))).astype(int)
+            distance = np.square(small.astype(int) - shown).mean((1, 2, 3))
+            assert distance[meta["frame_index"]] == distance.min()
+
+
+def test_episodes_with_clips_copied_from_the_video(groot: Path, tmp_path: Path) -> None:
+    out = groot.parent / "clips"
+    shard_datasets([groot], out=out, settings=ShardSettings(sample="episode"))
+    opened, dataset = Shards.open(out), finedata.open(groot)
+    seen = 0
+    for one in opened.sets.values():
+        assert one.cameras[0].encoded == 0
+        for sample in webdataset_samples(sorted((out / "tars" / one.name).glob("*.tar"))):
+            meta = msgspec.json.decode(sample["meta.json"])
+            assert sample["__key__"] == meta["episode_id"]
+            episode = dataset.episode(meta["episode_id"])
+            state = np.load(io.BytesIO(sample["state.npy"]), allow_pickle=False)
+            np.testing.assert_array_equal(state, episode.state.astype(np.float32))
+            clip = tmp_path / "clip.mp4"
+            clip.write_bytes(sample[one.cameras[0].member])
+            wanted = episode.frames(one.cameras[0].name)
+            for found, frame in zip(iter_frames(clip), wanted, strict=True):
+                np.testing.assert_array_equal(found, frame)
+            seen += 1
+    assert seen == 5
