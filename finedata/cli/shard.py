@@ -279,6 +279,18 @@ def _print_summary(summary: ShardSummary, *, as_json: bool) -> None:
             f"{one.name}: {one.episodes} episodes, {one.samples} samples, {one.tars} tars, "
             f"{one.bytes / 1e6:.1f} MB{lossy}"
         )
+    for view in summary.views:
+        words = "the source's words" if view.policy is None else f"{view.policy} text"
+        typer.echo(
+            f"view {view.view}, {view.side}, {words}: {view.episodes} episodes, "
+            f"{view.samples} samples"
+        )
+    if not any(view.view == "fg" and view.samples for view in summary.views):
+        typer.echo(
+            "no sample has fine-grained text: finedata annotate facts DIR, then "
+            f"finedata shard {summary.out} --text DIR",
+            err=True,
+        )
     _print_left_out(summary.left_out)
     typer.echo(f"written: {summary.out}")
 

@@ -19,6 +19,8 @@ from finedata.engine.local import available_cores
 from finedata.errors import UsageError
 from finedata.quality.gate import gate
 from finedata.report.report import write_report
+from finedata.shard.run import shard_datasets
+from finedata.shard.settings import ShardSettings
 from finedata.store.dataset import open_dataset
 from finedata.store.rows import rows_as_text
 
@@ -54,8 +56,8 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     Yields:
         Lines for the user.
     """
-    source, dataset = out / "source", out / "bridge"
-    _make_room(out, source, dataset)
+    source, dataset, shards = out / "source", out / "bridge", out / "shards"
+    _make_room(out, source, dataset, shards)
     yield f"1. A source corpus in BridgeData-V2's own bytes, in {source}"
     truths = write_bridge_corpus(source, episodes=episodes, seed=seed)
     broken = sum(truth.kind == "failed" for truth in truths)
@@ -79,8 +81,9 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
         f"{len(report.problems)} problems"
     )
     yield from _curate(dataset, out / "report.html")
+    yield from _shard(dataset, shards)
     opened = open_dataset(dataset)
-    for number, query in enumerate(_QUERIES, start=8):
+    for number, query in enumerate(_QUERIES, start=9):
         yield ""
         yield f"{number}. Query it"
         yield f'   $ finedata query {dataset} "{query}"'
@@ -89,6 +92,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     yield "Where to look next"
     yield f"   {out / 'report.html'} in a browser: what was kept, and why"
     yield f"   finedata info {dataset}"
+    yield f"   finedata info {shards}"
     yield f"   {dataset} is a LeRobot v3.0 dataset: LeRobotDataset('me/demo', root='{dataset}')"
     yield f"   python -c \"import finedata; print(finedata.open('{dataset}').episodes.collect())\""
 
@@ -118,6 +122,24 @@ def _curate(dataset: Path, page: Path) -> Iterator[str]:
     yield f"   $ finedata annotate kinematic {dataset}"
     annotated = annotate_kinematic(dataset)
     yield f"   {annotated.rows.get('steps', 0)} steps and {annotated.rows.get('facts', 0)} facts"
+
+
+def _shard(dataset: Path, out: Path) -> Iterator[str]:
+    """Pixels once, for both views."""
+    yield ""
+    yield "8. Shards for training: pixels once; held-out episodes in files of their own"
+    yield f"   $ finedata shard {dataset} --out {out} --held-out 0.1"
+    made = shard_datasets(
+        [dataset],
+        out=out,
+        settings=ShardSettings(held_out="0.1"),
+        num_workers=available_cores(),
+    )
+    for one in made.sets:
+        yield f"   {one.name}: {one.episodes} episodes, {one.samples} samples, {one.tars} tars"
+    for view in made.views:
+        words = "the source's words" if view.policy is None else f"{view.policy} fine-grained text"
+        yield f"   view {view.view}, {view.side}, {words}: {view.samples} samples"
 
 
 def _make_room(out: Path, *folders: Path) -> None:

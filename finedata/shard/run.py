@@ -20,7 +20,7 @@ import msgspec
 from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
 from finedata.errors import UsageError
-from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, decode_shards
+from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, ViewCounts, decode_shards
 from finedata.shard.files import episodes_path, is_shards
 from finedata.shard.finish import finish_shards
 from finedata.shard.mapped import MappedTable
@@ -68,6 +68,7 @@ class ShardSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
         out: Their folder.
         identity: Their identity; "" where only a share was written.
         sets: The sets.
+        views: What each view holds under the newest text revision.
         left_out: Reason to how many episodes are in no set.
         share: `i/n` where only a share was written, else "".
     """
@@ -75,6 +76,7 @@ class ShardSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     out: str
     identity: str
     sets: list[SetSummary]
+    views: list[ViewCounts]
     left_out: dict[str, int]
     share: str = ""
 
@@ -223,6 +225,7 @@ def shard_datasets(
                 out=str(out),
                 identity="",
                 sets=[],
+                views=[],
                 left_out=run.sorted.left_out,
                 share=f"{share[0]}/{share[1]}",
             )
@@ -397,5 +400,9 @@ def _summary(root: Path, document: ShardsFile) -> ShardSummary:
             )
         )
     return ShardSummary(
-        out=str(root), identity=document.identity, sets=sets, left_out=document.left_out
+        out=str(root),
+        identity=document.identity,
+        sets=sets,
+        views=document.texts[-1].views if document.texts else [],
+        left_out=document.left_out,
     )
