@@ -133,7 +133,7 @@ def _shard(dataset: Path, out: Path) -> Iterator[str]:
         [dataset],
         out=out,
         settings=ShardSettings(held_out="0.1"),
-        num_workers=available_cores(),
+        workers=available_cores(),
     )
     for one in made.sets:
         yield f"   {one.name}: {one.episodes} episodes, {one.samples} samples, {one.tars} tars"

@@ -18,6 +18,7 @@ import polars as pl
 import finedata
 from finedata.errors import UsageError
 from finedata.schema.shards_file import Lineage
+from finedata.shard.baked import prepare_baked
 from finedata.shard.plan import (
     SetPlan,
     ShardContext,
@@ -34,6 +35,7 @@ from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.episode import Episode
 from finedata.store.lerobot.layout import picture_column
 from finedata.store.pictures import read_header
+from finedata.store.table import REVISED, annotation_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +117,8 @@ def prepare(
     if known_sides:
         rows = rows.filter(~pl.col("episode_id").is_in(list(known_sides)))
     context = ShardContext(tuple(folders), str(out), str(work), str(plans), settings)
-    return Prepared(context, datasets, found, _plan_sets(context, datasets, rows, known))
+    planned = _plan_sets(context, datasets, rows, known)
+    return Prepared(context, datasets, found, planned)
 
 
 def _refuse_leaks(rows: pl.DataFrame, ids: Sequence[str]) -> None:
@@ -161,11 +164,13 @@ def _plan_sets(
         ).items()
     }
     names = set_names(groups, known={key: one.name for key, one in there.items()})
+    ordered = {key: groups[key].drop("flags", "group").sort("episode_id") for key in sorted(groups)}
+    if context.settings.bake:
+        ids = {names[key]: group["episode_id"].to_list() for key, group in ordered.items()}
+        prepare_baked(context, datasets, ids)
     plans: list[SetPlan] = []
     bits: dict[tuple[int, str], dict[str, int]] = {}
-    for key in sorted(groups):
-        # Statistics and lists of flags are for the plan; LeRobot's columns say where files are.
-        group = groups[key].drop("flags", "group").sort("episode_id")
+    for key, group in ordered.items():
         plan = _set_plan(context, datasets, names[key], key, group, bits)
         old = there.get(key)
         if old is not None:
@@ -267,6 +272,9 @@ def run_key(
         dataset = open_dataset(root)
         digests.append(_digest(dataset.root / DATASET_FILE))
         digests += [_digest(_curation(dataset, table)) for table in _CURATION]
+        if settings.bake:
+            tables = sorted(REVISED)
+            digests += [_digest(f) for name in tables for f in annotation_files(dataset.root, name)]
     words = {
         "datasets": hashlib.sha256("".join(digests).encode()).hexdigest()[:16],
         "options": msgspec.json.encode(settings.as_options(), order="sorted").decode(),

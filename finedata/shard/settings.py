@@ -96,10 +96,11 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
         unknown = sorted(set(self.bake) - set(BAKED))
         if unknown:
             raise UsageError(place="bake", found=unknown[0], wanted=f"of {', '.join(BAKED)}")
-        if self.sample == "episode" and (self.order == "step" or self.every > 1 or self.thin):
+        of_steps = self.order == "step" or self.every > 1 or self.thin or self.bake
+        if self.sample == "episode" and of_steps:
             raise UsageError(
                 place="type",
-                found="episode, with order step, every or thin",
+                found="episode, with order step, every, thin or bake",
                 wanted="a sample that is a whole episode, in the order of episodes",
             )
         if self.thin and self.bake:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from finedata.schema.tables import shard_index_schema
+from finedata.shard.baked import BakedWords
 from finedata.shard.clips import episode_members
 from finedata.shard.files import index_path, tar_folder, tar_name, write_arrow
 from finedata.shard.permute import permute
@@ -151,8 +152,11 @@ def write_episode_tar(task: Task) -> TaskResult:
 def _steps(
     context: ShardContext, plan: SetPlan, numbers: range, counts: dict[str, CameraCounts]
 ) -> Iterator[tuple[int, int, tuple[bytes, ...]]]:
+    baked = BakedWords(context, plan)
     for number, episode in iter_episodes(context, plan, numbers):
-        for frame, members in iter_steps(episode, plan, context.settings, counts=counts):
+        words = baked.of(number, episode) if plan.baked else {}
+        steps = iter_steps(episode, plan, context.settings, words=words, counts=counts)
+        for frame, members in steps:
             yield number, frame, members
 
 
@@ -253,7 +257,8 @@ def measure_sample_bytes(context: ShardContext, plan: SetPlan) -> int:
     sizes: list[int] = []
     scratch = Path(context.work) / "clips" / plan.name
     settings = context.settings
-    for _, episode in iter_episodes(context, plan, chosen.tolist()):
+    baked = BakedWords(context, plan)
+    for number, episode in iter_episodes(context, plan, chosen.tolist()):
         if settings.sample == "episode":
             counts = {camera.name: CameraCounts() for camera in plan.cameras}
             samples = [episode_members(episode, plan, scratch=scratch, counts=counts)]
@@ -261,7 +266,9 @@ def measure_sample_bytes(context: ShardContext, plan: SetPlan) -> int:
             last = (len(episode) - 1) // settings.every
             steps = np.unique(np.linspace(0, last, _MEASURED_FRAMES).round()).astype(int)
             frames = (steps * settings.every).tolist()
-            samples = [found for _, found in iter_steps(episode, plan, settings, frames=frames)]
+            words = baked.of(number, episode) if plan.baked else {}
+            found = iter_steps(episode, plan, settings, frames=frames, words=words)
+            samples = [members for _, members in found]
         sizes += [sum(map(_in_tar, members)) for members in samples]
     return max(1, round(sum(sizes) / len(sizes)))
 

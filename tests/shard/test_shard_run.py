@@ -21,10 +21,12 @@ import finedata.shard.write
 from finedata.errors import ConformError, OutputError, UsageError
 from finedata.shard.plan import episode_units
 from finedata.shard.run import estimate_shards, shard_datasets
+from finedata.shard.sets import sort_episodes
 from finedata.shard.settings import ShardSettings, read_ids
 from finedata.shard.shards import Shards
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import Ledger
+from finedata.store.table import append_rows, write_table
 
 SMALL = 60_000
 
@@ -204,6 +206,76 @@ def test_every_horizon_and_thin(order: str, curated: Path, tmp_path: Path) -> No
     }
 
 
+@pytest.mark.parametrize("order", ["step", "episode"])
+@pytest.mark.parametrize("policy", ["not_contradicted", "reviewed"])
+def test_baked_words(order: str, policy: str, curated: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bridge"
+    shutil.copytree(curated, root)
+    dataset = open_dataset(root)
+    one, two = sort_episodes([dataset], ShardSettings()).rows["episode_id"].to_list()[:2]
+    with append_rows(root, ("traces", "instructions")) as writer:
+        for episode, status in ((one, "accepted"), (two, "unreviewed")):
+            common = {
+                "episode_id": episode, "origin": "teacher", "annotator": "t", "run_id": "0" * 16,
+                "prompt_sha256": None, "call_id": None, "revision": 0, "review_status": status,
+            }  # fmt: skip
+            writer.add(
+                "traces",
+                [
+                    common
+                    | {
+                        "trace_id": f"{episode}-{frame}", "frame_index": frame, "time_s": 0.0,
+                        "observation": f"seen at {frame}", "situation_analysis": "a",
+                        "spatial_reasoning": "b", "task_planning": "c", "logical_steps": [],
+                        "sub_action": "", "raw_text": "", "cameras": [],
+                    }
+                    for frame in (2, 5)
+                ],
+            )  # fmt: skip
+            writer.add(
+                "instructions",
+                [
+                    common
+                    | {
+                        "instruction_id": f"{episode}-fine", "kind": "fine_grained",
+                        "is_primary": False, "order": 0, "text": f"fine {episode}",
+                        "text_original": None, "language": "en", "steps": None, "fact_ids": None,
+                    }
+                ],
+            )  # fmt: skip
+    bake = ("instruction", "fine", "trace")
+    shards = made(root, tmp_path / "out", order=order, bake=bake, text_policy=policy)
+    assert all(
+        one.members[-3:] == ["instruction.txt", "fine.txt", "trace.txt"]
+        for one in shards.sets.values()
+    )
+    shown = {one, two} if policy == "not_contradicted" else {one}
+    seen = set()
+    for sample in webdataset_samples(sorted((tmp_path / "out").glob("tars/*/*.tar")), decode="l"):
+        meta = sample["meta.json"]
+        episode, frame = meta["episode_id"], meta["frame_index"]
+        seen.add(episode)
+        assert sample["instruction.txt"] == meta["instruction"]
+        assert sample["fine.txt"] == (f"fine {episode}" if episode in shown else "")
+        trace = "" if episode not in shown or frame < 2 else f"seen at {2 if frame < 5 else 5}"
+        assert sample["trace.txt"].partition("\n")[0] == (trace and f"Observation: {trace}")
+    assert shown <= seen
+    (text,) = shards.document.texts
+    (view,) = (v for v in text.views if (v.view, v.policy, v.side) == ("fg", policy, "train"))
+    assert view.episodes == len([e for e in shown if e in _of_tier(shards, "rep")])
+    with pytest.raises(UsageError, match="other settings"):
+        made(root, tmp_path / "out", order=order, bake=bake[:1], text_policy=policy)
+
+
+def _of_tier(shards: Shards, tier: str) -> set[str]:
+    return {
+        name
+        for one in shards.sets.values()
+        if one.tier == tier
+        for name in shards.episodes(one.name).rows(0, one.episodes).column("episode_id").to_pylist()
+    }
+
+
 def test_meta_is_flat_and_the_same_everywhere(shards: Shards) -> None:
     metas = [
         msgspec.json.decode(shards.member(one.name, number, place, "meta.json"))
@@ -333,8 +405,6 @@ def test_a_picture_that_does_not_decode_is_named(curated: Path, tmp_path: Path) 
     ids = dataset.receipts.filter(bad).collect()["episode_id"].to_list()
     assert ids
     receipts = dataset.receipts.with_columns(flags=pl.lit([], dtype=pl.List(pl.String))).collect()
-    from finedata.store.table import write_table
-
     write_table(root, "receipts", receipts)
     with pytest.raises(ConformError, match=r"frame \d+ of camera image_\d of episode bridge_v2-"):
         shard_datasets([root], out=tmp_path / "out", settings=ShardSettings(with_failed=True))
