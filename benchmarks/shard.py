@@ -44,6 +44,7 @@ def main() -> None:
     """Run the rounds and print a Markdown table."""
     options = _options()
     out = options.scratch / "out"
+    options.scratch.mkdir(parents=True, exist_ok=True)
     commands = _commands(options, out)
     size = _bytes(options.dataset)
     runs: list[dict[str, float]] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from finedata.cli.frame import Workers, interruptible, listed, progress_bar
+from finedata.cli.frame import Workers, emit, interruptible, listed, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,10 +22,13 @@ A sample is a time step, shuffled over its whole set; sets are split by source, 
 (representatives, the rest) and side (training, held out). Stock webdataset, megatron-energon and
 `datasets` read the tars. A run that was stopped continues with the same command.
 
-With SHARDS in the place of DIR and without --out, finished shards are looked at: --check-leaks
-exits with 1 where a list of held-out ids is in a training file.
+With SHARDS in the place of DIR and without --out, finished shards are looked at: --text takes up
+new annotations and reviews without writing a pixel; --check-leaks exits with 1 where a list of
+held-out ids is in a training file.
 
 Example: finedata shard bridge --out shards --resize 224
+
+Example: finedata shard shards --text bridge
 
 Example: finedata shard shards --check-leaks benchmark_ids.txt
 
@@ -101,6 +104,14 @@ def shard(
         typer.Option(metavar="TEXT", help="Words in the tars too: instruction,fine,trace."),
     ] = "",
     seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--text",
+            metavar="DIR",
+            help="Take the words of this dataset into SHARDS, as they are now; may be given again.",
+        ),
+    ] = None,
     append: Annotated[
         bool, typer.Option("--append", help="Add what finished shards lack, as new tars.")
     ] = False,
@@ -128,8 +139,18 @@ def shard(
 
     leaks = read_ids(_read(check_leaks, "--check-leaks")) if check_leaks else ()
     if out is None and len(datasets) == 1 and is_shards(datasets[0]):
-        _look_for_leaks(datasets[0], leaks, as_json=as_json)
+        if text:
+            _take_up_text(datasets[0], text, as_json=as_json)
+        else:
+            _look_for_leaks(datasets[0], leaks, as_json=as_json)
         return
+    if text:
+        raise UsageError(
+            place="--text",
+            found="datasets to shard",
+            wanted="finished shards in the place of DIR, and no --out",
+            next_command="finedata shard SHARDS --text DIR",
+        )
     if out is None:
         raise UsageError(
             place="--out",
@@ -190,6 +211,20 @@ def shard(
     _print_summary(summary, as_json=as_json)
 
 
+def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
+    from finedata.shard.text import take_up_text
+    from finedata.store.dataset import open_dataset
+
+    made = take_up_text(root, [open_dataset(one) for one in datasets])
+    lines = [f"text {made.revision}"]
+    lines += [
+        f"view {view.view}, {view.side}, {view.policy or 'the source'}: {view.episodes} episodes, "
+        f"{view.samples} samples"
+        for view in made.views
+    ]
+    emit(made, lines, as_json=as_json)
+
+
 def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
     from finedata.shard.describe import find_leaks
     from finedata.shard.shards import Shards
@@ -198,7 +233,7 @@ def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
         raise UsageError(
             place=str(root),
             found="shards, and nothing to do with them",
-            wanted="datasets with --out, or --check-leaks IDS",
+            wanted="datasets with --out, or --text DIR, or --check-leaks IDS",
             next_command=f"finedata info {root}",
         )
     found = find_leaks(Shards.open(root), ids)

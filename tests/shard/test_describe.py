@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
+from shard.curation import tree
 from typer.testing import CliRunner
 
 from finedata.cli.app import app
@@ -89,3 +91,16 @@ def test_wrong_words(wrong: list[str], curated: Path, tmp_path: Path) -> None:
     assert done.exit_code != 0
     assert not (tmp_path / "out").exists()
     assert wrong[0] in str(done.exception)
+
+
+def test_text_is_taken_up_without_a_pixel(curated: Path, shards: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "shards"
+    shutil.copytree(shards, copy)
+    before = tree(copy)
+    again = RUN.invoke(app, ["shard", str(copy), "--text", str(curated), "--json"])
+    assert again.exit_code == 0, again.output
+    made = msgspec.json.decode(again.output)
+    assert made["revision"] == Shards.open(copy).document.texts[-1].revision
+    assert tree(copy) == before
+    wrong = RUN.invoke(app, ["shard", str(curated), "--text", str(curated)])
+    assert "finished shards in the place of DIR" in str(wrong.exception)
