@@ -231,8 +231,9 @@ def _print_summary(summary: ConvertSummary, *, as_json: bool) -> None:
     if summary.flags:
         flags = ", ".join(f"{name} {count}" for name, count in summary.flags.items())
         typer.echo(f"episodes by flag: {flags}", err=True)
-    for name, why in summary.left_out.items():
-        typer.echo(f"left out: {name} ({why})", err=True)
+    for why in sorted(set(summary.left_out.values())):
+        names = [name for name, reason in summary.left_out.items() if reason == why]
+        typer.echo(f"left out ({why}): {', '.join(names)}", err=True)
     if summary.dropped_frames:
         typer.echo(f"{summary.dropped_frames} frames were dropped; see receipts", err=True)
 

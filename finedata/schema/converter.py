@@ -67,7 +67,9 @@ RotationEncoding = Literal[
     "quaternion_or_euler",
 ]
 Reader = Literal["rlds", "lerobot", "hdf5", "rh20t"]
-LeftOut = Literal["depth", "force", "tactile", "extrinsics", "audio", "velocity", "other"]
+LeftOut = Literal[
+    "depth", "force", "tactile", "extrinsics", "audio", "velocity", "bookkeeping", "other"
+]
 # The keys are said outright because msgspec before 0.23 leaves them out of the published schema.
 _LeftOutFeatures = Annotated[
     dict[LeftOut, tuple[str, ...]],
