@@ -1,7 +1,8 @@
 """Roles of cameras and numbers: how parts of different robots meet in one stream.
 
-`roles.toml` is a proposal made from names, to be edited; once it is there it is never rewritten,
-and an append only adds entries for new parts. What the names say (schemas/README.md, converters):
+`roles.toml` is a proposal made from names, to be edited. Once somebody has edited it, it is never
+rewritten, and an append only adds entries for new parts. Parts that have the same cameras and
+numbers keep their own names. Else, what the names say (schemas/README.md, converters):
 numbers are `<arm>_joint_<i>`, `<arm>_x` … `<arm>_qw`, `<arm>_gripper`, the only arm being `right`.
 Left stands before right, as in ALOHA's vectors: two arms of six joints become the 14 numbers of
 FineVLA's models (left joints, left gripper, right joints, right gripper), which RDT, RoboCOIN and
@@ -13,24 +14,20 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from finedata.errors import ConformError
-from finedata.schema.roles_file import RolesFile, decode_roles
+from finedata.schema.roles_file import decode_roles
 from finedata.shard.files import ROLES_FILE
-from finedata.shard.statistics import feature_names
 from finedata.store.atomic import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from finedata.schema.roles_file import RolesFile
     from finedata.schema.shards_file import ShardSet
 
-__all__ = ["RolePicker", "read_roles", "role_picker", "roles_text", "write_roles"]
+__all__ = ["roles_text", "write_roles"]
 
 CAMERAS = ("main", "left_wrist", "right_wrist")
 _HEAD = """\
@@ -52,87 +49,6 @@ _MAIN = re.compile(r"main|high|head|front|top|exterior_1|image_0")
 _WRISTS_BY_SIDE = re.compile(r"agilex")
 
 
-@dataclass(frozen=True, slots=True)
-class RolePicker:
-    """How a vector role is filled from the numbers of one set.
-
-    Attributes:
-        pieces: Feature, columns of it, and their places in the role.
-        mask: (width,) bool: which places the part fills.
-        fill: What stands at the others.
-    """
-
-    pieces: tuple[tuple[str, np.ndarray, np.ndarray], ...]
-    mask: np.ndarray
-    fill: float
-
-    def pick(self, numbers: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
-        """The role's numbers.
-
-        Args:
-            numbers: Feature to (rows, width) or (rows,).
-            rows: How many.
-
-        Returns:
-            (rows, width) float32.
-        """
-        found = np.full((rows, len(self.mask)), self.fill, np.float32)
-        for feature, columns, places in self.pieces:
-            found[:, places] = numbers[feature].reshape(rows, -1)[:, columns]
-        return found
-
-
-def role_picker(roles: RolesFile, role: str, one: ShardSet) -> RolePicker:
-    """How a vector role is filled in a set.
-
-    Raises:
-        ConformError: There is no such role, or it names a feature or number that the set lacks.
-    """
-    vector = roles.vectors.get(role)
-    if vector is None:
-        raise _refused(role, "no such vector role", ", ".join(roles.vectors) or "one of the file")
-    numbers: dict[str, str] = {}
-    for part in roles.parts:
-        if (part.source, part.part) == (one.source, one.part):
-            numbers = part.vectors.get(role, numbers)
-    names = {feature.name: feature_names(feature) for feature in one.features}
-    by_feature: dict[str, tuple[list[int], list[int]]] = {}
-    for at, name in enumerate(vector.names):
-        if name not in numbers:
-            continue
-        feature, _, inner = numbers[name].partition(":")
-        if inner not in names.get(feature, ()):
-            wanted = ", ".join(f"{f}:{n}" for f, inside in names.items() for n in inside)
-            place = f"{role} of {one.source}/{one.part}"
-            raise _refused(place, numbers[name], wanted)
-        columns, places = by_feature.setdefault(feature, ([], []))
-        columns.append(names[feature].index(inner))
-        places.append(at)
-    mask = np.array([name in numbers for name in vector.names], bool)
-    pieces = tuple(
-        (feature, np.array(columns), np.array(places))
-        for feature, (columns, places) in by_feature.items()
-    )
-    return RolePicker(pieces, mask, vector.fill)
-
-
-def read_roles(root: Path) -> RolesFile:
-    """Read `roles.toml` of shards.
-
-    Raises:
-        ConformError: It is not there.
-        SpecError: It is not as it should be; see `decode_roles`.
-    """
-    path = root / ROLES_FILE
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConformError(
-            place=str(path), found=str(error), wanted="the roles of the shards' parts"
-        ) from error
-    return decode_roles(text, place=str(path))
-
-
 def write_roles(root: Path, sets: Sequence[ShardSet]) -> RolesFile:
     """Write `roles.toml`, or add to it the parts that it lacks; what is in it stays as it is.
 
@@ -148,17 +64,19 @@ def write_roles(root: Path, sets: Sequence[ShardSet]) -> RolesFile:
         OutputError: The disk is full.
     """
     path = root / ROLES_FILE
-    if not path.is_file():
-        text = roles_text(sets)
-    else:
-        known = read_roles(root)
+    text = roles_text(sets)
+    if path.is_file():
+        before = path.read_text("utf-8", errors="replace")
+        known = decode_roles(before, place=str(path))
         listed = {(part.source, part.part) for part in known.parts}
         new = [one for one in _one_a_part(sets) if (one.source, one.part) not in listed]
         if not new:
             return known
-        vectors = {role: vector.names for role, vector in known.vectors.items()}
-        before = path.read_text("utf-8").rstrip("\n")
-        text = "\n".join([before, "", *_parts(new, vectors, known.cameras)])
+        old = [one for one in sets if (one.source, one.part) in listed]
+        if before != roles_text(old):
+            vectors = {role: vector.names for role, vector in known.vectors.items()}
+            added = _parts(new, vectors, known.cameras)
+            text = "\n".join([before.rstrip("\n"), "", *added])
     roles = decode_roles(text, place=str(path))
     write_atomic(path, text)
     return roles
@@ -167,13 +85,30 @@ def write_roles(root: Path, sets: Sequence[ShardSet]) -> RolesFile:
 def roles_text(sets: Sequence[ShardSet]) -> str:
     """The text of a new `roles.toml` for these sets."""
     parts = _one_a_part(sets)
-    vectors = _vectors(parts)
-    lines = [_HEAD.rstrip("\n"), "version = 1", f"cameras = {_toml(CAMERAS)}", ""]
+    alike = len({_form(one) for one in parts}) <= 1
+    vectors = _own_vectors(parts[0]) if alike and parts else _vectors(parts)
+    cameras = _colour(parts[0]) if alike and parts else CAMERAS
+    lines = [_HEAD.rstrip("\n"), "version = 1", f"cameras = {_toml(cameras)}", ""]
     for role, names in vectors.items():
         lines += [f"[vectors.{_toml(role)}]", f"names = {_toml(names)}", "fill = 0.0", ""]
     if not vectors:
         lines += ["[vectors]", ""]
-    return "\n".join([*lines, *_parts(parts, vectors, CAMERAS)])
+    return "\n".join([*lines, *_parts(parts, vectors, cameras)])
+
+
+def _form(one: ShardSet) -> tuple[object, ...]:
+    """What parts must have alike to meet under their own names."""
+    return tuple(_colour(one)), tuple(_own_vectors(one).items())
+
+
+def _colour(one: ShardSet) -> list[str]:
+    """Names of cameras of colours: depth (PNG) is in no role by itself."""
+    return [camera.name for camera in one.cameras if camera.codec != "png"]
+
+
+def _own_vectors(one: ShardSet) -> dict[str, tuple[str, ...]]:
+    found = {kind: tuple(_numbers(one, features[:1])) for kind, features in _KINDS.items()}
+    return {kind: names for kind, names in found.items() if names}
 
 
 def _one_a_part(sets: Iterable[ShardSet]) -> list[ShardSet]:
@@ -212,12 +147,12 @@ def _own_role(one: ShardSet, kind: str) -> str:
 
 
 def _numbers(one: ShardSet, features: Sequence[str]) -> dict[str, str]:
-    """Name of a number to where it is: the first feature that has it."""
+    """Name of a number to where it is: the first feature that has it under a name."""
     found: dict[str, str] = {}
     by_name = {feature.name: feature for feature in one.features}
     for name in features:
         if name in by_name:
-            for inner in feature_names(by_name[name]):
+            for inner in by_name[name].names:
                 found.setdefault(inner, f"{name}:{inner}")
     return found
 
@@ -228,15 +163,11 @@ def _parts(
     lines: list[str] = []
     for one in parts:
         lines += ["[[parts]]", f"source = {_toml(one.source)}", f"part = {_toml(one.part)}"]
-        filled = {role: name for role, name in _cameras(one).items() if role in cameras}
-        lines += ["", "[parts.cameras]", *(f"{role} = {_toml(filled[role])}" for role in filled)]
+        filled = {**{name: name for name in _colour(one)}, **_cameras(one)}
+        lines += ["", "[parts.cameras]"]
+        lines += [f"{_toml(role)} = {_toml(filled[role])}" for role in cameras if role in filled]
         for role, names in vectors.items():
-            kind = "action" if role.startswith("action_") else "state"
-            if one.space == "undeclared":
-                kind = next((kind for kind in _KINDS if role == _own_role(one, kind)), "")
-            elif role not in (f"{kind}_joint", f"{kind}_pose"):
-                kind = ""
-            numbers = _numbers(one, _KINDS.get(kind, ()))
+            numbers = _numbers(one, _features_of(role, one))
             there = [name for name in names if name in numbers]
             if there:
                 lines += ["", f"[parts.vectors.{_toml(role)}]"]
@@ -245,9 +176,19 @@ def _parts(
     return lines
 
 
+def _features_of(role: str, one: ShardSet) -> tuple[str, ...]:
+    """Where the numbers of a role come from in a part; nowhere for roles of other parts."""
+    for kind, features in _KINDS.items():
+        if role == kind or (one.space == "undeclared" and role == _own_role(one, kind)):
+            return features[:1]
+        if one.space != "undeclared" and role in (f"{kind}_joint", f"{kind}_pose"):
+            return features
+    return ()
+
+
 def _cameras(one: ShardSet) -> dict[str, str]:
     """Picture role to camera, as the cameras' names suggest."""
-    names = [camera.name for camera in one.cameras]
+    names = _colour(one)
     by_side = bool(_WRISTS_BY_SIDE.match(one.embodiment)) and not any(map(_WRIST.search, names))
     found: dict[str, str] = {}
     others: list[str] = []
@@ -274,7 +215,3 @@ def _toml(value: str | Sequence[str]) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return f"[{', '.join(_toml(one) for one in value)}]"
-
-
-def _refused(place: str, found: str, wanted: str) -> ConformError:
-    return ConformError(place=f"{ROLES_FILE}, {place}", found=found, wanted=wanted)

@@ -21,10 +21,15 @@ def curate(
     *,
     failed: Iterable[str] = (),
     every: int = 3,
+    chosen: Iterable[str] = (),
     duplicate_of: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write gate, clusters and representatives (every so manieth); ids in the dataset's order."""
-    fails = set(failed)
+    """Write gate, clusters and representatives (those chosen, or every so manieth).
+
+    Returns:
+        Ids in the dataset's order.
+    """
+    fails, named = set(failed), set(chosen)
     frame = open_dataset(root).episodes.select("episode_id", "part", "task_id").collect()
     rows: dict[str, list[dict[str, Any]]] = {"gate": [], "clusters": [], "representatives": []}
     for number, (episode_id, part, task) in enumerate(frame.rows()):
@@ -44,7 +49,7 @@ def curate(
                 "checks": [],
             }
         )
-        if fail or not task or number % every:
+        if fail or not task or (episode_id not in named if named else number % every):
             continue
         rows["representatives"].append(
             common

@@ -231,9 +231,7 @@ def facts_and_text(episode: str, run: str, *, status: str = "unreviewed") -> dic
 def written(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of all sets, two held out; of two representatives there is text, one reviewed."""
     ids = told(dataset)
-    chosen = {*ids[:4], *ids[6:8]}
-    order = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
-    curate(dataset.root, representative=lambda number: order[number] in chosen)
+    curate(dataset.root, chosen=[*ids[:4], *ids[6:8]])
     give_text(dataset)
     root = tmp_path_factory.mktemp("shards") / "shards"
     settings = ShardSettings(held_out_ids=tuple(ids[6:8]), shard_bytes=100_000, with_failed=True)
