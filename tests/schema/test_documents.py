@@ -154,7 +154,8 @@ def summary(**more) -> bench.BenchSummary:
     given = {
         "finedata_version": "0", "libraries": {}, "asked": asked, "benchmark": BENCHMARK,
         "track": "caption", "setting": "hard", "trials": 1, "seed": 0, "answerer": JUDGE,
-        "judge": JUDGE, "statuses": {"ok": 1}, "judge_statuses": {}, "scores": [score], "noise": [],
+        "judge": JUDGE, "statuses": {"ok": 1}, "judge_statuses": {}, "scores": [score],
+        "noise": [], "notes": [],
         "usage": usage, "judge_usage": usage,
     }  # fmt: skip
     return bench.BenchSummary(**(given | more))
