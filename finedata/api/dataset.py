@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from finedata.api.annotating import Annotating
 from finedata.api.source import Source
@@ -354,6 +354,16 @@ class Dataset(Annotating):
             ) from error
         name = f"finedata/{self.root.resolve().name}"
         return LeRobotDataset(name, root=self.part_folder(chosen), **options)  # pyright: ignore[reportUnknownVariableType]
+
+    @overload
+    def shard(
+        self, out: str | Path, *, dry_run: Literal[False] = False, **options: Any
+    ) -> ShardSummary: ...
+
+    @overload
+    def shard(
+        self, out: str | Path, *, dry_run: bool, **options: Any
+    ) -> ShardSummary | ShardEstimate: ...
 
     def shard(
         self,

@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from finedata.cli.annotate_options import (
     All,
-    AsJson,
-    Attempts,
-    BaseUrl,
-    Budget,
-    Concurrency,
-    Device,
-    DryRun,
+    Asked,
     Episodes,
-    InputPrice,
     Limit,
-    MaxTokens,
-    Model,
-    OutputPrice,
-    PerMinute,
-    Recorded,
-    Retry,
     Root,
-    Seed,
     Strict,
-    TeacherName,
-    Temperature,
-    Timeout,
-    Verbs,
-    Views,
     Where,
-    Width,
-    make_choice,
-    make_options,
-    make_settings,
-    with_frames,
+    asks,
+    chosen,
 )
-from finedata.cli.frame import emit, interruptible, progress_bar
+from finedata.cli.frame import AsJson, emit, interruptible, progress_bar
+from finedata.errors import UsageError
 
 if TYPE_CHECKING:
     from finedata.annotate.estimate import AnnotateEstimate
     from finedata.annotate.outcome import AnnotateSummary
-    from finedata.annotate.selection import Choice
-    from finedata.teachers.protocol import Teacher
 
 __all__ = ["app"]
 
@@ -90,130 +67,57 @@ Example: finedata annotate export bridge --format finevla --out bridge_fg
 
 
 @app.command("facts", help=_FACTS)
+@asks
 def facts(
     *,
-    root: Root,
-    teacher: TeacherName,
-    model: Model = "",
-    base_url: BaseUrl = None,
-    recorded: Recorded = None,
-    device: Device = None,
-    budget_usd: Budget = None,
-    input_price: InputPrice = None,
-    output_price: OutputPrice = None,
-    concurrency: Concurrency = 64,
-    requests_per_minute: PerMinute = None,
-    attempts: Attempts = 6,
-    timeout: Timeout = 300.0,
-    retry: Retry = "unpaid",
+    asked: Asked,
     fps: Annotated[float, typer.Option(help="Frames a second of the first look.")] = 4.0,
     refinement_fps: Annotated[float, typer.Option(help="The same for the later looks.")] = 1.0,
     max_frames: Annotated[int, typer.Option(min=4, help="Of a camera, a call.")] = 100_000,
-    verbs: Verbs = "full",
-    width: Width = 512,
-    views: Views = None,
-    seed: Seed = 0,
-    temperature: Temperature = 0.0,
-    max_tokens: MaxTokens = 8192,
-    everything: All = False,
-    episodes: Episodes = "",
-    where: Where = "",
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    strict: Strict = False,
-    as_json: AsJson = False,
+    verbs: Annotated[
+        Literal["full", "released"],
+        typer.Option(help="Verbs of actions and steps: finedata's list, or FineVLA's fourteen."),
+    ] = "full",
 ) -> None:
     """See _FACTS."""
-    choice = make_choice(everything, episodes, where, limit)
-    if teacher == "kinematic":
-        _kinematic(root, choice, strict=strict, as_json=as_json)
+    if asked.teacher is None:
+        _kinematic(asked.root, asked.chosen, strict=asked.strict, as_json=asked.as_json)
         return
-    from finedata.annotate.estimate import estimate_facts
-    from finedata.annotate.run import annotate_facts
+    from finedata.api import open
 
-    settings = make_settings(teacher, model, seed, temperature, max_tokens, verbs)
-    settings = with_frames(settings, fps, refinement_fps, max_frames, width, views, seed)
-    options = make_options(
-        concurrency, requests_per_minute, budget_usd, input_price, output_price, attempts, timeout,
-        retry,
-    )  # fmt: skip
-    if dry_run:
-        found = estimate_facts(root, settings=settings, options=options, choice=choice)
-        _print_estimate(found, as_json=as_json)
-        return
-    opened = _open(teacher, model, base_url, recorded, device)
     with interruptible(_PAID), progress_bar() as on_progress:
-        summary = annotate_facts(
-            root,
-            teacher=opened,
-            settings=settings,
-            options=options,
-            choice=choice,
+        found = open(asked.root).annotate_facts(
+            asked.teacher,
+            fps=fps,
+            refinement_fps=refinement_fps,
+            max_frames=max_frames,
+            verbs=verbs,
             on_progress=on_progress,
+            **asked.chosen,
+            **asked.asking,
         )
-    _end(summary, strict=strict, as_json=as_json)
+    _end(found, strict=asked.strict, as_json=asked.as_json)
 
 
 @app.command("traces", help=_TRACES)
+@asks
 def traces(
     *,
-    root: Root,
-    teacher: TeacherName,
-    model: Model = "",
+    asked: Asked,
     every: Annotated[int, typer.Option(min=1, help="Of every so many frames, the first.")] = 1,
-    base_url: BaseUrl = None,
-    recorded: Recorded = None,
-    device: Device = None,
-    budget_usd: Budget = None,
-    input_price: InputPrice = None,
-    output_price: OutputPrice = None,
-    concurrency: Concurrency = 64,
-    requests_per_minute: PerMinute = None,
-    attempts: Attempts = 6,
-    timeout: Timeout = 300.0,
-    retry: Retry = "unpaid",
-    width: Width = 512,
-    views: Views = None,
-    seed: Seed = 0,
-    temperature: Temperature = 0.0,
-    max_tokens: MaxTokens = 8192,
-    everything: All = False,
-    episodes: Episodes = "",
-    where: Where = "",
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    strict: Strict = False,
-    as_json: AsJson = False,
 ) -> None:
     """See _TRACES."""
-    from finedata.annotate.estimate import estimate_traces
-    from finedata.annotate.run import annotate_traces
+    from finedata.api import open
 
-    choice = make_choice(everything, episodes, where, limit)
-    settings = make_settings(teacher, model, seed, temperature, max_tokens)
-    settings = with_frames(settings, 4.0, 1.0, 100_000, width, views or "all", seed)
-    options = make_options(
-        concurrency, requests_per_minute, budget_usd, input_price, output_price, attempts, timeout,
-        retry,
-    )  # fmt: skip
-    if dry_run:
-        found = estimate_traces(
-            root, settings=settings, every=every, options=options, choice=choice
+    if asked.teacher is None:
+        raise UsageError(
+            parameter="teacher", found="kinematic", wanted="a model: the motion tells no traces"
         )
-        _print_estimate(found, as_json=as_json)
-        return
-    opened = _open(teacher, model, base_url, recorded, device)
     with interruptible(_PAID), progress_bar() as on_progress:
-        summary = annotate_traces(
-            root,
-            teacher=opened,
-            settings=settings,
-            every=every,
-            options=options,
-            choice=choice,
-            on_progress=on_progress,
+        found = open(asked.root).annotate_traces(
+            asked.teacher, every=every, on_progress=on_progress, **asked.chosen, **asked.asking
         )
-    _end(summary, strict=strict, as_json=as_json)
+    _end(found, strict=asked.strict, as_json=asked.as_json)
 
 
 @app.command("kinematic", help=_KINEMATIC)
@@ -228,18 +132,16 @@ def kinematic(
     as_json: AsJson = False,
 ) -> None:
     """See _KINEMATIC."""
-    _kinematic(
-        root, make_choice(everything, episodes, where, limit), strict=strict, as_json=as_json
-    )
+    _kinematic(root, chosen(everything, episodes, where, limit), strict=strict, as_json=as_json)
 
 
 @app.command("status", help=_STATUS)
 def status(*, root: Root, as_json: AsJson = False) -> None:
     """See _STATUS."""
-    from finedata.annotate.status import annotate_status
+    from finedata.api import open
     from finedata.cli.annotate_text import status_lines
 
-    found = annotate_status(root)
+    found = open(root).annotation_status()
     emit(found, status_lines(found), as_json=as_json)
 
 
@@ -255,10 +157,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """See _EXPORT."""
-    from finedata.annotate.export.run import export_annotations
-    from finedata.store.dataset import open_dataset
+    from finedata.api import open
 
-    summary = export_annotations(open_dataset(root), out=out, format=format_, where=where)
+    summary = open(root).write_annotations(out, format=format_, where=where)
     text = f"{summary.episodes} episodes as {summary.format} in {summary.out}"
     emit(summary, text, as_json=as_json)
     if as_json:
@@ -267,36 +168,24 @@ def export(
         typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)
 
 
-def _kinematic(root: Path, choice: Choice, *, strict: bool, as_json: bool) -> None:
-    from finedata.annotate.run import annotate_kinematic
+def _kinematic(root: Path, which: dict[str, Any], *, strict: bool, as_json: bool) -> None:
+    from finedata.api import open
 
     with interruptible(), progress_bar() as on_progress:
-        summary = annotate_kinematic(root, choice=choice, on_progress=on_progress)
+        summary = open(root).annotate_kinematic(on_progress=on_progress, **which)
     _end(summary, strict=strict, as_json=as_json)
 
 
-def _open(
-    teacher: str, model: str, base_url: str | None, recorded: Path | None, device: str | None
-) -> Teacher:
-    from finedata.teachers.opening import open_teacher
+def _end(found: AnnotateSummary | AnnotateEstimate, *, strict: bool, as_json: bool) -> None:
+    """Print what was or would be done; exit with 1 where all failed, or anything with --strict."""
+    from finedata.annotate.estimate import AnnotateEstimate
+    from finedata.cli.annotate_text import estimate_lines, failure_lines, summary_lines
 
-    return open_teacher(
-        teacher, base_url=base_url, recorded=recorded, model=model or None, device=device
-    )
-
-
-def _print_estimate(found: AnnotateEstimate, *, as_json: bool) -> None:
-    from finedata.cli.annotate_text import estimate_lines
-
-    emit(found, estimate_lines(found), as_json=as_json)
-
-
-def _end(summary: AnnotateSummary, *, strict: bool, as_json: bool) -> None:
-    """Print what was done; exit with 1 where all failed, or anything with --strict."""
-    from finedata.cli.annotate_text import failure_lines, summary_lines
-
-    emit(summary, summary_lines(summary), as_json=as_json)
-    for line in failure_lines(summary):
+    if isinstance(found, AnnotateEstimate):
+        emit(found, estimate_lines(found), as_json=as_json)
+        return
+    emit(found, summary_lines(found), as_json=as_json)
+    for line in failure_lines(found):
         typer.echo(line, err=True)
-    if not summary.succeeded or (strict and (summary.failed or summary.over_budget)):
+    if not found.succeeded or (strict and (found.failed or found.over_budget)):
         raise typer.Exit(1)

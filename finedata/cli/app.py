@@ -37,7 +37,6 @@ app = typer.Typer(
     name="finedata",
     help="Robot demonstrations as one canonical, queryable, finely annotated dataset.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("convert", help=convert.HELP)(convert.convert)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from finedata.cli.frame import Workers, interruptible, progress_bar
+from finedata.cli.frame import AsJson, Workers, emit, interruptible, progress_bar
+from finedata.errors import UsageError
 
 if TYPE_CHECKING:
     from finedata.cluster.summary import ClusterSummary
@@ -82,67 +83,54 @@ def cluster(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be compared; write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.errors import need
-
-    need("numba", "scipy", extra="curate", place="finedata cluster")
-    from finedata.cluster.run import cluster as run
-    from finedata.cluster.run import estimate
-    from finedata.cluster.settings import ClusterSettings, resolve_device
-    from finedata.errors import UsageError
+    from finedata.api import open
 
     rules = [("--auto", auto), ("--k", k), ("--k-ratio", k_ratio), ("--recursive", recursive)]
     given = [name for name, value in rules if value]
     if len(given) > 1:
         raise UsageError(place=given[1], found=" with ".join(given), wanted="one of them")
-    settings = ClusterSettings(
-        on=on,
-        k=k,
-        k_ratio=k_ratio,
-        auto=auto,
-        recursive=recursive,
-        linkage=linkage,
-        budget=budget,
-        per_cluster=per_cluster,
-        position_weight=position_weight,
-        rotation_weight=rotation_weight,
-        gripper_weight=gripper_weight,
-        two_stage=not single_stage,
-        band=band,
-        float64=float64,
-        landmarks_above=landmarks_above,
-        num_landmarks=num_landmarks,
-        preset=preset,
-        device=resolve_device(device),
-        seed=seed,
-    )
-    if dry_run:
-        summary = estimate(root, settings=settings)
-    else:
-        with interruptible(), progress_bar() as on_progress:
-            summary = run(root, settings=settings, workers=workers, on_progress=on_progress)
+    with interruptible(), progress_bar() as on_progress:
+        summary = open(root).cluster(
+            on=on,
+            k=k,
+            k_ratio=k_ratio,
+            auto=auto,
+            recursive=recursive,
+            linkage=linkage,
+            budget=budget,
+            per_cluster=per_cluster,
+            position_weight=position_weight,
+            rotation_weight=rotation_weight,
+            gripper_weight=gripper_weight,
+            two_stage=not single_stage,
+            band=band,
+            float64=float64,
+            landmarks_above=landmarks_above,
+            num_landmarks=num_landmarks,
+            preset=preset,
+            device=device,
+            seed=seed,
+            workers=workers,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
     _print(summary, root, dry_run=dry_run, as_json=as_json)
 
 
 def _print(summary: ClusterSummary, root: Path, *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-    elif dry_run:
-        typer.echo(
-            f"{summary.clustered} of {summary.episodes} episodes in {summary.units} tasks: "
-            f"{summary.pairs} pairs, {summary.cells:.3g} cells in {summary.tiles} tiles; nothing "
-            "was written"
-        )
-    else:
-        typer.echo(
-            f"{summary.clustered} of {summary.episodes} episodes in {summary.units} tasks: "
-            f"{summary.clusters} clusters, {summary.representatives} representatives in "
-            f"{root / 'curation'}"
-        )
+    text = (
+        f"{summary.clustered} of {summary.episodes} episodes in {summary.units} tasks: "
+        f"{summary.pairs} pairs, {summary.cells:.3g} cells in {summary.tiles} tiles; nothing was "
+        "written"
+        if dry_run
+        else f"{summary.clustered} of {summary.episodes} episodes in {summary.units} tasks: "
+        f"{summary.clusters} clusters, {summary.representatives} representatives in "
+        f"{root / 'curation'}"
+    )
+    emit(summary, text, as_json=as_json)
     for reason, count in summary.left_out.items():
         meaning = summary.reasons[reason]
         typer.echo(f"left out, {reason}: {count} ({meaning})", err=True)

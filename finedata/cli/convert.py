@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from finedata.cli.frame import Workers, interruptible, listed, progress_bar
+from finedata.cli.frame import AsJson, Workers, emit, interruptible, processes, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from finedata.convert.context import ConvertOptions
+    from finedata.api.source import Selected
+    from finedata.convert.estimate import Estimate
     from finedata.convert.run import ConvertSummary
 
-__all__ = ["HELP", "convert"]
+__all__ = ["HELP", "convert", "print_conversion"]
 
 HELP = """Convert source corpora into a canonical dataset that LeRobot opens and Polars queries.
 
@@ -91,24 +92,22 @@ def convert(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 when any episode or shard was lost.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.convert.context import ConvertOptions
-    from finedata.engine.local import available_cores
+    from finedata.api import Source
 
-    options = ConvertOptions(
-        cameras=listed(cameras),
-        episodes=listed(episodes),
-        max_episodes=max_episodes,
-        image_stats=image_stats,
-        choices=_choices(option or []),
-        fix_colour=fix_colour,
-        transcode=transcode,
-        resize=_size(resize),
-    )
-    named = _sources(sources, input_)
-    processes = workers or min(8, available_cores())
+    source = Source(_sources(sources, input_), _choices(option or []))
+    selected: Selected = {
+        "cameras": cameras,
+        "episodes": episodes,
+        "max_episodes": max_episodes,
+        "image_stats": image_stats,
+        "fix_colour": fix_colour,
+        "transcode": transcode,
+        "resize": _size(resize),
+    }
+    count = processes(workers)
     if (shard_index is None) != (num_shards is None):
         raise UsageError(
             place="--shard-index",
@@ -117,65 +116,38 @@ def convert(
             next_command="--shard-index 0 --num-shards 4",
         )
     if dry_run:
-        _print_estimate(named, out, options, processes, as_json=as_json)
+        estimated = source.estimate(out, workers=count, **selected)
+        emit(estimated, _estimate_lines(estimated, count), as_json=as_json)
+        if not as_json:
+            for name in estimated.missing_shards:
+                typer.echo(f"not there: {name}", err=True)
         return
     if shard_index is not None and num_shards is not None:
-        _convert_share(named, out, options, processes, shard_index, num_shards, as_json=as_json)
-        return
-    from finedata.convert.run import convert_many
-
-    with interruptible(), progress_bar() as on_progress:
-        summary = convert_many(
-            named,
-            out=out,
-            options=options,
-            workers=processes,
-            on_progress=on_progress,
+        share = source.convert_share(
+            out, shard_index=shard_index, num_shards=num_shards, workers=count, **selected
         )
-    _print_summary(summary, as_json=as_json)
+        text = (
+            f"share {shard_index} of {num_shards}: {share.files} of {share.all_files} data files "
+            f"in {out}; when all shares are done: finedata merge {out}"
+        )
+        emit(share, text, as_json=as_json)
+        return
+    with interruptible(), progress_bar() as on_progress:
+        dataset = source.convert(out, workers=count, on_progress=on_progress, **selected)
+    summary = dataset.conversion
+    print_conversion(summary, as_json=as_json)
     lost = summary.failed or summary.missing_shards
     if not summary.episodes or (strict and lost):
         raise typer.Exit(1)
 
 
-def _convert_share(
-    named: list[tuple[str, str]],
-    out: str,
-    options: ConvertOptions,
-    workers: int,
-    shard_index: int,
-    num_shards: int,
-    *,
-    as_json: bool,
-) -> None:
-    from finedata.convert.sharded import convert_share
-
-    share = convert_share(
-        named,
-        out=out,
-        options=options,
-        shard_index=shard_index,
-        num_shards=num_shards,
-        workers=workers,
-    )
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(share).decode())
-        return
-    typer.echo(
-        f"share {shard_index} of {num_shards}: {share.files} of {share.all_files} data files in "
-        f"{out}; when all shares are done: finedata merge {out}"
-    )
-
-
-def _sources(sources: list[str], input_: str | None) -> list[tuple[str, str]]:
+def _sources(sources: list[str], input_: str | None) -> tuple[tuple[str, str], ...]:
     """(converter, address) of each source, in the form of `SOURCE --input` or `NAME=PATH ...`."""
     pairs = [text.partition("=") for text in sources]
     if input_ is None and all(sign for _, sign, _ in pairs):
-        return [(name, path) for name, _, path in pairs]
+        return tuple((name, path) for name, _, path in pairs)
     if input_ is not None and len(sources) == 1:
-        return [(sources[0], input_)]
+        return ((sources[0], input_),)
     raise UsageError(
         place="SOURCE",
         found=f"{' '.join(sources)}, {'with' if input_ else 'without'} --input",
@@ -211,16 +183,13 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _print_summary(summary: ConvertSummary, *, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-    else:
-        typer.echo(
-            f"{summary.episodes} episodes, {summary.frames} frames in {summary.out} "
-            f"({', '.join(summary.parts)})"
-        )
+def print_conversion(summary: ConvertSummary, *, as_json: bool) -> None:
+    """What was written on stdout; what failed or was odd on stderr."""
+    text = (
+        f"{summary.episodes} episodes, {summary.frames} frames in {summary.out} "
+        f"({', '.join(summary.parts)})"
+    )
+    emit(summary, text, as_json=as_json)
     if summary.failed:
         typer.echo(
             f"{summary.failed} of {summary.found} episodes could not be converted; why:\n"
@@ -238,26 +207,9 @@ def _print_summary(summary: ConvertSummary, *, as_json: bool) -> None:
         typer.echo(f"{summary.dropped_frames} frames were dropped; see receipts", err=True)
 
 
-def _print_estimate(
-    named: list[tuple[str, str]],
-    out: str,
-    options: ConvertOptions,
-    workers: int,
-    *,
-    as_json: bool,
-) -> None:
-    import msgspec
-
-    from finedata.convert.estimate import estimate
-
-    found = estimate(named, out=out, options=options, workers=workers)
-    if as_json:
-        typer.echo(msgspec.json.encode(found).decode())
-        return
-    typer.echo(
+def _estimate_lines(found: Estimate, workers: int) -> str:
+    return (
         f"about {found.episodes} episodes, {found.source_bytes / 1e6:.1f} MB in {found.shards} "
         f"shards -> {found.output_bytes / 1e6:.1f} MB, about {found.seconds:.0f} s with "
         f"{workers} workers; nothing was written"
     )
-    for name in found.missing_shards:
-        typer.echo(f"not there: {name}", err=True)

@@ -45,7 +45,7 @@ def episodes(
     """See HELP."""
     import msgspec
 
-    from finedata.store.dataset import open_dataset
+    from finedata.api import open
 
     given = [bool(value) for value in (where, index, frame, id_)]
     if sum(given) > 1:
@@ -54,7 +54,7 @@ def episodes(
             found="several of --where, --index, --frame, --id",
             wanted="one of them",
         )
-    places = _found(open_dataset(root), where=where, index=index, frame=frame, ids=id_ or [])
+    places = _found(open(root), where=where, index=index, frame=frame, ids=id_ or [])
     if as_json:
         typer.echo(msgspec.json.encode(places).decode())
         return

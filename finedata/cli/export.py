@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from finedata.store.export.episodes import ExportSummary
+from finedata.cli.frame import AsJson, emit
 
 __all__ = ["HELP", "export"]
 
@@ -43,29 +42,21 @@ def export(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what is selected; write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.store.dataset import open_dataset
-    from finedata.store.export.run import estimate_export, export_dataset
+    from finedata.api import open
 
-    act = estimate_export if dry_run else export_dataset
-    summary = act(
-        open_dataset(root), out=out, format=format_, where=where, keep_pictures=keep_pictures
+    summary = open(root).write(
+        out, format=format_, where=where, keep_pictures=keep_pictures, dry_run=dry_run
     )
-    _print(summary, dry_run=dry_run, as_json=as_json)
-
-
-def _print(summary: ExportSummary, *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-        return
     parts = "" if summary.parts == ["."] else f" ({', '.join(summary.parts)})"
-    typer.echo(
+    text = (
         f"{summary.episodes} episodes, {summary.frames} frames as {summary.format} in "
         f"{summary.out}{parts}{'; nothing was written' if dry_run else ''}"
     )
+    emit(summary, text, as_json=as_json)
+    if as_json:
+        return
     for name, count in summary.counts.items():
         typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)

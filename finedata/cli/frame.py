@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from finedata.engine.progress import OnProgress, Progress
 
-__all__ = ["AsJson", "Workers", "emit", "interruptible", "listed", "progress_bar"]
+__all__ = ["AsJson", "Workers", "emit", "interruptible", "listed", "processes", "progress_bar"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Workers = Annotated[
@@ -40,6 +40,13 @@ def emit(result: object, text: str | Iterable[str], *, as_json: bool) -> None:
         return
     for line in [text] if isinstance(text, str) else text:
         typer.echo(line)
+
+
+def processes(workers: int | None) -> int:
+    """How many processes a verb takes where nobody said."""
+    from finedata.engine.local import available_cores
+
+    return workers or min(8, available_cores())
 
 
 @contextmanager

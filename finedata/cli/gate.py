@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from finedata.cli.frame import Workers, interruptible, progress_bar
+from finedata.cli.frame import AsJson, Workers, emit, interruptible, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from finedata.quality.gate import GateSummary
-    from finedata.quality.groups import Scales
 
 __all__ = ["HELP", "gate"]
 
@@ -57,14 +58,13 @@ def gate(
     ] = None,
     workers: Workers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge, but write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.quality.gate import gate as run
+    from finedata.api import open
 
     with interruptible("stopped; nothing was written"), progress_bar() as on_progress:
-        summary = run(
-            root,
+        summary = open(root).gate(
             method=method,
             threshold=threshold,
             percentile=percentile,
@@ -74,54 +74,43 @@ def gate(
             workers=workers,
             on_progress=on_progress,
         )
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-    else:
-        _print_summary(summary)
+    emit(summary, _lines(summary), as_json=as_json)
+    if not as_json:
+        for note in summary.notes:
+            typer.echo(f"note: {note}", err=True)
 
 
-def _scales(texts: list[str]) -> Scales:
-    import msgspec
-
-    from finedata.quality.groups import Scales
-
-    known = Scales.__struct_fields__
+def _scales(texts: list[str]) -> dict[str, float]:
     values: dict[str, float] = {}
     for text in texts:
         name, _, number = text.partition("=")
         try:
             values[name] = float(number)
-        except ValueError:
-            name = ""
-        if name not in known:
+        except ValueError as error:
             raise UsageError(
                 place=f"--scale {text}",
                 found=f"{text!r}",
-                wanted=f"NAME=NUMBER with one of {', '.join(known)}",
+                wanted="NAME=NUMBER",
                 next_command="--scale position_m=0.02",
-            )
-    return msgspec.convert(values, Scales)
+            ) from error
+    return values
 
 
-def _print_summary(summary: GateSummary) -> None:
+def _lines(summary: GateSummary) -> Iterator[str]:
     verdicts = ", ".join(
         f"{count} {name.replace('_', ' ')}" for name, count in summary.verdicts.items()
     )
-    typer.echo(f"{summary.episodes} episodes, {summary.frames} frames: {verdicts}")
+    yield f"{summary.episodes} episodes, {summary.frames} frames: {verdicts}"
     for name, count in summary.reasons.items():
-        typer.echo(f"  {name:<20} {count}")
+        yield f"  {name:<20} {count}"
     for entry in summary.thresholds:
         line = "no threshold" if entry.threshold is None else f"threshold {entry.threshold:.4g}"
         median = "" if entry.median is None else f", median score {entry.median:.4g}"
-        typer.echo(
+        yield (
             f"{entry.part}, {entry.source}: {line} ({entry.origin}); "
             f"{entry.scored} of {entry.episodes} episodes scored{median}"
         )
-    for note in summary.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(
+    yield (
         f"written: {summary.root}/curation/gate.parquet"
         if summary.written
         else "nothing was written"

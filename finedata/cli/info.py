@@ -29,8 +29,8 @@ def info(
     """See HELP."""
     import msgspec
 
+    from finedata.api import open
     from finedata.shard.files import is_shards
-    from finedata.store.dataset import open_dataset
     from finedata.store.describe import describe, description_text
 
     if is_shards(root):
@@ -41,5 +41,5 @@ def info(
         document = msgspec.json.encode(shards.document).decode()
         typer.echo(document if as_json else shards_text(shards))
         return
-    found = describe(open_dataset(root))
+    found = describe(open(root))
     typer.echo(msgspec.json.encode(found).decode() if as_json else description_text(found))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from finedata.cli.convert import print_conversion
+from finedata.cli.frame import AsJson, emit
 from finedata.errors import UsageError
-
-if TYPE_CHECKING:
-    from finedata.store.merge import MergeSummary
 
 __all__ = ["HELP", "merge"]
 
@@ -38,63 +36,36 @@ def merge(
         bool,
         typer.Option("--allow-mixed-licences", help="Merge although licences do not go together."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
+    from finedata.api import finish_shares
+    from finedata.api import merge as run
+
     if out is None:
-        _finish_shares(datasets, as_json=as_json)
+        if len(datasets) != 1:
+            raise UsageError(
+                place="--out",
+                found="none",
+                wanted="a new folder; only one DIR that finedata convert --num-shards wrote needs "
+                "none",
+                next_command="finedata merge DIR DIR --out DIR",
+            )
+        print_conversion(finish_shares(datasets[0]).conversion, as_json=as_json)
         return
-    from finedata.store.merge import merge_datasets
-
-    summary = merge_datasets(
-        datasets,
-        out=out,
-        concatenate=concatenate,
-        allow_mixed_licences=allow_mixed_licences,
+    summary = run(
+        datasets, out=out, concatenate=concatenate, allow_mixed_licences=allow_mixed_licences
     )
-    _print(summary, as_json=as_json)
-
-
-def _print(summary: MergeSummary, *, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-        return
-    typer.echo(
+    text = (
         f"{summary.episodes} episodes, {summary.frames} frames in {summary.out} "
         f"({', '.join(summary.parts)})"
     )
+    emit(summary, text, as_json=as_json)
+    if as_json:
+        return
     for licence, sources in summary.licences.items():
         typer.echo(f"{licence}: {', '.join(sources)}", err=True)
     for table, rows in summary.left_out.items():
         typer.echo(
             f"{rows} rows of {table} were left out: joined parts must be clustered anew", err=True
-        )
-
-
-def _finish_shares(folders: list[str], *, as_json: bool) -> None:
-    from finedata.convert.sharded import is_sharded, merge_shards
-
-    if len(folders) != 1 or not is_sharded(Path(folders[0])):
-        raise UsageError(
-            place="--out",
-            found="none",
-            wanted="a new folder; only one DIR that finedata convert --num-shards wrote needs none",
-            next_command="finedata merge DIR DIR --out DIR",
-        )
-    summary = merge_shards(folders[0])
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-        return
-    typer.echo(
-        f"{summary.episodes} episodes, {summary.frames} frames in {summary.out} "
-        f"({', '.join(summary.parts)})"
-    )
-    if summary.failed:
-        typer.echo(
-            f"{summary.failed} of {summary.found} episodes could not be converted; see receipts",
-            err=True,
         )

@@ -30,9 +30,9 @@ def query(
     ] = None,
 ) -> None:
     """See HELP."""
+    from finedata.api import open
     from finedata.errors import UsageError
     from finedata.store.atomic import atomic_path
-    from finedata.store.dataset import open_dataset
     from finedata.store.rows import rows_as_csv, rows_as_json
 
     if as_json + as_csv + (parquet is not None) > 1:
@@ -41,7 +41,7 @@ def query(
             found="several of --json, --csv, --parquet",
             wanted="one of them",
         )
-    rows = open_dataset(root).sql(sql)
+    rows = open(root).sql(sql)
     if parquet is not None:
         with atomic_path(parquet) as partial:
             rows.write_parquet(partial)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from finedata.cli.frame import AsJson, emit
+
 __all__ = ["HELP", "report"]
 
 HELP = """Write one HTML file that shows what was kept and why; it needs no network.
@@ -33,23 +35,21 @@ def report(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the random selections, and of crowded maps.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    import msgspec
+    from finedata.api import open
 
-    from finedata.report.report import write_report
-
-    summary = write_report(root, out=out, tasks=tasks, seed=seed)
-    if as_json:
-        typer.echo(msgspec.json.encode(summary).decode())
-        return
+    summary = open(root).report(out, tasks=tasks, seed=seed)
     funnel = summary.funnel
-    typer.echo(
+    text = (
         f"{summary.out}: {funnel.found} found, {funnel.written} written, {funnel.through} let "
         f"through, {funnel.clustered} clustered, {funnel.representatives} representatives; "
         f"{summary.tasks_in_detail} of {summary.tasks} tasks in detail, "
         f"{summary.bytes / 1e6:.1f} MB"
     )
+    emit(summary, text, as_json=as_json)
+    if as_json:
+        return
     for step in summary.not_yet:
         typer.echo(f"not run yet: finedata {step} {root}", err=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from finedata.cli.frame import Workers, emit, interruptible, listed, progress_bar
+from finedata.cli.frame import AsJson, Workers, emit, interruptible, listed, processes, progress_bar
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,13 +129,13 @@ def shard(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan and estimate; write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.engine.local import available_cores
+    from finedata.api import open
     from finedata.shard.files import is_shards
-    from finedata.shard.run import estimate_shards, shard_datasets
-    from finedata.shard.settings import BAKED, ShardSettings, read_ids
+    from finedata.shard.run import ShardEstimate
+    from finedata.shard.settings import BAKED, read_ids
 
     leaks = read_ids(_read(check_leaks, "--check-leaks")) if check_leaks else ()
     if out is None and len(datasets) == 1 and is_shards(datasets[0]):
@@ -170,45 +170,40 @@ def shard(
     unknown = sorted(set(words) - set(BAKED))
     if unknown:
         raise UsageError(place="--bake", found=f"{unknown[0]!r}", wanted=f"of {', '.join(BAKED)}")
-    settings = ShardSettings(
-        cameras=listed(cameras),
-        resize=_size(resize),
-        quality=quality,
-        shard_bytes=_bytes(shard_size),
-        order=order,
-        sample=type_,
-        horizon=horizon,
-        every=every,
-        thin=thin,
-        where=where,
-        held_out=share,
-        held_out_ids=ids,
-        held_out_by=held_out_by,
-        text_policy=text_policy,
-        with_failed=with_failed,
-        bake=tuple(word for word in BAKED if word in words),
-        seed=seed,
-    )
-    named: dict[str, Any] = {
-        "settings": settings,
-        "allow_mixed_licences": allow_mixed_licences,
-        "check_leaks": leaks,
-    }
-    if dry_run:
-        _print_estimate(estimate_shards(datasets, **named), as_json=as_json)
-        return
     with interruptible(), progress_bar() as on_progress:
-        summary = shard_datasets(
-            datasets,
-            out=out,
+        found = open(datasets[0]).shard(
+            out,
+            also=datasets[1:],
             append=append,
-            workers=workers or min(8, available_cores()),
+            allow_mixed_licences=allow_mixed_licences,
+            check_leaks=leaks,
             shard_index=shard_index,
             num_shards=num_shards,
+            workers=processes(workers),
+            dry_run=dry_run,
             on_progress=on_progress,
-            **named,
+            cameras=listed(cameras),
+            resize=_size(resize),
+            quality=quality,
+            shard_bytes=_bytes(shard_size),
+            order=order,
+            sample=type_,
+            horizon=horizon,
+            every=every,
+            thin=thin,
+            where=where,
+            held_out=share,
+            held_out_ids=ids,
+            held_out_by=held_out_by,
+            text_policy=text_policy,
+            with_failed=with_failed,
+            bake=tuple(word for word in BAKED if word in words),
+            seed=seed,
         )
-    _print_summary(summary, as_json=as_json)
+    if isinstance(found, ShardEstimate):
+        _print_estimate(found, as_json=as_json)
+    else:
+        _print_summary(found, as_json=as_json)
 
 
 def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
@@ -237,14 +232,8 @@ def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
             next_command=f"finedata info {root}",
         )
     found = find_leaks(Shards.open(root), ids)
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode({"leaks": found}).decode())
-    else:
-        typer.echo(f"{len(found)} of {len(ids)} ids, or episodes of them, are in training files")
-        for episode in found[:20]:
-            typer.echo(f"  {episode}")
+    text = f"{len(found)} of {len(ids)} ids, or episodes of them, are in training files"
+    emit({"leaks": found}, [text, *(f"  {one}" for one in found[:20])], as_json=as_json)
     if found:
         raise typer.Exit(1)
 
@@ -299,13 +288,9 @@ def _bytes(text: str) -> int:
 
 
 def _print_summary(summary: ShardSummary, *, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(summary).decode())
-        return
-    if summary.share:
-        typer.echo(f"share {summary.share} is done; the same command without it finishes")
+    if as_json or summary.share:
+        text = f"share {summary.share} is done; the same command without it finishes"
+        emit(summary, text, as_json=as_json)
         return
     for one in summary.sets:
         lossy = f", {one.encoded} pictures encoded" if one.encoded else ""
@@ -331,19 +316,16 @@ def _print_summary(summary: ShardSummary, *, as_json: bool) -> None:
 
 
 def _print_estimate(found: ShardEstimate, *, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(found).decode())
-        return
-    for one in found.sets:
-        typer.echo(
-            f"{one.name}: {one.episodes} episodes, {one.samples} samples, about {one.tars} tars, "
-            f"{one.bytes / 1e6:.1f} MB"
-        )
-    _print_left_out(found.left_out)
     scratch = "; as much again meanwhile" if found.scratch_bytes else ""
-    typer.echo(f"about {found.bytes / 1e6:.1f} MB{scratch}; nothing was written")
+    lines = [
+        f"{one.name}: {one.episodes} episodes, {one.samples} samples, about {one.tars} tars, "
+        f"{one.bytes / 1e6:.1f} MB"
+        for one in found.sets
+    ]
+    lines.append(f"about {found.bytes / 1e6:.1f} MB{scratch}; nothing was written")
+    emit(found, lines, as_json=as_json)
+    if not as_json:
+        _print_left_out(found.left_out)
 
 
 def _print_left_out(left_out: dict[str, int]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from finedata.cli.frame import AsJson, emit
+
 if TYPE_CHECKING:
     from finedata.annotate.summary import DatasetSummary, SourceSummary
 
@@ -23,18 +25,13 @@ Example: finedata summary bridge
 def summary(
     *,
     root: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.annotate.summary import summarise
+    from finedata.api import open
 
-    found = summarise(root)
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(found).decode())
-        return
-    typer.echo("\n".join(_lines(found)))
+    found = open(root).summarise()
+    emit(found, _lines(found), as_json=as_json)
 
 
 def _lines(found: DatasetSummary) -> list[str]:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from finedata.cli.frame import AsJson, emit
+from finedata.errors import UsageError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from finedata.convert.arm_evidence import ArmPose
     from finedata.convert.pose import PoseReport
     from finedata.convert.verify_report import VerifyReport
@@ -71,17 +76,14 @@ def verify(
             metavar="NAME=CHOICE", help="With --source: a choice of its file.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See HELP."""
+    from finedata.api import open
+
     if pose:
         _verify_pose(root, input_, source, option or [], pose_episodes, as_json=as_json)
         return
-    import msgspec
-
-    from finedata.convert.verify import verify as run
-    from finedata.errors import UsageError
-
     if root is None or source is not None or option:
         raise UsageError(
             place="finedata verify",
@@ -89,34 +91,33 @@ def verify(
             wanted="a dataset, or --source with --pose",
             next_command="finedata verify DIR --input SOURCE_DIR",
         )
-    report = run(root, input=input_, decode=decode)
-    if as_json:
-        counts = {"counts": report.counts()}
-        typer.echo(msgspec.json.encode(msgspec.to_builtins(report) | counts).decode())
-    else:
-        _print_verified(report)
+    import msgspec
+
+    report = open(root).verify(input_, decode=decode)
+    found = msgspec.to_builtins(report) | {"counts": report.counts()}
+    emit(found, _verified(report), as_json=as_json)
     if report.problems:
         raise typer.Exit(1)
 
 
-def _print_verified(report: VerifyReport) -> None:
-    typer.echo(
+def _verified(report: VerifyReport) -> Iterator[str]:
+    yield (
         f"{report.episodes} episodes, {report.frames} frames, {report.pictures} pictures "
         f"checked; {len(report.problems)} problems"
     )
     for kind, verdicts in report.counts().items():
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in verdicts.items())
-        typer.echo(f"{kind}s: {told}")
+        yield f"{kind}s: {told}"
     for thing in report.things:
         if thing.verdict != "kept":
             stored = f" -> {', '.join(thing.stored)}" if thing.stored else ""
             because = f": {thing.because}" if thing.because else ""
             verdict = thing.verdict.replace("_", " ")
-            typer.echo(f"  {verdict}: {thing.kind} {thing.name}{stored}{because}")
+            yield f"  {verdict}: {thing.kind} {thing.name}{stored}{because}"
     for note in report.not_checked:
-        typer.echo(f"not checked: {note}")
+        yield f"not checked: {note}"
     for problem in report.problems:
-        typer.echo(f"problem: {problem.place}: found {problem.found}, wanted {problem.wanted}")
+        yield f"problem: {problem.place}: found {problem.found}, wanted {problem.wanted}"
 
 
 def _verify_pose(
@@ -128,19 +129,26 @@ def _verify_pose(
     *,
     as_json: bool,
 ) -> None:
-    import msgspec
+    from finedata.api import Source, open
 
-    from finedata.convert.pose import pose_report
-
-    report = pose_report(
-        root,
-        input=addresses,
-        source=source,
-        most_episodes=most,
-        choices=[_choice(text) for text in options],
-    )
+    if root is not None and source is None:
+        report = open(root).verify_pose(addresses, episodes=most)
+    elif source is not None and root is None and len(addresses) == 1:
+        choices = tuple(_choice(text) for text in options)
+        report = Source(((source, addresses[0]),), choices).verify(episodes=most)
+    else:
+        raise UsageError(
+            place="the pose check",
+            found="both a dataset and a converter"
+            if source and root
+            else "no dataset and no converter"
+            if source is None
+            else f"{len(addresses)} --input",
+            wanted="one of them, a converter with one --input",
+            next_command="finedata verify --source NAME --input DIR --pose",
+        )
     if as_json:
-        typer.echo(msgspec.json.encode(report).decode())
+        emit(report, "", as_json=True)
     else:
         _print_report(report)
     for message in report.messages:
@@ -150,8 +158,6 @@ def _verify_pose(
 
 
 def _choice(text: str) -> tuple[str, str]:
-    from finedata.errors import UsageError
-
     name, equals, choice = text.partition("=")
     if not equals:
         raise UsageError(

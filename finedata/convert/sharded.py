@@ -130,6 +130,7 @@ def merge_shards(out: str | Path) -> ConvertSummary:
             place=str(root),
             found="no sharded conversion",
             wanted="a folder that finedata convert --num-shards was writing",
+            next_command="to join datasets: finedata merge DIR DIR --out DIR",
         )
     shared = msgspec.msgpack.decode((root / _CONTEXT).read_bytes(), type=_SharedRun)
     run = prepare_from_context(shared.context, out=str(out))

@@ -9,24 +9,17 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from finedata.annotate.run_kinematic import annotate_kinematic
-from finedata.cluster.run import cluster
-from finedata.cluster.settings import ClusterSettings
-from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.api import source as name_source
 from finedata.demo.corpus import write_bridge_corpus
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
-from finedata.quality.gate import gate
-from finedata.report.report import write_report
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
-from finedata.store.dataset import open_dataset
 from finedata.store.rows import rows_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from finedata.api import Dataset
 
 __all__ = ["walk"]
 
@@ -67,7 +60,9 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     yield ""
     yield "2. Convert it: JPEG bytes untouched, poses canonical, a receipt for every record"
     yield f"   $ finedata convert bridge_v2 --input {address} --out {dataset}"
-    summary = convert("bridge_v2", input=address, out=dataset, workers=available_cores())
+    corpus = name_source("bridge_v2", address)
+    opened = corpus.convert(dataset, workers=available_cores())
+    summary = opened.conversion
     yield (
         f"   {summary.episodes} episodes, {summary.frames} frames; {summary.failed} of "
         f"{summary.found} failed, each with a receipt"
@@ -75,14 +70,13 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     yield ""
     yield "3. Prove it: source and output read again and compared"
     yield f"   $ finedata verify {dataset} --input {address}"
-    report = verify(dataset, input=address)
+    report = opened.verify(corpus)
     yield (
         f"   {report.episodes} episodes, {report.frames} frames, {report.pictures} pictures; "
         f"{len(report.problems)} problems"
     )
-    yield from _curate(dataset, out / "report.html")
-    yield from _shard(dataset, shards)
-    opened = open_dataset(dataset)
+    yield from _curate(opened, out / "report.html")
+    yield from _shard(opened, shards)
     for number, query in enumerate(_QUERIES, start=9):
         yield ""
         yield f"{number}. Query it"
@@ -97,18 +91,19 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     yield f"   python -c \"import finedata; print(finedata.open('{dataset}').episodes.collect())\""
 
 
-def _curate(dataset: Path, page: Path) -> Iterator[str]:
+def _curate(opened: Dataset, page: Path) -> Iterator[str]:
     """Gate, cluster, report, annotate."""
+    dataset = opened.root
     yield ""
     yield "4. Gate it: action against state, and nine other checks; nothing is deleted"
     yield f"   $ finedata gate {dataset}"
-    judged = gate(dataset)
+    judged = opened.gate()
     reasons = ", ".join(f"{name} {count}" for name, count in judged.reasons.items() if count)
     yield f"   {judged.verdicts['pass']} of {judged.episodes} pass; failed: {reasons or 'none'}"
     yield ""
     yield "5. Cluster what passed: dynamic time warping within each task, representatives chosen"
     yield f"   $ finedata cluster {dataset}"
-    clustered = cluster(dataset, settings=ClusterSettings())
+    clustered = opened.cluster(device="cpu")
     yield (
         f"   {clustered.clustered} episodes, {clustered.clusters} clusters, "
         f"{clustered.representatives} representatives"
@@ -116,25 +111,20 @@ def _curate(dataset: Path, page: Path) -> Iterator[str]:
     yield ""
     yield "6. Report: the funnel, maps of the tasks, film strips, coverage against budget"
     yield f"   $ finedata report {dataset} --out {page}"
-    write_report(dataset, out=page)
+    opened.report(page)
     yield ""
     yield "7. Facts of the representatives, measured from the motion; no model is asked"
     yield f"   $ finedata annotate kinematic {dataset}"
-    annotated = annotate_kinematic(dataset)
+    annotated = opened.annotate_kinematic()
     yield f"   {annotated.rows.get('steps', 0)} steps and {annotated.rows.get('facts', 0)} facts"
 
 
-def _shard(dataset: Path, out: Path) -> Iterator[str]:
+def _shard(opened: Dataset, out: Path) -> Iterator[str]:
     """Pixels once, for both views."""
     yield ""
     yield "8. Shards for training: pixels once; held-out episodes in files of their own"
-    yield f"   $ finedata shard {dataset} --out {out} --held-out 0.1"
-    made = shard_datasets(
-        [dataset],
-        out=out,
-        settings=ShardSettings(held_out="0.1"),
-        workers=available_cores(),
-    )
+    yield f"   $ finedata shard {opened.root} --out {out} --held-out 0.1"
+    made = opened.shard(out, held_out=0.1, workers=available_cores())
     for one in made.sets:
         yield f"   {one.name}: {one.episodes} episodes, {one.samples} samples, {one.tars} tars"
     for view in made.views:

@@ -167,8 +167,21 @@ def shard_settings(values: Mapping[str, object]) -> ShardSettings:
             wanted=f"one of {', '.join(ShardSettings.__struct_fields__)}",
         )
     try:
-        return msgspec.convert(dict(values), ShardSettings, strict=True)
+        return msgspec.convert(_as_stored(values), ShardSettings, strict=True)
     except msgspec.ValidationError as error:
         raise UsageError(
             place="the settings of shards", found=f"{error}", wanted="see ShardSettings"
         ) from error
+
+
+def _as_stored(values: Mapping[str, object]) -> dict[str, object]:
+    """What people write shorter: `resize=224`, `cameras="wrist"`, `held_out=0.05`."""
+    found = dict(values)
+    if isinstance(size := found.get("resize"), int):
+        found["resize"] = (size, size)
+    for name in ("cameras", "bake", "held_out_ids"):
+        if isinstance(text := found.get(name), str):
+            found[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(share := found.get("held_out"), float):
+        found["held_out"] = str(share)
+    return found
