@@ -24,6 +24,7 @@ from finedata.readers.byte_slices import BytesSlices
 from finedata.store.lerobot.stats import picture_stats, sample_frames
 from finedata.store.pictures import (
     black_jpeg,
+    decode_picture,
     decode_rgb,
     jpeg_frame_offset,
     largest_black_picture_bytes,
@@ -238,11 +239,12 @@ class CameraScan:
             index = frame - self._row
             if not 0 <= index < len(values) or bad[index]:
                 continue
-            pixels = decode_rgb(values[index])
+            pixels = decode_picture(values[index])
             if pixels is None:
                 failed[index] = True
             else:
-                self._samples.append(pixels[..., ::-1] if self.rewriting.swap else pixels)
+                swap = self.rewriting.swap and pixels.ndim == 3
+                self._samples.append(pixels[..., ::-1] if swap else pixels)
         return failed
 
     def _rewritten(self, values: BytesSlices, bad: np.ndarray) -> tuple[bytes, np.ndarray]:

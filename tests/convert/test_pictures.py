@@ -55,6 +55,22 @@ def test_good_pictures_pass_untouched() -> None:
     assert found.stats["count"] == [4.0]
 
 
+@pytest.mark.parametrize("rewriting", [None, Rewriting(swap=True)])
+def test_depth_has_the_statistics_of_its_16_bits(rewriting: Rewriting | None) -> None:
+    depths = [RNG.integers(0, 4000, SHAPE[:2], np.uint16) for _ in range(4)]
+    pictures = []
+    for depth in depths:
+        stream = io.BytesIO()
+        Image.fromarray(depth).save(stream, "PNG")
+        pictures.append(stream.getvalue())
+    found = examine(pictures, rewriting=rewriting)
+    assert found.stats is not None
+    pixels = np.stack(depths).astype(float)
+    for key in ("min", "max", "mean", "std"):
+        np.testing.assert_allclose(found.stats[key], [getattr(pixels, key)()] * 3, rtol=1e-12)
+    assert found.data == b"".join(pictures)
+
+
 @pytest.mark.parametrize("place", [0, 3, 5])
 @pytest.mark.parametrize(
     "broken",

@@ -69,6 +69,21 @@ def test_pictures_equal_numpy_and_std_is_not_zero() -> None:
     assert picture_stats([]) is None
 
 
+def test_depth_of_16_bits_is_not_clipped() -> None:
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, 1 << 16, (16, 20), np.uint16) for _ in range(3)]
+    # A placeholder of 8 bits among them measures nothing.
+    stats = picture_stats([*pictures, np.zeros((16, 20, 3), np.uint8)])
+    assert stats is not None
+    pixels = np.stack(pictures).reshape(-1).astype(float)
+    for key in ("min", "max", "mean", "std"):
+        np.testing.assert_allclose(stats[key], [getattr(pixels, key)()] * 3, rtol=1e-12)
+    for name, quantile in QUANTILES.items():
+        wanted = np.quantile(pixels, quantile, method="lower")
+        np.testing.assert_allclose(stats[name], [wanted] * 3)
+    assert stats["count"] == [3]
+
+
 def test_every_pixel_of_every_channel_counts_once() -> None:
     """Against np.bincount, also where channels are turned round as for exchanged colours."""
     rng = np.random.default_rng(3)

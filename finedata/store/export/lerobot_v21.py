@@ -221,7 +221,7 @@ class _PartWriter:
         row = self.part.stats.row(self.episodes, named=True)
         found: dict[str, FeatureStats] = {}
         for camera in cameras:
-            stats = camera_stats(row, episode, camera=camera, deep=camera in self.deep)
+            stats = camera_stats(row, episode, camera=camera)
             if stats is not None:
                 found[picture_column(shown_camera(camera))] = stats
         return found

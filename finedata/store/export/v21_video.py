@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.errors import SourceError, need
+from finedata.errors import MissingExtraError, SourceError, need
 from finedata.store.episode import is_swapped
 from finedata.store.export.episodes import right_frames
 from finedata.store.lerobot.layout import picture_column
 from finedata.store.lerobot.stats import FeatureStats, picture_stats, sample_frames
-from finedata.store.pictures import as_rgb
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -100,35 +99,34 @@ def video_feature(path: Path, *, feature: Feature, fps: float) -> dict[str, Any]
     }
 
 
-def camera_stats(
-    row: Mapping[str, Any], episode: Episode, *, camera: str, deep: bool = False
-) -> FeatureStats | None:
+def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> FeatureStats | None:
     """Statistics of a camera in right colours: flat lists of 3 numbers in [0, 1].
 
     Args:
         row: The episode's `stats/...` columns of cameras.
-        episode: The episode, of which four frames are decoded where the dataset has none.
+        episode: The episode, of which four frames are decoded where the dataset has none, or has
+            those of its other episodes only (a count of zero).
         camera: The camera's name in the dataset.
-        deep: Whether its pictures have 16 bits: of them only the dataset's own statistics are
-            right, and colours of 8 bits tell nothing.
 
     Returns:
-        The statistics, or `None` where no frame decodes.
+        The statistics, or `None` where no frame decodes, or of a video without PyAV.
     """
     stored = {key: row.get(f"stats/{picture_column(camera)}/{key}") for key in _KEYS}
-    if all(values is not None for values in stored.values()):
+    measured = bool(stored["count"]) and stored["count"][0] > 0
+    if measured and all(values is not None for values in stored.values()):
         stats = {
             key: np.asarray(values, np.float64).reshape(-1).tolist()
             for key, values in stored.items()
         }
         if is_swapped(camera):
             stats = {key: values[::-1] for key, values in stats.items()}
-    elif deep:
-        return None
     else:
         numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
         frames = episode.iter_frames(camera, numbers)
-        found = picture_stats([as_rgb(frame) for frame in frames if frame is not None])
+        try:
+            found = picture_stats(frame for frame in frames if frame is not None)
+        except MissingExtraError:
+            return None
         if found is None:
             return None
         stats = {key: found[key] for key in _KEYS}

@@ -1,10 +1,12 @@
 """LeRobot's statistics: arrays and pictures of an episode come in, its statistics go out.
 
 Names and shapes are LeRobot's: min, max, mean, std, count, q01, q10, q50, q90, q99; vectors
-(n,), cameras (3, 1, 1) in [0, 1]. What differs from lerobot 0.4.4, on purpose:
+(n,), cameras (3, 1, 1), in the numbers that LeRobot's loader hands out: [0, 1] of colours of 8
+bits, and of a PNG of 16 bits (depth) the stored numbers themselves, which it does not divide.
+What differs from lerobot 0.4.4, on purpose:
 
 * its image std overflows in uint8 and comes out as zero (huggingface/lerobot issue 3682): here
-  it is exact, from a histogram of 256 bins;
+  it is exact, from a histogram of 256 bins (65,536 of 16 bits, which lerobot clips to 8);
 * its quantiles come from a histogram with interpolation: here they are exact order statistics
   (NumPy's linear interpolation for vectors, the bin itself for pictures);
 * values that are not finite do not count, so that one bad frame leaves the rest usable.
@@ -19,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["FeatureStats", "StatsMerger", "numeric_stats", "picture_stats", "sample_frames"]
 
@@ -91,23 +93,40 @@ def _finite_column_stats(table: np.ndarray) -> dict[str, np.ndarray]:
     return stats
 
 
-def picture_stats(pictures: list[np.ndarray]) -> FeatureStats | None:
-    """Statistics of a camera over the decoded pictures of an episode.
+def picture_stats(pictures: Iterable[np.ndarray]) -> FeatureStats | None:
+    """Statistics of a camera over decoded pictures, taken one at a time.
 
     Args:
-        pictures: uint8 (height, width, 3) each.
+        pictures: uint8 (height, width, 3) each, or uint16 (height, width) of depth. Where a camera
+            has both, the depth counts alone: a placeholder in its place is no measurement.
 
     Returns:
-        Flat lists of 3 numbers in [0, 1]; `count` is the number of pictures; `None` for none.
+        Flat lists of 3 numbers: in [0, 1] of uint8; of uint16 three times the same, in the
+        pictures' own unit. `count` is the number of pictures; `None` for none.
     """
-    if not pictures:
-        return None
-    histograms = np.zeros((3, 256), np.int64)
+    colours, depths = np.zeros((3, 256), np.int64), np.zeros(1 << 16, np.int64)
+    colour_count = depth_count = 0
     for picture in pictures:
-        # Five times as fast as np.bincount, which first copies bytes to eight bytes each.
-        histograms += np.asarray(Image.fromarray(picture).histogram(), np.int64).reshape(3, 256)
+        if picture.ndim == 2:
+            depths += np.bincount(picture.reshape(-1), minlength=1 << 16)
+            depth_count += 1
+        else:
+            # Five times as fast as np.bincount, which first copies bytes to eight bytes each.
+            colours += np.asarray(Image.fromarray(picture).histogram(), np.int64).reshape(3, 256)
+            colour_count += 1
+    if depth_count:
+        stats = _histogram_stats(depths[None], np.arange(1 << 16, dtype=np.float64))
+        tripled = {key: values * 3 for key, values in stats.items()}
+        return tripled | {"count": [float(depth_count)]}
+    if not colour_count:
+        return None
+    stats = _histogram_stats(colours, np.arange(256) / 255.0)
+    return stats | {"count": [float(colour_count)]}
+
+
+def _histogram_stats(histograms: np.ndarray, levels: np.ndarray) -> FeatureStats:
+    """Statistics of (channels, n) counts of n levels, one number for each channel."""
     stats: FeatureStats = {key: [] for key in _KEYS}
-    levels = np.arange(256) / 255.0
     for histogram in histograms:
         total = int(histogram.sum())
         cumulative = histogram.cumsum()
@@ -120,8 +139,8 @@ def picture_stats(pictures: list[np.ndarray]) -> FeatureStats | None:
         stats["std"].append(float(np.sqrt(variance)))
         for key, quantile in _QUANTILES.items():
             rank = int(np.searchsorted(cumulative, quantile * (total - 1), side="right"))
-            stats[key].append(float(levels[min(rank, 255)]))
-    return stats | {"count": [float(len(pictures))]}
+            stats[key].append(float(levels[min(rank, len(levels) - 1)]))
+    return stats
 
 
 @dataclass(slots=True)
