@@ -287,7 +287,8 @@ class Announced:
     Attributes:
         files: Patterns of relative paths (`fnmatch`, `*` crosses folders).
         reason: Why they differ.
-        columns: Of Parquet: columns that may differ, be new or be gone; the rest must be equal.
+        columns: Of Parquet: columns that may differ, be new or be gone (`fnmatch` patterns); the
+            rest must be equal.
         keys: Of JSON and JSON lines: the same, at any depth.
         sort_by: Of Parquet: columns to sort rows by first, where their order follows an id.
         any: The whole file may differ.
@@ -372,7 +373,13 @@ def _parquet_difference(old: Path, new: Path, entries: list[Announced]) -> str |
     tables = []
     for path in (old, new):
         table = pq.ParquetFile(path).read()
-        table = table.drop_columns([name for name in table.column_names if name in dropped])
+        table = table.drop_columns(
+            [
+                name
+                for name in table.column_names
+                if any(fnmatchcase(name, pattern) for pattern in dropped)
+            ]
+        )
         tables.append(table.sort_by([(name, "ascending") for name in order]) if order else table)
     one, other = tables
     found: list[str] = []

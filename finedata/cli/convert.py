@@ -62,7 +62,8 @@ def convert(
         bool,
         typer.Option(
             "--image-stats/--no-image-stats",
-            help="Decode up to four pictures per camera and episode for LeRobot's statistics.",
+            help="Decode up to four pictures per camera and episode, and 64 frames per camera "
+            "of videos, for LeRobot's statistics.",
         ),
     ] = True,
     fix_colour: Annotated[

@@ -20,8 +20,9 @@ import finedata
 from finedata.convert.clips import written_codec
 from finedata.convert.commit_rows import episode_row, failed_receipt, written_receipt
 from finedata.convert.context import library_versions
-from finedata.convert.episode_files import EpisodeFiles, placeholder_stats
+from finedata.convert.episode_files import BLACK_STATS, EpisodeFiles
 from finedata.convert.plan import RecordPlan, ShardPlan
+from finedata.convert.video_stats import VideoStats, count_frames
 from finedata.convert.work import EpisodeResult, FileResult, file_kind
 from finedata.schema.identity import hash16
 from finedata.store.annotation_rows import instruction_rows, step_rows
@@ -33,11 +34,12 @@ from finedata.store.lerobot.write import write_stats, write_tasks
 from finedata.store.table import TableFile, part_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from finedata.convert.assign import Assigner, EpisodeJob, Part
     from finedata.convert.prepared import PreparedRun
     from finedata.store.lerobot.layout import Feature
+    from finedata.store.lerobot.stats import FeatureStats
 
 __all__ = ["Finished", "commit", "marker_of"]
 
@@ -54,9 +56,9 @@ class _PartTally:
     merger: StatsMerger = field(default_factory=StatsMerger)
     codecs: dict[str, str] = field(default_factory=dict[str, str])
 
-    def add(self, job: EpisodeJob, result: EpisodeResult, run: PreparedRun) -> None:
+    def add(self, job: EpisodeJob, stats: dict[str, FeatureStats], run: PreparedRun) -> None:
         """Take in an episode."""
-        self.merger.add(result.stats)
+        self.merger.add(stats)
         for clip in job.clips:
             codec = written_codec(clip.plan, run.context.options)
             name = picture_column(clip.plan.camera)
@@ -82,21 +84,43 @@ def commit(run: PreparedRun, ledger: Finished) -> dict[str, int]:
     for table in ("instructions", "steps"):
         # Left by a commit that was interrupted. Only our own: later verbs put files beside it.
         part_path(out, table, 0).unlink(missing_ok=True)
-    writer = _RowWriter(run, ledger)
+    videos = _measure_videos(run, ledger)
+    writer = _RowWriter(run, ledger, videos)
     writer.write()
     for number, part in enumerate(writer.assigner.parts):
-        _write_part(run, out / part.path, part, writer.tallies[number])
+        features = _stats_features(part, run, videos.of_part.get(number, {}))
+        _write_part(out / part.path, part, writer.tallies[number], features)
     counts = {name: writer.counts[name] for name in _COUNTS}
     write_atomic(out / DATASET_FILE, marker_of(run, writer.assigner, counts))
     return counts
 
 
-def _write_part(run: PreparedRun, root: Path, part: Part, tally: _PartTally) -> None:
+def _measure_videos(run: PreparedRun, ledger: Finished) -> VideoStats:
+    """Decode the frames that stand for the videos; nothing is read where there is no video."""
+    if not run.context.options.image_stats:
+        return VideoStats(Counter())
+    assigner = run.assigner()
+    placed = (record for record, _ in _records(assigner, ledger))
+    videos = VideoStats(count_frames(job for job in placed if not isinstance(job, RecordPlan)))
+    if videos.wanted:
+        assigner = run.assigner()
+        results: dict[int, Iterator[tuple[int, EpisodeResult]]] = {}
+        for job, _ in _records(assigner, ledger):
+            if isinstance(job, RecordPlan):
+                continue
+            part = assigner.parts[job.part]
+            _, result = next(results.setdefault(job.part, _results(job.part, ledger)))
+            root = Path(run.context.out) / part.path
+            videos.measure(job, result, root=root, fps=part.layout.fps)
+    videos.finish()
+    return videos
+
+
+def _write_part(root: Path, part: Part, tally: _PartTally, features: dict[str, Feature]) -> None:
     """The files of a part's meta/ that come last."""
-    features = _stats_features(part, run)
     stats = tally.merger.result()
-    for name, feature in features.items():
-        stats.setdefault(name, placeholder_stats(feature))
+    for name in features:
+        stats.setdefault(name, BLACK_STATS)
     write_tasks(root, list(part.tasks))
     write_stats(root, features, stats)
     info = info_json(
@@ -112,20 +136,25 @@ def _write_part(run: PreparedRun, root: Path, part: Part, tally: _PartTally) -> 
     write_atomic(root / INFO_PATH, info)
 
 
-def _stats_features(part: Part, run: PreparedRun) -> dict[str, Feature]:
+def _stats_features(
+    part: Part, run: PreparedRun, videos: Mapping[str, FeatureStats]
+) -> dict[str, Feature]:
+    """The features of a part that have statistics: of videos those that were measured."""
     return {
         name: feature
         for name, feature in part.layout.features.items()
         if feature.dtype != "string"
         and (feature.dtype != "image" or run.context.options.image_stats)
+        and (feature.dtype != "video" or name in videos)
     }
 
 
 class _RowWriter:
     """Streams receipts, episodes and annotations into their files."""
 
-    def __init__(self, run: PreparedRun, ledger: Finished) -> None:
+    def __init__(self, run: PreparedRun, ledger: Finished, videos: VideoStats) -> None:
         self._run = run
+        self._videos = videos
         self._ledger = ledger
         self._out = Path(run.context.out)
         self.assigner: Assigner = run.assigner()
@@ -140,7 +169,7 @@ class _RowWriter:
             receipts = stack.enter_context(TableFile[_Row](self._out / _RECEIPTS_PATH, "receipts"))
             instructions = _LazyFile(stack, self._out, "instructions")
             steps = _LazyFile(stack, self._out, "steps")
-            for record, plan in self._records():
+            for record, plan in _records(self.assigner, self._ledger):
                 if isinstance(record, RecordPlan):
                     self.counts.update(("found", "failed"))
                     receipts.add(failed_receipt(self._run, plan, record))
@@ -149,9 +178,11 @@ class _RowWriter:
                 tally, files = self._part(record.part, stack)
                 file_number, result = next(tally.results)
                 self._count(record.plan)
-                tally.add(record, result, self._run)
+                place = (record.part, record.episode_index)
+                stats = result.stats | self._videos.of_episode.get(place, {})
+                tally.add(record, stats, self._run)
                 receipts.add(written_receipt(self._run, part, record, result))
-                files.add(episode_row(self._run, part, record, result, file_number), result.stats)
+                files.add(episode_row(self._run, part, record, result, file_number), stats)
                 identity, language = record.plan.episode_id, record.plan.language
                 run_id = self._runs[record.source]
                 for row in instruction_rows(identity, language, run_id=run_id):
@@ -168,10 +199,12 @@ class _RowWriter:
     def _part(self, number: int, stack: ExitStack) -> tuple[_PartTally, EpisodeFiles]:
         while len(self.tallies) <= number:
             part = self.assigner.parts[len(self.tallies)]
-            self.tallies.append(_PartTally(self._results(len(self.tallies))))
+            videos = self._videos.of_part.get(len(self.tallies), {})
+            self.tallies.append(_PartTally(_results(len(self.tallies), self._ledger)))
             files = EpisodeFiles(
                 self._out / part.path,
-                _stats_features(part, self._run),
+                _stats_features(part, self._run, videos),
+                absent=videos,
                 videos=[
                     name
                     for name, feature in part.layout.features.items()
@@ -181,24 +214,28 @@ class _RowWriter:
             self._episode_files.append(stack.enter_context(files))
         return self.tallies[number], self._episode_files[number]
 
-    def _records(self) -> Iterator[tuple[RecordPlan | EpisodeJob, ShardPlan]]:
-        """Every selected record in the sources' order, with what became of it."""
-        decoder = msgspec.msgpack.Decoder(ShardPlan)
-        for payload in self._ledger.payloads("shard"):
-            if self.assigner.finished:
-                return
-            plan = decoder.decode(payload)
-            placed, _ = self.assigner.add(plan)
-            for record in placed:
-                yield record, plan
 
-    def _results(self, part: int) -> Iterator[tuple[int, EpisodeResult]]:
-        """Every written episode of a part in order, with the number of its data file."""
-        decoder = msgspec.msgpack.Decoder(FileResult)
-        for payload in self._ledger.payloads(file_kind(part)):
-            result = decoder.decode(payload)
-            for episode in result.episodes:
-                yield result.file_number, episode
+def _records(
+    assigner: Assigner, ledger: Finished
+) -> Iterator[tuple[RecordPlan | EpisodeJob, ShardPlan]]:
+    """Every selected record in the sources' order, with what became of it."""
+    decoder = msgspec.msgpack.Decoder(ShardPlan)
+    for payload in ledger.payloads("shard"):
+        if assigner.finished:
+            return
+        plan = decoder.decode(payload)
+        placed, _ = assigner.add(plan)
+        for record in placed:
+            yield record, plan
+
+
+def _results(part: int, ledger: Finished) -> Iterator[tuple[int, EpisodeResult]]:
+    """Every written episode of a part in order, with the number of its data file."""
+    decoder = msgspec.msgpack.Decoder(FileResult)
+    for payload in ledger.payloads(file_kind(part)):
+        result = decoder.decode(payload)
+        for episode in result.episodes:
+            yield result.file_number, episode
 
 
 class _LazyFile:

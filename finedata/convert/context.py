@@ -57,7 +57,8 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True):
         episodes: Which episodes: positions in the source's order (`"7"`, `"10-19"`), or
             episode ids; empty for all.
         max_episodes: Stop after this many written episodes.
-        image_stats: Whether to decode a few pictures of each episode for LeRobot's statistics.
+        image_stats: Whether to decode a few pictures of each episode, and a few frames of videos,
+            for LeRobot's statistics.
         choices: (option, choice) of the converter files.
         fix_colour: Whether pictures with red and blue exchanged are rewritten.
         transcode: Codec to encode all cameras with; none keeps the source's bytes.

@@ -2,7 +2,7 @@
 
 Rows of episodes and their statistics come in one by one; Parquet files go out, the moment that
 each is full. LeRobot's tools want an entry for every feature of every episode, so a camera that
-was not there, or whose pictures were not decoded, gets statistics that count nothing.
+was not there, or of which no picture was decoded, gets statistics that count nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from finedata.store.lerobot.write import stats_columns
 from finedata.store.table import TableFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -25,25 +25,11 @@ if TYPE_CHECKING:
     from finedata.store.lerobot.layout import Feature
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = ["EpisodeFiles", "placeholder_stats"]
+__all__ = ["BLACK_STATS", "EpisodeFiles"]
 
-# Statistics of a camera that was not there (every picture is black) or that is a video, which
-# is not decoded: LeRobot's tools want an entry for every feature of every episode. None counts.
-_ZERO = [0.0, 0.0, 0.0]
+# Statistics of a camera that was not there: every picture is black. None counts.
 _NAMES = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
-_BLACK_STATS: FeatureStats = {**dict.fromkeys(_NAMES, _ZERO), "count": [0.0]}
-_VIDEO_STATS: FeatureStats = {
-    "min": _ZERO,
-    "max": [1.0, 1.0, 1.0],
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "q01": _ZERO,
-    "q10": [0.1, 0.1, 0.1],
-    "q50": [0.5, 0.5, 0.5],
-    "q90": [0.9, 0.9, 0.9],
-    "q99": [1.0, 1.0, 1.0],
-    "count": [0.0],
-}
+BLACK_STATS: FeatureStats = {name: [0.0, 0.0, 0.0] for name in _NAMES} | {"count": [0.0]}
 _LEROBOT_COLUMNS = (
     "data/chunk_index",
     "data/file_index",
@@ -60,15 +46,26 @@ _VIDEO_COLUMNS = (
 )
 
 
-def placeholder_stats(feature: Feature) -> FeatureStats:
-    """Statistics that count nothing, of a video or of black pictures."""
-    return _VIDEO_STATS if feature.dtype == "video" else _BLACK_STATS
-
-
 class EpisodeFiles:
-    """meta/episodes: rows with their statistics, in files of a fixed number of episodes."""
+    """meta/episodes: rows with their statistics, in files of a fixed number of episodes.
 
-    def __init__(self, root: Path, features: dict[str, Feature], *, videos: Sequence[str]) -> None:
+    Args:
+        root: Folder of the part.
+        features: Those that have statistics.
+        videos: Features that are stored as video.
+        absent: Statistics, of a count of zero, of a feature that an episode has none of; black
+            where none is named.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        features: dict[str, Feature],
+        *,
+        videos: Sequence[str],
+        absent: Mapping[str, FeatureStats],
+    ) -> None:
+        self._absent = {name: absent.get(name, BLACK_STATS) for name in features}
         self._out = root
         self._features = features
         self._videos = videos
@@ -89,12 +86,7 @@ class EpisodeFiles:
             "meta/episodes/chunk_index": chunk_index,
             "meta/episodes/file_index": file_index,
         }
-        absent = {
-            name: placeholder_stats(feature)
-            for name, feature in self._features.items()
-            if name not in stats
-        }
-        self._file.add((row | place, stats | absent))
+        self._file.add((row | place, self._absent | stats))
         self._count += 1
 
     def _table(self, items: list[tuple[dict[str, Any], dict[str, FeatureStats]]]) -> pa.Table:

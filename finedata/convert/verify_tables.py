@@ -19,6 +19,7 @@ from finedata.convert.account.output import StoredStats, damage_of, stored_tasks
 from finedata.convert.clips import written_codec
 from finedata.convert.commit import marker_of
 from finedata.convert.commit_rows import episode_row, failed_receipt, written_receipt
+from finedata.convert.video_stats import VideoStats, count_frames
 from finedata.schema.identity import hash16
 from finedata.store.annotation_rows import instruction_rows, step_rows
 from finedata.store.dataset_file import DATASET_FILE
@@ -47,6 +48,8 @@ __all__ = ["TableChecks"]
 
 # Another version of NumPy may round the last digit of a statistic otherwise.
 _RELATIVE = 1e-9
+# Another version of FFmpeg may round a colour otherwise, by one or two of 255 levels.
+_COLOUR = 2.5 / 255
 # What depends on the other episodes of the dataset: a selection or a merge changes it.
 _NEIGHBOURS = (
     "part",
@@ -94,6 +97,7 @@ class TableChecks:
         }
         self._stats = {name: StoredStats(path) for name, path in output.paths.items()}
         self._codecs: dict[str, dict[str, str]] = {}
+        self._with_videos: list[tuple[Part, EpisodeJob, EpisodeResult]] = []
 
     def failed(self, plan: ShardPlan, record: RecordPlan, place: str) -> None:
         """The receipt of a record that is no episode."""
@@ -137,6 +141,8 @@ class TableChecks:
         ):
             known = self._annotations[table].pop(identity, {})
             self._annotation(table, key, wanted, known, place)
+        if job.clips:
+            self._with_videos.append((part, job, result))
         codecs = self._codecs.setdefault(part.name, {})
         for clip in job.clips:
             codec = written_codec(clip.plan, self._run.context.options)
@@ -160,6 +166,8 @@ class TableChecks:
         if self.moved:
             self._report.note(_MOVED)
             return
+        if self._decoded:
+            self._video_stats()
         for part in assigner.parts:
             with damage_of(f"{part.name}: {INFO_PATH}", self._report):
                 self._info(part)
@@ -216,6 +224,28 @@ class TableChecks:
             found = stored.of(identity, field.name)
             if not _alike(cast("list[Any]", values.to_pylist())[0], found):
                 self._report.add(f"{place}: {field.name}", f"{found}", f"{values[0].as_py()}")
+
+    def _video_stats(self) -> None:
+        """The statistics of videos are those of the frames that stand for them, decoded again."""
+        measurable = self._output.info.libraries.get("av") != "none"
+        wanted = measurable and self._run.context.options.image_stats
+        jobs = self._with_videos if wanted else []
+        videos = VideoStats(count_frames(job for _, job, _ in jobs))
+        for part, job, result in jobs:
+            root = self._output.paths[part.name]
+            videos.measure(job, result, root=root, fps=part.layout.fps)
+        videos.finish()
+        for part, job, _ in self._with_videos:
+            identity = job.plan.episode_id
+            own = videos.of_episode.get((job.part, job.episode_index), {})
+            stats = videos.of_part.get(job.part, {}) | own
+            names = {picture_column(clip.plan.camera) for clip in job.clips}
+            features = {name: part.layout.features[name] for name in sorted(names)}
+            for field, values in stats_columns(features, [stats]):
+                found = self._stats[part.name].of(identity, field.name)
+                value = values[0].as_py()
+                if not _near(value, found):
+                    self._report.add(f"{identity}: {field.name}", f"{found}", f"{value}")
 
     def _dataset_stats(self, name: str, path: Path) -> None:
         """meta/stats.json is what the statistics of the episodes add up to."""
@@ -315,6 +345,16 @@ class _Without(dict[str, Any]):
 
 
 @np.errstate(over="ignore")
+def _near(wanted: Any, found: Any) -> bool:
+    """Whether a stored statistic of a video, lists of lists, is the wanted one."""
+    if isinstance(wanted, list) and isinstance(found, list):
+        pairs = cast("list[Any]", wanted), cast("list[Any]", found)
+        return len(pairs[0]) == len(pairs[1]) and all(map(_near, *pairs))
+    if isinstance(wanted, float) and isinstance(found, float):
+        return abs(wanted - found) <= _COLOUR
+    return bool(wanted == found)
+
+
 def _alike(wanted: Any, found: Any) -> bool:
     """Whether a stored value is the wanted one, numbers up to rounding."""
     if isinstance(wanted, dict) and isinstance(found, dict):

@@ -76,8 +76,7 @@ def decode_frames(
         raise UsageError(place="decode_frames", found="both or neither", wanted="times or numbers")
     with closing(VideoReader(path)) as reader:
         if numbers is None:
-            asked_s = np.asarray(times_s, np.float64)
-            numbers = _nearest(reader.time_s, asked_s, tolerance_s, reader.name)
+            numbers = reader.numbers_at(np.asarray(times_s, np.float64), tolerance_s=tolerance_s)
         wanted = np.asarray(numbers, np.int64)
         ordered, places = np.unique(wanted, return_inverse=True)
         found = list(reader.each(ordered))
@@ -114,6 +113,14 @@ class VideoReader:
         self.time_s = self._ticks * time_base
         self._decoder: Iterator[Any] = iter(())
         self._at: int | None = None
+
+    def numbers_at(self, times_s: np.ndarray, *, tolerance_s: float = 1e-4) -> np.ndarray:
+        """Numbers in order of display of the frames shown at given times, int64 (n,).
+
+        Raises:
+            SourceError: No frame is within `tolerance_s` seconds of a time.
+        """
+        return _nearest(self.time_s, times_s, tolerance_s, self.name)
 
     def each(self, numbers: Iterable[int]) -> Iterator[np.ndarray]:
         """Frames with given numbers in order of display, one at a time, best in that order.
