@@ -108,27 +108,31 @@ def write_tar(path: Path, samples: Iterable[Sample], *, suffixes: tuple[str, ...
     digest = hashlib.sha256()
     with atomic_path(path) as partial, partial.open("wb", buffering=_BUFFER_BYTES) as file:
         at = 0
-
-        def put(data: bytes | memoryview) -> None:
-            nonlocal at
-            file.write(data)
-            digest.update(data)
-            at += len(data)
-
         for sample in samples:
             places.sample_offset.append(at)
             offsets: list[int] = []
+            # One write and one update for a sample: for each piece they would cost more than it.
+            pieces: list[bytes | memoryview] = []
             for suffix, content in zip(suffixes, sample.members, strict=True):
-                put(member_header(f"{sample.key}.{suffix}", len(content)))
-                offsets.append(at)
-                put(content)
-                put(bytes(-len(content) % BLOCK_BYTES))
+                size = len(content)
+                padding = -size % BLOCK_BYTES
+                pieces += (
+                    member_header(f"{sample.key}.{suffix}", size),
+                    content,
+                    _END[:padding],
+                )
+                offsets.append(at + BLOCK_BYTES)
+                at += BLOCK_BYTES + size + padding
+            block = b"".join(pieces)
+            file.write(block)
+            digest.update(block)
             places.offset.append(offsets)
             places.size.append([len(content) for content in sample.members])
             places.crc32c.append([_crc32c(bytes(content)) for content in sample.members])
         places.sample_offset.append(at)
-        put(_END)
-        places.total_bytes = at
+        file.write(_END)
+        digest.update(_END)
+        places.total_bytes = at + len(_END)
     places.sha256 = digest.hexdigest()
     return places
 
