@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from finedata.api import Dataset as Dataset
     from finedata.api import Source as Source
     from finedata.api import Teacher as Teacher
+    from finedata.api import doctor as doctor
     from finedata.api import finish_shares as finish_shares
     from finedata.api import merge as merge
     from finedata.api import open as open
     from finedata.api import source as source
+    from finedata.api import status as status
     from finedata.api import teacher as teacher
     from finedata.engine.progress import Progress as Progress
     from finedata.errors import FinedataError as FinedataError
@@ -33,10 +35,12 @@ _LAZY = {
     "Progress": "finedata.engine.progress",
     "Source": "finedata.api",
     "Teacher": "finedata.api",
+    "doctor": "finedata.api",
     "finish_shares": "finedata.api",
     "merge": "finedata.api",
     "open": "finedata.api",
     "source": "finedata.api",
+    "status": "finedata.api",
     "stream": "finedata.shard.stream.stream",
     "teacher": "finedata.api",
 }
@@ -49,10 +53,12 @@ __all__ = [
     "Source",
     "Teacher",
     "__version__",
+    "doctor",
     "finish_shares",
     "merge",
     "open",
     "source",
+    "status",
     "stream",
     "teacher",
 ]

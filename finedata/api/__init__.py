@@ -4,6 +4,7 @@
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
     merge(...)                several datasets to one
+    status(...), doctor()     what was done in a folder; what works on this machine
 
 The command line and the demo call this and nothing below it. One dialect:
 
@@ -22,7 +23,20 @@ Rooms are imported inside the methods, so that opening a dataset loads no more t
 from __future__ import annotations
 
 from finedata.api.dataset import Dataset, finish_shares, merge, open
+from finedata.api.doctor import doctor
 from finedata.api.source import Source, source
+from finedata.api.status import status
 from finedata.api.teacher import Teacher, teacher
 
-__all__ = ["Dataset", "Source", "Teacher", "finish_shares", "merge", "open", "source", "teacher"]
+__all__ = [
+    "Dataset",
+    "Source",
+    "Teacher",
+    "doctor",
+    "finish_shares",
+    "merge",
+    "open",
+    "source",
+    "status",
+    "teacher",
+]

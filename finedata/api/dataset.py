@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from finedata.annotate.summary import DatasetSummary
     from finedata.api.arguments import Names
+    from finedata.api.status import Status
     from finedata.cluster.summary import ClusterSummary
     from finedata.convert.pose import PoseReport
     from finedata.convert.run import ConvertSummary
@@ -122,6 +123,12 @@ class Dataset(Annotating):
         from finedata.convert.run import summary_of
 
         return summary_of(self.root)
+
+    def status(self) -> Status:
+        """What was done here, with which settings, what runs or stopped, what to type next."""
+        from finedata.api.status import status
+
+        return status(self.root)
 
     def verify(self, source: Source | Names | Path, *, decode: bool = False) -> VerifyReport:
         """Re-read the source and this dataset, and prove the round trip.

@@ -13,6 +13,7 @@ from finedata.cli import (
     cluster,
     convert,
     demo,
+    doctor,
     episodes,
     export,
     gate,
@@ -22,6 +23,7 @@ from finedata.cli import (
     report,
     shard,
     sources,
+    status,
     stream,
     summary,
     verify,
@@ -54,6 +56,8 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)
+app.command("status", help=status.HELP)(status.status)
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("demo", help=demo.HELP)(demo.demo)
 
 
