@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from finedata.convert.pose import PoseReport
     from finedata.convert.verify_report import VerifyReport
     from finedata.motion import PartEvidence, Reading
+    from finedata.shard.verify import ShardReport
 
 __all__ = ["HELP", "verify"]
 
@@ -33,9 +34,14 @@ way that their numbers allow, are held against forward kinematics of the joints 
 model is published) and against the actions. It needs no dataset: --source checks a converter
 before anything is converted. Exits with 1 when evidence contradicts the converter.
 
+Of shards, tars, indexes, tables, words and sides are read again and held against each other, and
+against the datasets of --input.
+
 Example: finedata verify bridge --input bridge_dataset/1.0.0
 
 Example: finedata verify --source droid --input droid/1.0.1 --pose
+
+Example: finedata verify shards --input bridge
 """
 
 
@@ -45,14 +51,14 @@ def verify(
         Path | None, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)
     ] = None,
     input_: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--input",
             metavar="PATH|URL",
-            help="Its source; once for each of several.",
+            help="Its source (of shards: their datasets); once for each of several.",
             show_default=False,
         ),
-    ],
+    ] = None,
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every picture and video too.")
     ] = False,
@@ -81,6 +87,16 @@ def verify(
     """See HELP."""
     from finedata.api import open
 
+    if root is not None and (root / "shards.json").exists():
+        _verify_shards(root, input_ or [], as_json=as_json)
+        return
+    if not input_:
+        raise UsageError(
+            place="--input",
+            found="none",
+            wanted="the source that the dataset was converted from",
+            next_command="finedata verify DIR --input SOURCE_DIR",
+        )
     if pose:
         _verify_pose(root, input_, source, option or [], pose_episodes, as_json=as_json)
         return
@@ -98,6 +114,31 @@ def verify(
     emit(found, _verified(report), as_json=as_json)
     if report.problems:
         raise typer.Exit(1)
+
+
+def _verify_shards(root: Path, inputs: list[str], *, as_json: bool) -> None:
+    from finedata.shard.verify import verify_shards
+    from finedata.store.dataset import open_dataset
+
+    report = verify_shards(root, [open_dataset(path) for path in inputs])
+    emit(report, _shards_verified(report), as_json=as_json)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def _shards_verified(report: ShardReport) -> Iterator[str]:
+    yield (
+        f"{report.sets} sets, {report.tars} tars, {report.samples} samples, {report.frames} "
+        f"frames, {report.texts} text revisions checked; {len(report.problems)} problems"
+    )
+    if report.compared:
+        yield f"{report.compared} episodes and {report.pictures} pictures as in the datasets"
+    for path in report.rebuilt:
+        yield f"made again: {path}, which was missing"
+    for note in report.not_checked:
+        yield f"not checked: {note}"
+    for problem in report.problems:
+        yield f"problem: {problem.place}: found {problem.found}, wanted {problem.wanted}"
 
 
 def _verified(report: VerifyReport) -> Iterator[str]:
