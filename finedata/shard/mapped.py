@@ -44,6 +44,7 @@ class MappedTable:
         except (OSError, pa.ArrowInvalid) as error:
             raise self.damaged(found=str(error).splitlines()[0]) from error
         self.schema: pa.Schema = self._file.schema
+        self.columns = frozenset(self.schema.names)
         read_schema_tag(self.schema.metadata, place=str(path), wanted=name)
         batches = int(self._file.num_record_batches)
         last = self._file.get_batch(batches - 1).num_rows if batches else 0
@@ -74,20 +75,22 @@ class MappedTable:
         return np.concatenate(pieces)
 
     def take(self, column: str, rows: np.ndarray) -> np.ndarray:
-        """These rows of a column without nulls: a copy, (n,) or (n, width).
+        """These rows of a column without nulls: a copy, of the shape of `rows` (and width).
 
         Args:
             column: Its name.
-            rows: (n,) int64, in any order.
+            rows: int64 of any shape, in any order.
         """
+        if self.num_rows <= BATCH_ROWS:
+            return self._view(0, column)[rows]
         batch, at = np.divmod(rows, BATCH_ROWS)
         stacked = self._stacked(column)
-        if stacked is not None and (len(batch) == 0 or int(batch.max()) < len(stacked)):
+        if stacked is not None and (batch.size == 0 or int(batch.max()) < len(stacked)):
             return stacked[batch, at]
         found = np.unique(batch)
         if len(found) == 1:
             return self._view(int(found[0]), column)[at]
-        out = np.empty((len(rows), *self._view(0, column).shape[1:]), self._view(0, column).dtype)
+        out = np.empty((*rows.shape, *self._view(0, column).shape[1:]), self._view(0, column).dtype)
         for one in map(int, found):
             here = batch == one
             out[here] = self._view(one, column)[at[here]]

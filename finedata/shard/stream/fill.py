@@ -109,15 +109,14 @@ class Filler:
             ConformError: A table of the shards is damaged.
         """
         found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        sets = np.unique(samples.shard_set)
         for vector in self.vectors:
             shape = len(samples), vector.steps, len(vector.names)
-            values, mask = np.empty(shape, np.float32), np.empty(shape, bool)
-            for shard_set in map(int, sets):
-                here = np.flatnonzero(samples.shard_set == shard_set)
-                place = samples.episode[here], samples.frame_index[here]
-                values[here], mask[here] = self._numbers.read(shard_set, *place, vector=vector)
-            found[vector.role] = values, mask
+            found[vector.role] = np.empty(shape, np.float32), np.empty(shape, bool)
+        for shard_set in sorted(set(samples.shard_set.tolist())):
+            here = np.flatnonzero(samples.shard_set == shard_set)
+            read = self._numbers.read(shard_set, samples.episode[here], samples.frame_index[here])
+            for role, (values, mask) in read.items():
+                found[role][0][here], found[role][1][here] = values, mask
         return found
 
     def words(self, samples: Samples) -> tuple[list[str], list[dict[str, Any] | None]]:

@@ -14,6 +14,7 @@ frame; joints are a - s in both. Grippers stay absolute.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from finedata.motion.rotation import RotationEncoding
     from finedata.schema.roles_file import RolesFile, VectorRole
     from finedata.schema.shards_file import ShardSet, Statistics
+    from finedata.shard.mapped import MappedTable
     from finedata.shard.shards import Shards
     from finedata.shard.stream.settings import Numbers
 
@@ -85,11 +87,19 @@ class VectorReader:
         self, shards: Shards, roles: RolesFile, parts: list[Part], numbers: Numbers
     ) -> None:
         self._shards = shards
+        # Held here, and not opened by path again for every batch.
+        self._frames = lru_cache(maxsize=None)(shards.frames)
+        self._episodes = lru_cache(maxsize=None)(shards.episodes)
         self._parts = parts
         self._numbers = numbers
         self._roles = roles.vectors
         self._groups = {role: _groups(role, vector) for role, vector in roles.vectors.items()}
         self.vectors = [self._vector(role, vector) for role, vector in roles.vectors.items()]
+        before = {"state": numbers.history, "action": 0}
+        self._steps = {
+            vector.role: numbers.stride * (np.arange(vector.steps) - before[vector.kind])
+            for vector in self.vectors
+        }
         self._scales: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         if numbers.normalise != "none":
             for part in parts:
@@ -102,42 +112,46 @@ class VectorReader:
                         _states_of(shards.sets[part.name], part, vector.role)
 
     def read(
-        self,
-        shard_set: int,
-        episode: np.ndarray,
-        frame_index: np.ndarray,
-        *,
-        vector: Vector,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A role's windows of samples of one set.
+        self, shard_set: int, episode: np.ndarray, frame_index: np.ndarray
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The windows of all roles, of samples of one set.
 
         Args:
             shard_set: The sequence's number of the set.
             episode: (n,) numbers of episodes.
             frame_index: (n,) frames.
-            vector: The role.
 
         Returns:
-            (n, steps, width) float32 and the mask of the same shape, true where a number is real.
+            Role to (n, steps, width) float32 and the mask of the same shape, true where a number
+            is real.
         """
         part = self._parts[shard_set]
-        episodes = self._shards.episodes(part.name)
-        first, length = episodes.take("first_row", episode), episodes.take("length", episode)
-        before = self._numbers.history if vector.kind == "state" else 0
-        steps = (np.arange(vector.steps) - before) * self._numbers.stride
-        wanted = frame_index[:, None] + steps
-        inside = np.clip(wanted, 0, length[:, None] - 1)
-        rows = first[:, None] + inside
+        episodes = self._episodes(part.name)
+        first = episodes.take("first_row", episode)[:, None]
+        last = episodes.take("length", episode)[:, None] - 1
+        now = frame_index[:, None]
+        return {
+            vector.role: self._window(part, vector, first, last, now) for vector in self.vectors
+        }
+
+    def _window(
+        self, part: Part, vector: Vector, first: np.ndarray, last: np.ndarray, now: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One role; the first row, the last frame and the frame of each sample are (n, 1)."""
+        frames = self._frames(part.name)
+        wanted = now + self._steps[vector.role]
+        inside = np.maximum(np.minimum(wanted, last), 0)
+        rows = first + inside
         picks = part.vectors[vector.role]
-        values, mask = self._gather(part, picks, rows, self._roles[vector.role])
+        values, mask = self._gather(frames, picks, rows, self._roles[vector.role])
         counts = wanted == inside
         if vector.kind == "action":
-            counts &= self._valid(part, rows)
+            if "action_valid" in frames.columns:
+                counts &= frames.take("action_valid", rows)
             if self._numbers.action == "delta":
                 values = self._referred(part, vector.role, values, mask, rows)
             elif self._numbers.action == "relative":
-                now = (first + frame_index)[:, None]
-                values = self._referred(part, vector.role, values, mask, now)
+                values = self._referred(part, vector.role, values, mask, first + now)
         scale = self._scales.get((part.name, vector.role))
         if scale is not None:
             values = np.where(mask, values * scale[0] + scale[1], values)
@@ -156,31 +170,26 @@ class VectorReader:
         return Vector(role, kind, steps, tuple(names))
 
     def _gather(
-        self, part: Part, picks: tuple[Pick, ...], rows: np.ndarray, vector: VectorRole
+        self, frames: MappedTable, picks: tuple[Pick, ...], rows: np.ndarray, vector: VectorRole
     ) -> tuple[np.ndarray, np.ndarray]:
-        frames = self._shards.frames(part.name)
         values = np.full((*rows.shape, len(vector.names)), vector.fill, np.float32)
         mask = np.zeros(values.shape, bool)
         for pick in picks:
-            found = frames.take(pick.feature, rows.reshape(-1))
-            found = found.reshape(*rows.shape, -1)[..., list(pick.columns)]
+            found = frames.take(pick.feature, rows).reshape(*rows.shape, -1)
+            found = found[..., _run(pick.columns)]
             real = np.isfinite(found)
-            values[..., list(pick.places)] = np.where(real, found, np.float32(vector.fill))
-            mask[..., list(pick.places)] = real
+            if not real.all():
+                found = np.where(real, found, np.float32(vector.fill))
+            values[..., _run(pick.places)] = found
+            mask[..., _run(pick.places)] = real
         return values, mask
-
-    def _valid(self, part: Part, rows: np.ndarray) -> np.ndarray:
-        frames = self._shards.frames(part.name)
-        if "action_valid" not in frames.schema.names:
-            return np.ones(rows.shape, bool)
-        return frames.take("action_valid", rows.reshape(-1)).reshape(rows.shape)
 
     def _referred(
         self, part: Part, role: str, values: np.ndarray, mask: np.ndarray, rows: np.ndarray
     ) -> np.ndarray:
         """Absolute actions against states; `rows` (n, steps) or (n, 1) say which."""
         picks = _states_of(self._shards.sets[part.name], part, role)
-        state, there = self._gather(part, picks, rows, self._roles[role])
+        state, there = self._gather(self._frames(part.name), picks, rows, self._roles[role])
         state = np.broadcast_to(state, values.shape)
         mask &= there
         groups = self._groups[role]
@@ -207,6 +216,8 @@ class VectorReader:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rotations as they are asked for; a rotation is masked as a whole."""
         encoding, names = _WRITTEN[self._numbers.rotation]
+        if encoding == "quaternion_xyzw" and mask.all():
+            return values, mask
         for places in reversed(self._groups[role].quaternions):
             begin = places[0]
             whole = mask[..., list(places)].all(-1, keepdims=True)
@@ -253,6 +264,13 @@ class VectorReader:
             found="no statistics of it in the shards",
             wanted="statistics, or normalise='none'",
         )
+
+
+@lru_cache(maxsize=1024)
+def _run(places: tuple[int, ...]) -> slice | list[int]:
+    """Places as a slice where they follow each other: a view instead of a gather."""
+    begin, end = places[0], places[-1] + 1
+    return slice(begin, end) if places == tuple(range(begin, end)) else list(places)
 
 
 def _line(found: Statistics, at: int, how: str) -> tuple[float, float]:

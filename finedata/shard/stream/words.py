@@ -66,14 +66,14 @@ class WordReader:
         form = self._words.forms[view]
         if form == "none":
             return ""
+        if form == "fine":
+            return self._fine(set_name, episode)
         chance = _Chance(self._seed, view, source, ordinal)
         if form == "goal":
             return self._one_goal(set_name, episode, chance)
         if form == "both":
             goal = self._one_goal(set_name, episode, chance)
             return f"{goal} {self._fine(set_name, episode)}"
-        if form == "fine":
-            return self._fine(set_name, episode)
         if form == "facts":
             return self._some_facts(set_name, episode, chance)
         steps = self._steps(set_name, episode)
@@ -199,10 +199,11 @@ class _Chance:
     """Numbers in [0, 1) that depend on a sample's place in its source, and on nothing else."""
 
     def __init__(self, seed: int, view: str, source: str, ordinal: int) -> None:
-        self._key = f"{seed}\0{view}\0{source}\0{ordinal}".encode()
+        self._place = seed, view, source, ordinal
         self._turn = 0
 
     def next(self) -> float:
-        digest = hashlib.blake2b(self._key, digest_size=8, salt=self._turn.to_bytes(16, "little"))
+        key = "\0".join(map(str, self._place)).encode()
+        digest = hashlib.blake2b(key, digest_size=8, salt=self._turn.to_bytes(16, "little"))
         self._turn += 1
         return int.from_bytes(digest.digest(), "little") / 2**64
