@@ -7,7 +7,6 @@ many rows an episode has, which columns there are, which texts belong to whom.
 from __future__ import annotations
 
 import json
-import math
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -255,6 +254,7 @@ class StoredStats:
 
     def __init__(self, part: Path) -> None:
         self._rows: dict[str, dict[str, Any]] = {}
+        self.shapes: dict[str, dict[str, tuple[int, ...]]] = {}
         for path in sorted(part.glob("meta/episodes/*/*.parquet")):
             with pq.ParquetFile(path) as opened:
                 file: Any = opened
@@ -268,22 +268,16 @@ class StoredStats:
         return self._rows.get(episode_id, {}).get(column)
 
     def episodes(self) -> Iterator[dict[str, dict[str, list[float]]]]:
-        """The statistics of each episode: feature to flat lists."""
+        """The statistics of each episode: feature to flat lists; how they nest is remembered."""
         for row in self._rows.values():
             found: dict[str, dict[str, list[float]]] = {}
             for column, values in row.items():
                 feature, _, key = column.removeprefix("stats/").rpartition("/")
                 if values is not None:
-                    flat = [_number(value) for value in values]
-                    found.setdefault(feature, {})[key] = flat
+                    nested = np.array(values, np.float64)  # a null becomes NaN
+                    self.shapes.setdefault(feature, {})[key] = nested.shape
+                    found.setdefault(feature, {})[key] = nested.reshape(-1).tolist()
             yield found
-
-
-def _number(value: Any) -> float:
-    """A number out of LeRobot's nesting of pictures' statistics; a null is none."""
-    while isinstance(value, list):
-        value = cast("list[Any]", value)[0]
-    return math.nan if value is None else float(value)
 
 
 def stored_tasks(part: Path) -> list[tuple[int, str]]:
