@@ -111,7 +111,8 @@ class StreamReceipt(Strict, frozen=True, kw_only=True):
         stop: One past the last n.
         drawn: By view, source, text and epoch; n from `first` on.
         bad: By n.
-        chain: A link every CHAIN_STEP samples from 0 on, and one at `stop`.
+        chain: A link every CHAIN_STEP samples, from the last one at or before `first` on, and one
+            at `stop`.
     """
 
     schema: Literal["stream-receipt"] = msgspec.field(
