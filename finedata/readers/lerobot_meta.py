@@ -7,6 +7,7 @@ a look-up that misses in a damaged table is an error, one that misses in a whole
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from finedata.readers.lerobot_files import DatasetFiles
 
 __all__ = ["DatasetInfo", "DatasetMeta", "read_info"]
+
+_LOG = logging.getLogger(__name__)
 
 # A vocabulary has hundreds of entries; an index beyond this is damage, not a long list.
 _LARGEST_INDEX = 65_535
@@ -266,8 +269,19 @@ class DatasetMeta:
             text = row.get("task", row.get("__index_level_0__"))
             index = row.get("task_index")
             if isinstance(index, int) and (text is None or isinstance(text, str)):
-                if tasks.setdefault(index, text or "") != (text or ""):
+                first = tasks.setdefault(index, text or "")
+                if first != (text or "") and index not in self._twice:
                     self._twice.add(index)
+                    _LOG.warning(
+                        "%s/%smeta/%s: task_index %d is %r and also %r: the first is taken, and "
+                        "its episodes are flagged task_differs",
+                        self._folder.address,
+                        self._files.prefix,
+                        self._name_of("tasks"),
+                        index,
+                        first,
+                        text or "",
+                    )
             else:
                 damage = damage or f"a row without task_index and task ({str(row)[:80]})"
         return tasks, damage

@@ -203,15 +203,21 @@ def test_words_that_no_table_has_are_no_instruction(tmp_path: Path) -> None:
     assert [row["flags"] for row in receipts.values()] == [["empty_instruction"]] * 3
 
 
-def test_tables_that_name_different_tasks_are_flagged(tmp_path: Path) -> None:
+def test_tables_that_name_different_tasks_are_flagged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     generic_lerobot.write(tmp_path / "in", version="v2.1")
     tasks = tmp_path / "in/meta/tasks.jsonl"
     lines = tasks.read_text().replace("open the drawer", "Close the drawer.")
     tasks.write_text(lines)
     receipts = receipts_of(converted(tmp_path / "in"))
     assert [row["flags"] for row in receipts.values()] == [[], ["task_differs"], []]
+    assert caplog.messages == []
     tasks.write_text(lines + '{"task_index": 0, "task": "wave"}\n')  # the same index twice
     receipts = receipts_of(converted(tmp_path / "in"))
+    (said,) = set(caplog.messages)
+    for wanted in ("meta/tasks.jsonl", "task_index 0", "'pick up the red block'", "'wave'"):
+        assert wanted in said
     assert [row["flags"] for row in receipts.values()] == [["task_differs"]] * 3
 
 
