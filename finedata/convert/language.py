@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["EpisodeLanguage", "Instruction", "Step", "read_language"]
 
 
+# A style of LeRobot's column of language: wordings of one task, for the whole episode.
+_TOGETHER = "[task_aug]"
+
+
 def read_language(
     raw: RawEpisode,
     spec: LanguageSpec,
@@ -106,8 +110,10 @@ def _from_features(episode: Episode, spec: LanguageSpec) -> tuple[list[Formed], 
             continue
         texts = episode.raw.texts(feature)
         formed = form_texts(texts, spec)
-        # A text that comes and goes varies, too.
-        varies = varies or len({form_text(text, spec) for text in dict.fromkeys(texts)}) > 1
+        # A text that comes and goes varies, too; wordings that hold together do not.
+        one_by_one = not feature.endswith(_TOGETHER)
+        different = {form_text(text, spec) for text in dict.fromkeys(texts)}
+        varies = varies or (one_by_one and len(different) > 1)
         wordings += formed[:1] if feature in runs else formed
     if wordings and spec.original is not None and episode.raw.has(spec.original):
         originals = [text.strip() for text in episode.raw.texts(spec.original) if text.strip()]

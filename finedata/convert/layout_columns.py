@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from finedata.errors import FeatureError
 from finedata.motion import ENCODING_WIDTH
+from finedata.schema.language_spec import RunsSpec
 from finedata.store.lerobot.layout import KEPT_DTYPES, Feature
 
 if TYPE_CHECKING:
@@ -113,11 +114,14 @@ def kept_features(view: EpisodeView, variant: Variant) -> tuple[dict[str, Featur
     """
     features: dict[str, Feature] = {}
     reasons: dict[str, str] = {}
+    # Styles of a column of language that are instructions or steps are no column beside.
+    runs = [steps.feature for steps in variant.language.steps if isinstance(steps, RunsSpec)]
+    spoken = {*variant.language.instructions, *runs}
     for name in view.feature_names():
         wanted = any(fnmatchcase(name, pattern) for pattern in variant.keep)
         if not wanted or name in _STANDARD or view.raw.is_derived(name):
             continue
-        if view.camera_kind(name) is not None:
+        if view.camera_kind(name) is not None or (name.endswith("]") and name in spoken):
             continue
         try:
             features[name] = _kept(view, name)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from finedata.errors import (
     FeatureError,
     MissingFeatureError,
 )
+from finedata.readers.lerobot_language import is_persistent_type, language_texts
 from finedata.readers.lerobot_pictures import ArrowPictures
 from finedata.readers.lerobot_table import is_picture_type, is_text_type, to_numbers
 from finedata.readers.lerobot_video import EpisodeVideos
@@ -61,13 +63,17 @@ class LerobotEpisode:
 
     def has(self, feature: str) -> bool:
         """Whether the episode has the feature: a column, a video of its own, or what is derived."""
-        if self.table.has(feature) or self._videos().has(feature):
+        if self.table.has(feature) or self._videos().has(feature) or feature in self._language:
             return True
         return feature in self._derived_names() or self._index_column(feature) is not None
 
     def feature_names(self) -> list[str]:
-        """Columns, then cameras that are videos, then what is derived."""
-        columns = list(dict.fromkeys(self.table.schema.names))
+        """Columns, then cameras that are videos, then what is derived.
+
+        In the place of a column of language stand the styles that it has.
+        """
+        columns = [n for n in dict.fromkeys(self.table.schema.names) if not self._is_language(n)]
+        columns += self._language
         declared = [*self.dataset.videos, *self.dataset.info.video_keys]
         videos = [n for n in dict.fromkeys(declared) if n not in columns and self.camera_kind(n)]
         return columns + videos + [n for n in self._derived_names() if n not in columns]
@@ -84,6 +90,7 @@ class LerobotEpisode:
     def is_derived(self, feature: str) -> bool:
         """What is neither a column nor a camera, and what every dataset counts by."""
         column = self.table.has(feature) and feature not in _COUNTED
+        column = column or feature in self._language
         return not column and self.camera_kind(feature) is None
 
     def as_declared(self) -> bool:
@@ -96,6 +103,10 @@ class LerobotEpisode:
 
     def numbers(self, feature: str) -> np.ndarray:
         """Decode a numeric feature; see `RawEpisode.numbers`."""
+        if feature in self._language:
+            raise FeatureError(
+                place=f"feature {feature}", found="language of no known form", wanted="numbers"
+            )
         if not self.table.has(feature):
             return self._derived_numbers(feature)
         if is_picture_type(self._type(feature)):
@@ -112,6 +123,8 @@ class LerobotEpisode:
 
     def texts(self, feature: str) -> list[str]:
         """Decode a text feature; see `RawEpisode.texts`. A null is an empty text."""
+        if (spoken := self._language.get(feature)) is not None:
+            return spoken
         if not self.table.has(feature):
             return self._derived_texts(feature)
         if not is_text_type(self._type(feature)):
@@ -230,6 +243,29 @@ class LerobotEpisode:
 
     def close(self) -> None:
         """Nothing is held but the shard's own file."""
+
+    def _is_language(self, name: str) -> bool:
+        return self.table.has(name) and is_persistent_type(self._type(name))
+
+    @cached_property
+    def _language(self) -> dict[str, list[str] | None]:
+        """What columns of language say, by style; see `finedata.readers.lerobot_language`."""
+        names = [name for name in dict.fromkeys(self.table.schema.names) if self._is_language(name)]
+        if not names:
+            return {}
+        fps = self.dataset.info.fps or 1.0
+        time_s = [frame / fps for frame in range(self.last - self.first)]
+        found: dict[str, list[str] | None] = {}
+        for name in names:
+            column = self.table.column(name, first=self.first, last=self.last)
+            try:
+                rows = column.to_pylist()
+            except (UnicodeDecodeError, pa.ArrowException) as error:
+                raise CorruptRecordError(
+                    place=f"feature {name}", found=f"{error}", wanted="text"
+                ) from error
+            found |= language_texts(name, rows, time_s)
+        return found
 
     def _derived_names(self) -> list[str]:
         meta, columns = self.dataset.meta, self.table.schema.names

@@ -131,7 +131,10 @@ def ignored_texts(converter: Converter) -> frozenset[str]:
 def _column(feature: str) -> str:
     """The column of numbers behind a text that is looked up in a table of tasks."""
     match = _TASKS_OF.fullmatch(feature)
-    return "task_index" if feature == "task" else match.group(1) if match else feature
+    if feature == "task":
+        return "task_index"
+    # A style of a column of language is said of the column.
+    return match.group(1) if match else feature.partition("[")[0]
 
 
 def _left_out(variant: Variant) -> Iterator[Use]:
