@@ -114,7 +114,7 @@ def test_shares_and_workers_give_the_same_bytes(source: Path, tmp_path: Path) ->
             [("lerobot", str(source))], out=tmp_path / "two", shard_index=index, num_shards=2
         )
     merge_shards(tmp_path / "two")
-    convert("lerobot", input=source, out=tmp_path / "three", num_workers=2)
+    convert("lerobot", input=source, out=tmp_path / "three", workers=2)
     names = sorted(path.relative_to(one) for path in one.glob("meta/**/*") if path.is_file())
     assert len(names) == 4
     for other in ("two", "three"):
