@@ -55,6 +55,64 @@ def test_rows_are_found_over_borders_of_batches(small_batches: MappedTable, a: i
     assert words == [None if r % 5 == 0 else f"w{r}" for r in range(start, stop)]
 
 
+@pytest.fixture(scope="module")
+def by_length(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, MappedTable]]:
+    """Number of rows to a table in batches of seven: row r holds r, (10 r, 10 r + 1), r % 3 == 0.
+
+    Less than a batch; one full; one and a rest; two full; more, with a rest and without.
+    """
+    folder = tmp_path_factory.mktemp("lengths")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped, "BATCH_ROWS", 7)
+        patch.setattr(files, "BATCH_ROWS", 7)
+        found: dict[int, MappedTable] = {}
+        for rows in (3, 7, 10, 14, 30, 35):
+            number = np.arange(rows)
+            pairs = np.stack([number * 10, number * 10 + 1], 1).astype(np.float32)
+            table = pa.table(
+                {
+                    "number": number,
+                    "pair": pa.FixedSizeListArray.from_arrays(pa.array(pairs.reshape(-1)), 2),
+                    "flag": number % 3 == 0,
+                    "hole": pa.array([None if r == rows - 1 else r for r in range(rows)]),
+                }
+            )
+            table = table.replace_schema_metadata(schema_tag("shard_frames"))
+            write_arrow(folder / f"{rows}.arrow", [table], schema=table.schema)
+            found[rows] = MappedTable(folder / f"{rows}.arrow", name="shard_frames")
+        yield found
+
+
+@given(st.sampled_from([3, 7, 10, 14, 30, 35]), st.data())
+def test_rows_in_any_order_are_taken_from_any_batches(
+    by_length: dict[int, MappedTable], length: int, data: st.DataObject
+):
+    table = by_length[length]
+    some = st.integers(0, length - 1)
+    rows = np.array(data.draw(st.lists(some, max_size=12)), np.int64)
+    if len(rows) % 2 == 0 and data.draw(st.booleans()):
+        rows = rows.reshape(-1, 2)
+    number, pair, flag = (table.take(name, rows) for name in ("number", "pair", "flag"))
+    assert (number.dtype, pair.dtype, flag.dtype) == (np.int64, np.float32, np.bool_)
+    assert number.tolist() == rows.tolist()
+    assert pair.tolist() == np.stack([rows * 10, rows * 10 + 1], -1).tolist()
+    assert flag.tolist() == (rows % 3 == 0).tolist()
+    # A copy: who writes to it changes no file and no other taker's rows.
+    pair[...] = -1
+    assert table.take("pair", rows).tolist() == np.stack([rows * 10, rows * 10 + 1], -1).tolist()
+
+
+@pytest.mark.parametrize("length", [3, 7, 10, 14, 30, 35])
+def test_every_row_is_taken_at_once(by_length: dict[int, MappedTable], length: int):
+    rows = np.arange(length)[::-1]
+    assert by_length[length].take("number", rows).tolist() == rows.tolist()
+    # The last batch alone, whole or a rest.
+    last = np.arange((length - 1) // 7 * 7, length)
+    assert by_length[length].take("pair", last)[:, 1].tolist() == (last * 10 + 1).tolist()
+    with pytest.raises(ConformError, match="nulls in column hole"):
+        by_length[length].take("hole", rows)
+
+
 def test_single_values(small_batches: MappedTable):
     assert len(small_batches) == ROWS
     assert [small_batches.value("word", r) for r in (0, 6, 7, 49)] == [None, "w6", "w7", "w49"]
