@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -96,7 +97,7 @@ class LerobotEpisode:
     def as_declared(self) -> bool:
         """Whether the numbers decoded so far have as many columns as info.json says."""
         return all(
-            declared is None or np.prod(declared, dtype=np.int64) == np.prod(shape[1:])
+            declared is None or math.prod(declared) == math.prod(shape[1:])
             for name, shape in self._shapes.items()
             for declared in [self.dataset.info.shape(name)]
         )
