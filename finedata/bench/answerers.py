@@ -17,16 +17,20 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from finedata.errors import UsageError
 from finedata.schema.identity import hash16
+from finedata.store.dataset import open_dataset
 from finedata.teachers.protocol import Answer, Request, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from finedata.bench.benchmark import Benchmark, Row
 
-__all__ = ["ANSWERERS", "OwnAnswerer", "claimed_value", "own_answerer"]
+__all__ = ["ANSWERERS", "OwnAnswerer", "claimed_value", "own_answerer", "read_facts"]
 
 ANSWERERS = {
     "perfect": "says what is right",
@@ -45,6 +49,8 @@ class OwnAnswerer:
     Args:
         name: Of `ANSWERERS`.
         benchmark: What is asked.
+        knows: Names what its answers depend on besides; part of every call's name, since without
+            pictures the calls about two videos are alike.
         answer: Gives the answer to an item; None to leave it out.
         caption: Gives the steps of a caption.
     """
@@ -54,12 +60,14 @@ class OwnAnswerer:
         name: str,
         benchmark: Benchmark,
         *,
+        knows: str = "",
         answer: Callable[[Row], str | None],
         caption: Callable[[str], Sequence[str]],
     ) -> None:
         self.name = name
+        self.knows = knows
         self._benchmark = benchmark
-        self._answer = answer
+        self.answer = answer
         self._caption = caption
 
     async def ask(self, request: Request) -> Answer:
@@ -72,7 +80,7 @@ class OwnAnswerer:
         answers = {
             item["name"]: said
             for item in self._benchmark.items_of(request.episode_id, track)
-            if (said := self._answer(item)) is not None
+            if (said := self.answer(item)) is not None
         }
         return Answer(json.dumps({"answers": answers}), Usage(0, 0))
 
@@ -98,9 +106,14 @@ def own_answerer(
     for item in benchmark.items:
         if item["fact_text"]:
             texts[item["sample_id"]].append(item["fact_text"])
+    pinned = benchmark.pinned().items_sha256
     if name == "perfect":
         return OwnAnswerer(
-            name, benchmark, answer=lambda item: item["answer"], caption=lambda one: texts[one]
+            name,
+            benchmark,
+            knows=pinned,
+            answer=lambda item: item["answer"],
+            caption=lambda one: texts[one],
         )
     if name in ("random", "blind"):
         everything = sorted({text for one in texts.values() for text in one})
@@ -114,12 +127,19 @@ def own_answerer(
         return OwnAnswerer(
             name,
             benchmark,
+            knows=f"{pinned}/{seed}" if name == "random" else pinned,
             answer=chance.answer if name == "random" else blind.answer,
             caption=drawn,
         )
     if name == "annotated":
-        annotated = _Annotated(benchmark, facts)
-        return OwnAnswerer(name, benchmark, answer=annotated.answer, caption=annotated.caption)
+        annotated = _Annotated(benchmark, facts, _Chance(benchmark, seed))
+        return OwnAnswerer(
+            name,
+            benchmark,
+            knows=f"{pinned}/{seed}/{annotated.digest}",
+            answer=annotated.answer,
+            caption=annotated.caption,
+        )
     raise UsageError(place="answerer", found=name, wanted=f"one of {', '.join(ANSWERERS)}")
 
 
@@ -178,9 +198,13 @@ class _Blind:
 
 
 class _Annotated:
-    """Answers from facts: a claim is true if a fact of its slot says so."""
+    """Answers from facts: a claim is true if a fact of its slot says so; else it is drawn.
 
-    def __init__(self, benchmark: Benchmark, facts: Iterable[Row]) -> None:
+    An annotator that says nothing of a slot knows as much as chance, and is given that.
+    """
+
+    def __init__(self, benchmark: Benchmark, facts: Iterable[Row], chance: _Chance) -> None:
+        self._chance = chance
         sample_of: Mapping[str, str] = {
             sample["episode_id"]: sample["sample_id"]
             for sample in benchmark.samples
@@ -190,6 +214,12 @@ class _Annotated:
         for fact in facts:
             if fact["episode_id"] in sample_of:
                 self._facts[sample_of[fact["episode_id"]]].append(fact)
+        told = sorted(
+            (sample, fact["fact_id"], fact["revision"], fact["value"])
+            for sample, mine in self._facts.items()
+            for fact in mine
+        )
+        self.digest = hash16(json.dumps(told))
         if not self._facts:
             raise UsageError(
                 place="the annotator's facts",
@@ -198,9 +228,17 @@ class _Annotated:
                 next_command="finedata annotate kinematic DIR --all",
             )
 
-    def answer(self, item: Row) -> str | None:
+    def answer(self, item: Row) -> str:
+        return self._known(item) or self._chance.answer(item)
+
+    def _known(self, item: Row) -> str | None:
         mine = [f for f in self._facts[item["sample_id"]] if f["slot"] == item["slot"]]
-        values = {_folded(fact["value"]) for fact in mine}
+        values = [set(_folded(fact["value"]).split()) for fact in mine]
+
+        def says(claim: str) -> bool:
+            # "left and down" says "left"
+            return any(set(_folded(claim).split()) <= value for value in values)
+
         if item["answer_type"] == "number":
             counts = [f["value_number"] for f in mine if f["unit"] == "count"]
             numbers = [n for n in counts if n is not None]
@@ -208,11 +246,11 @@ class _Annotated:
                 return f"{numbers[0]:g}"
             return str(len(mine)) if mine and item["slot"] == "primitive_action" else None
         if not mine:
-            return None  # it says nothing of this: no answer
+            return None
         if item["answer_type"] == "yes_no":
             claim = claimed_value(item["question"] or "")
-            return "yes" if claim and _folded(claim) in values else "no"
-        said = [option for option in item["options"] if _folded(option) in values]
+            return "yes" if claim and says(claim) else "no"
+        said = [option for option in item["options"] if says(option)]
         return said[0] if len(said) == 1 else None
 
     def caption(self, sample_id: str) -> list[str]:
@@ -232,3 +270,25 @@ def _draw(name: str, count: int) -> int:
 
 def _folded(value: str) -> str:
     return " ".join(value.casefold().replace("_", " ").split())
+
+
+def read_facts(root: str | Path, *, annotator: str) -> list[Row]:
+    """Facts of one annotator in a dataset, rejected ones among them: it is graded as it is.
+
+    Of several runs of it the one with the lowest `run_id` counts.
+
+    Raises:
+        UsageError: It wrote none.
+    """
+    dataset = open_dataset(root)
+    rows = dataset.facts.filter(pl.col("annotator") == annotator)
+    found = rows.collect()
+    if found.is_empty():
+        known = dataset.facts.select("annotator").unique().collect()["annotator"].to_list()
+        raise UsageError(
+            parameter="annotator",
+            found=f"{annotator!r}, who wrote no fact in {root}",
+            wanted=f"one of {', '.join(sorted(known))}" if known else "an annotated dataset",
+            next_command=f"finedata annotate kinematic {root} --all",
+        )
+    return found.filter(pl.col("run_id") == found["run_id"].min()).sort("fact_id").to_dicts()

@@ -15,15 +15,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import SourceError, UsageError
+from finedata.schema.bench_summary import BenchFile
 from finedata.schema.bench_summary import Benchmark as Pinned
 from finedata.schema.conform import conform
-from finedata.schema.documents import Count, Sha256, canonical_json, decode_document
-from finedata.schema.strict import Strict
+from finedata.schema.documents import canonical_json, decode_document
+from finedata.schema.identity import hash16
 from finedata.schema.tables import arrow_schema
 from finedata.store.table import TableFile
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AXES",
     "BENCH_FILE",
-    "BenchFile",
     "Benchmark",
     "Row",
     "read_benchmark",
@@ -56,38 +55,6 @@ AXES: dict[str, tuple[str, ...]] = {
     "state": ("object_interaction", "final_configuration", "failure_and_recovery"),
 }
 """RoboFine-Bench's three axes and their dimensions (FineVLA, Table 2)."""
-
-
-class BenchFile(Strict, frozen=True, kw_only=True):
-    """`bench.json` of a benchmark that finedata cut.
-
-    Attributes:
-        schema: `bench`.
-        version: 1.
-        finedata_version: Which cut it.
-        name: Of the benchmark.
-        samples_sha256: Digest of the rows of `samples.parquet`.
-        items_sha256: Digest of the rows of `items.parquet`.
-        samples: Videos.
-        items: Questions and facts.
-        seed: Of every draw.
-        annotators: Who made the facts: `origin/annotator`, sorted. None of them may be graded.
-        heldout_sha256: Digest of `heldout.txt`, the list that `shard --held-out` takes.
-        notes: What was left out and why, and what a blind answerer scores.
-    """
-
-    schema: Literal["bench"] = msgspec.field(name="finedata.schema", default="bench")
-    version: Literal[1] = msgspec.field(name="finedata.version", default=1)
-    finedata_version: str
-    name: str
-    samples_sha256: Sha256
-    items_sha256: Sha256
-    samples: Count
-    items: Count
-    seed: int
-    annotators: list[str]
-    heldout_sha256: Sha256
-    notes: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +115,27 @@ class Benchmark:
         items = [item for item in self.items if item["track"] == track]
         return Benchmark(
             self.root, self.name, self.revision, self.samples, items, self.notes, self.annotators
+        )
+
+    def limited(self, track: str, limit: int | None, *, seed: int) -> Benchmark:
+        """So many videos, spread over datasets: each dataset's n-th video before any's n+1-th."""
+        if limit is None:
+            return self
+        turn: dict[str, int] = {}
+        order: list[tuple[int, str, Row]] = []
+        asked = self.asked(track)
+        for sample in sorted(asked, key=lambda s: hash16(f"{seed}/limit/{s['sample_id']}")):
+            number = turn[sample["dataset"]] = turn.get(sample["dataset"], -1) + 1
+            order.append((number, sample["dataset"], sample))
+        chosen = {s["sample_id"] for _, _, s in sorted(order, key=lambda one: one[:2])[:limit]}
+        return Benchmark(
+            self.root,
+            self.name,
+            self.revision,
+            [sample for sample in self.samples if sample["sample_id"] in chosen],
+            [item for item in self.items if item["sample_id"] in chosen],
+            [*self.notes, f"{limit} of {len(asked)} videos only"],
+            self.annotators,
         )
 
 

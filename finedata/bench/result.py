@@ -27,7 +27,7 @@ from finedata.teachers.prices import usd_of_nano
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.bench.run import BenchSettings
+    from finedata.bench.settings import BenchSettings
     from finedata.teachers.call_record import CallRecord
 
 __all__ = ["SUMMARY", "Result", "read_result", "score_again", "write_result"]

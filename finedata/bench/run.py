@@ -9,34 +9,33 @@ caption has no score: that is refused before anything is asked.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from finedata.annotate.drive import for_each, run_async
 from finedata.bench.answerers import ANSWERERS, OwnAnswerer
-from finedata.bench.benchmark import Benchmark, Row
 from finedata.bench.caption_score import label_each
-from finedata.bench.film import CAPTION_FRAMES, VQA_FRAMES, shown_frames
+from finedata.bench.latency import Latencies, TimedTeacher
 from finedata.bench.prompting import (
-    PROMPTS,
-    answer_request,
     judge_request,
     judged_lines,
-    prompt_sha256,
     read_caption,
     read_judgement,
 )
 from finedata.bench.result import write_result
+from finedata.bench.settings import (
+    BenchSettings,
+    Judge,
+    request_of,
+    speaker_of_answerer,
+    speaker_of_judge,
+)
 from finedata.bench.vqa_match import answers_of
+from finedata.engine.progress import Progress
 from finedata.errors import FinedataError, UsageError
-from finedata.schema.bench_summary import BenchSummary, Speaker
 from finedata.schema.identity import hash16
-from finedata.store.atomic import output_errors
 from finedata.teachers.asker import Asker, AskOptions
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.prices import Price, usd_of_nano
@@ -45,91 +44,17 @@ from finedata.teachers.protocol import Answer, Request, UnusableAnswerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from finedata.annotate.frames import FrameSettings
+    from finedata.bench.benchmark import Benchmark, Row
+    from finedata.engine.progress import OnProgress
+    from finedata.schema.bench_summary import BenchSummary
     from finedata.teachers.call_record import CallRecord
     from finedata.teachers.protocol import Teacher
 
-__all__ = ["BenchSettings", "Judge", "run_benchmark"]
+__all__ = ["run_benchmark"]
 
 LIBRARIES = ("numpy", "scipy", "pyarrow", "msgspec", "av", "pillow", "simplejpeg")
 """Whose versions may change a number or what is shown."""
 _READING = 4  # videos decoded beyond the calls in flight
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judge:
-    """Who judges captions.
-
-    Attributes:
-        teacher: Who is asked; text only.
-        model: As the teacher names it.
-        temperature: As published, 0.1; None: the server's own.
-        max_output_tokens: Longest answer.
-    """
-
-    teacher: Teacher
-    model: str
-    temperature: float | None = 0.1
-    max_output_tokens: int = 32_768
-
-    def settings(self) -> dict[str, Any]:
-        """What goes with every request."""
-        return _given(temperature=self.temperature, max_output_tokens=self.max_output_tokens)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """How a benchmark is asked; all of it stands in the result.
-
-    Attributes:
-        track: `vqa` or `caption`.
-        model: Of the answerer.
-        setting: `easy` tells the instruction beforehand.
-        fps: Frames a second; None: as published for the track.
-        width: Pixels; None: as published.
-        max_frames: Of a view; None: as published. Servers have caps of their own.
-        blind: Show no picture at all: what the questions leak to this answerer.
-        temperature: Of the answers; None: the server's own.
-        top_p: None: the server's own.
-        max_output_tokens: Longest answer.
-        seed: Of draws: repeated videos, the bootstrap.
-        trials: How often each video is asked (`vqa`).
-        judge_trials: How often captions of `judge_videos` videos are judged (`caption`).
-        judge_videos: How many of them.
-        method: Of the intervals.
-        level: Of the intervals.
-    """
-
-    track: Literal["vqa", "caption"]
-    model: str
-    setting: Literal["easy", "hard"] = "hard"
-    fps: float | None = None
-    width: int | None = None
-    max_frames: int | None = None
-    blind: bool = False
-    temperature: float | None = 0.0
-    top_p: float | None = 0.95
-    max_output_tokens: int = 32_768
-    seed: int = 0
-    trials: int = 1
-    judge_trials: int = 1
-    judge_videos: int = 50
-    method: Literal["cluster_t", "cluster_bootstrap"] = "cluster_t"
-    level: float = 0.95
-
-    def frames(self) -> FrameSettings:
-        """What is shown."""
-        published = VQA_FRAMES if self.track == "vqa" else CAPTION_FRAMES
-        changed = _given(fps=self.fps, width=self.width, max_frames=self.max_frames)
-        return msgspec.structs.replace(published, **changed)
-
-    def request_settings(self) -> dict[str, Any]:
-        """What goes with every request to the answerer."""
-        return _given(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_output_tokens=self.max_output_tokens,
-        )
 
 
 def run_benchmark(
@@ -143,7 +68,7 @@ def run_benchmark(
     judge_options: AskOptions | None = None,
     store: str | Path | None = None,
     limit: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = None,
 ) -> BenchSummary:
     """Ask, judge and score.
 
@@ -158,13 +83,13 @@ def run_benchmark(
         store: Folder whose `.finedata/` keeps the calls; that of the result if None.
         limit: Only so many videos, drawn by the seed within datasets; then the items are fewer and
             the result is of another benchmark.
-        on_progress: Called with videos done and videos in all.
+        on_progress: Called after each video.
 
     Raises:
         UsageError: No item of the track, no judge for captions, or another result is in `out`.
         TeacherSetupError: A wrong key or an unknown model.
     """
-    asked = _limited(benchmark.track(settings.track), settings.track, limit, settings.seed)
+    asked = benchmark.track(settings.track).limited(settings.track, limit, seed=settings.seed)
     if not asked.asked(settings.track):
         raise UsageError(
             place=f"benchmark {asked.root}",
@@ -173,11 +98,12 @@ def run_benchmark(
         )
     if settings.track == "caption" and judge is None:
         raise UsageError(
-            place="--judge",
+            parameter="judge",
             found="none",
             wanted="a judge: without one a caption has no score",
-            next_command="--judge openai --judge-model gpt-5.4-2026-03-05",
+            next_command="name a judge and its model, e.g. openai and gpt-5.4-2026-03-05",
         )
+    _check_not_its_own(benchmark, settings)
     root = Path(out)
     if judge is not None and settings.track == "vqa":
         judge = None  # answers to questions are matched, not judged
@@ -192,8 +118,8 @@ def run_benchmark(
         benchmark=asked,
         answers=answers,
         settings=settings,
-        answerer=_speaker(teacher.name, settings),
-        judge=None if judge is None else _judge_speaker(judge),
+        answerer=speaker_of_answerer(teacher.name, settings),
+        judge=None if judge is None else speaker_of_judge(judge),
         usages=usages,
         libraries=_versions(),
     )
@@ -221,19 +147,20 @@ class _Run:
         options: AskOptions,
         judge_options: AskOptions | None,
         calls: CallLedger,
-        on_progress: Callable[[int, int], None] | None,
+        on_progress: OnProgress,
     ) -> None:
         self._benchmark = benchmark
         self._settings = settings
         self._judge = judge
         self._calls = calls
         self._options = options
-        self._own = isinstance(teacher, OwnAnswerer) or settings.blind
-        self._latency = _Latency(calls.path.parent / "latency.jsonl")
-        self._teacher = _Timed(teacher, self._latency)
+        self._shown = not (isinstance(teacher, OwnAnswerer) or settings.blind)
+        self._knows = teacher.knows if isinstance(teacher, OwnAnswerer) else ""
+        self._latency = Latencies(calls.path.parent / "latency.jsonl")
+        self._teacher = TimedTeacher(teacher, self._latency)
         free = Price(0, 0) if teacher.name in ANSWERERS else options.price(settings.model)
         self._asker = Asker(teacher=self._teacher, calls=calls, options=options, price=free)
-        self._judge_teacher = None if judge is None else _Timed(judge.teacher, self._latency)
+        self._judge_teacher = None if judge is None else TimedTeacher(judge.teacher, self._latency)
         self._judging: Asker | None = None
         if judge is not None and self._judge_teacher is not None:
             limits = judge_options or options
@@ -280,7 +207,7 @@ class _Run:
         track = self._settings.track
         items = self._benchmark.items_of(video.sample["sample_id"], track)
         try:
-            request = await asyncio.to_thread(self._request, video, items)
+            request = await asyncio.to_thread(self._request, video)
         except FinedataError as error:
             video.error = f"pictures: {error}"
             self._advance()
@@ -310,27 +237,22 @@ class _Run:
         if outcome.status != "ok":
             video.error = f"judge: {outcome.reason}"
 
-    def _request(self, video: _Video, items: Sequence[Row]) -> Request:
-        settings = self._settings
-        frames = settings.frames()
-        pictures = [] if self._own else shown_frames(self._benchmark.root, video.sample, frames)
-        return answer_request(
+    def _request(self, video: _Video) -> Request:
+        # a caption is written once and judged several times
+        trial = video.trial if self._settings.track == "vqa" else 0
+        return request_of(
+            self._benchmark,
+            self._settings,
             video.sample,
-            items,
-            track=settings.track,
-            model=settings.model,
-            pictures=pictures,
-            fps=frames.fps,
-            easy=settings.setting == "easy",
-            settings=settings.request_settings(),
-            # a caption is written once and judged several times
-            trial=video.trial if settings.track == "vqa" else 0,
+            trial=trial,
+            shown=self._shown,
+            knows=self._knows,
         )
 
     def _advance(self) -> None:
         self._done += 1
         if self._on_progress is not None:
-            self._on_progress(self._done, len(self._videos))
+            self._on_progress(Progress("asking", self._done, len(self._videos)))
 
     def rows(self) -> list[Row]:
         """Rows of `bench_answers`, from the ledger."""
@@ -386,49 +308,6 @@ class _Run:
         return found[0], found[1]
 
 
-class _Latency:
-    """How long answers took: a line each, beside the ledger, so that a resumed run knows them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seconds: dict[str, float] = {}
-        if path.exists():
-            for line in path.read_bytes().splitlines():
-                try:
-                    call_id, seconds = msgspec.json.decode(line, type=tuple[str, float])
-                except msgspec.DecodeError:
-                    continue  # a line that a killed process did not end
-                self._seconds[call_id] = seconds
-
-    def put(self, call_id: str, seconds: float) -> None:
-        """Keep what an answer took."""
-        self._seconds[call_id] = round(seconds, 3)
-        with output_errors(self._path), self._path.open("ab") as file:
-            file.write(b"\n" + msgspec.json.encode((call_id, self._seconds[call_id])))
-
-    def of(self, call_id: str | None) -> float | None:
-        """Seconds of the last answer; None where it was not met."""
-        return None if call_id is None else self._seconds.get(call_id)
-
-
-class _Timed:
-    """A teacher whose answers are timed."""
-
-    def __init__(self, teacher: Teacher, latency: _Latency) -> None:
-        self.name = teacher.name
-        self._teacher = teacher
-        self._latency = latency
-
-    async def ask(self, request: Request) -> Answer:
-        started = time.monotonic()
-        answer = await self._teacher.ask(request)
-        self._latency.put(request.call_id, time.monotonic() - started)
-        return answer
-
-    async def close(self) -> None:
-        await self._teacher.close()
-
-
 def _checked(track: str, items: Sequence[Row]) -> Callable[[Request, Answer], None]:
     names = [item["name"] for item in items]
 
@@ -470,50 +349,15 @@ def _hallucinated(record: CallRecord | None) -> list[str] | None:
     return [one if isinstance(one, str) else one.description for one in found]
 
 
-def _limited(benchmark: Benchmark, track: str, limit: int | None, seed: int) -> Benchmark:
-    """So many videos, spread over datasets: each dataset's n-th video before any's n+1-th."""
-    if limit is None:
-        return benchmark
-    turn: dict[str, int] = {}
-    order: list[tuple[int, str, Row]] = []
-    asked = benchmark.asked(track)
-    for sample in sorted(asked, key=lambda s: hash16(f"{seed}/limit/{s['sample_id']}")):
-        number = turn[sample["dataset"]] = turn.get(sample["dataset"], -1) + 1
-        order.append((number, sample["dataset"], sample))
-    chosen = {s["sample_id"] for _, _, s in sorted(order, key=lambda one: one[:2])[:limit]}
-    return Benchmark(
-        benchmark.root,
-        benchmark.name,
-        benchmark.revision,
-        [sample for sample in benchmark.samples if sample["sample_id"] in chosen],
-        [item for item in benchmark.items if item["sample_id"] in chosen],
-        [*benchmark.notes, f"{limit} of {len(asked)} videos only"],
-        benchmark.annotators,
-    )
-
-
-def _speaker(teacher: str, settings: BenchSettings) -> Speaker:
-    frames = settings.frames()
-    shown = {"shown": "nothing"} if settings.blind or teacher in ANSWERERS else {
-        f"frames.{name}": f"{getattr(frames, name)}"
-        for name in ("fps", "width", "quality", "max_frames")
-    }  # fmt: skip
-    requested = {name: f"{value}" for name, value in settings.request_settings().items()}
-    return Speaker(
-        teacher=teacher,
-        model=settings.model,
-        settings=requested | shown,
-        prompts={PROMPTS[settings.track]: prompt_sha256(settings.track)},
-    )
-
-
-def _judge_speaker(judge: Judge) -> Speaker:
-    return Speaker(
-        teacher=judge.teacher.name,
-        model=judge.model,
-        settings={name: f"{value}" for name, value in judge.settings().items()},
-        prompts={PROMPTS["judge"]: prompt_sha256("judge")},
-    )
+def _check_not_its_own(benchmark: Benchmark, settings: BenchSettings) -> None:
+    own = [one for one in benchmark.annotators if one.partition("/")[2] == settings.model]
+    if own:
+        raise UsageError(
+            parameter="model",
+            found=f"{settings.model}, which made the ground truth of {benchmark.name} ({own[0]})",
+            wanted="an answerer that is not graded on its own facts",
+            next_command="cut the benchmark from facts of another annotator, or of people",
+        )
 
 
 def _versions() -> dict[str, str]:
@@ -524,10 +368,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _total(values: Sequence[int | None]) -> int | None:

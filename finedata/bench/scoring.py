@@ -39,9 +39,18 @@ from finedata.teachers.protocol import UnusableAnswerError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from finedata.bench.answerers import OwnAnswerer
     from finedata.bench.benchmark import Benchmark, Row
 
-__all__ = ["Scored", "VideoNumber", "noise_of", "score_answers", "scores_of"]
+__all__ = [
+    "Scored",
+    "VideoNumber",
+    "noise_of",
+    "ratios_of",
+    "score_answers",
+    "score_own",
+    "scores_of",
+]
 
 Mode = Literal["strict", "released"]
 MODES: tuple[Mode, ...] = ("strict", "released")
@@ -339,6 +348,21 @@ def _orders(mine: Mapping[tuple[str, str], VideoNumber]) -> dict[str, list[str]]
         names = {group for one, group in mine if one == by}
         found[by] = [name for name in canonical.get(by, sorted(names)) if name in names]
     return found
+
+
+def score_own(benchmark: Benchmark, answerer: OwnAnswerer) -> Ratios:
+    """Accuracy of an answerer that needs no call, micro, in `strict`."""
+    number = VideoNumber()
+    for sample in benchmark.asked("vqa"):
+        for item in benchmark.items_of(sample["sample_id"], "vqa"):
+            said = answerer.answer(item)
+            options = shown_options(item["name"], item["options"])
+            right = said is not None and right_strict(
+                item["answer_type"], said, item["answer"], options
+            )
+            number.add(sample["sample_id"], 0, float(right))
+    datasets = {sample["sample_id"]: sample["dataset"] for sample in benchmark.asked("vqa")}
+    return ratios_of([number], datasets)
 
 
 def noise_of(scored: Scored, *, of: Literal["judge", "answerer"], track: str) -> list[Noise]:

@@ -10,6 +10,7 @@ import typer
 
 from finedata.cli import (
     annotate,
+    bench,
     cluster,
     convert,
     demo,
@@ -54,6 +55,7 @@ app.command("shard", help=shard.HELP)(shard.shard)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
+app.add_typer(bench.app, name="bench")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)
 app.command("status", help=status.HELP)(status.status)

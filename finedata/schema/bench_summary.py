@@ -1,4 +1,4 @@
-"""`summary.json` of a benchmark's result: every number with its interval, and all it depends on.
+"""`bench.json` of a benchmark, and `summary.json` of a result: numbers, and all they rest on.
 
 Two results may be compared if their `asked` digests differ in the answerer alone, which is why what
 was asked and who judged stand in preimages of their own.
@@ -37,6 +37,38 @@ class Benchmark(Strict, frozen=True, kw_only=True):
     items_sha256: Sha256
     samples: Count
     items: Count
+
+
+class BenchFile(Strict, frozen=True, kw_only=True):
+    """`bench.json` of a benchmark that finedata cut.
+
+    Attributes:
+        schema: `bench`.
+        version: 1.
+        finedata_version: Which cut it.
+        name: Of the benchmark.
+        samples_sha256: Digest of the rows of `samples.parquet`.
+        items_sha256: Digest of the rows of `items.parquet`.
+        samples: Videos.
+        items: Questions and facts.
+        seed: Of every draw.
+        annotators: Who made the facts: `origin/annotator`, sorted. None of them may be graded.
+        heldout_sha256: Digest of `heldout.txt`, the list that `shard --held-out` takes.
+        notes: What was left out and why, and what a blind answerer scores.
+    """
+
+    schema: Literal["bench"] = msgspec.field(name="finedata.schema", default="bench")
+    version: Literal[1] = msgspec.field(name="finedata.version", default=1)
+    finedata_version: str
+    name: str
+    samples_sha256: Sha256
+    items_sha256: Sha256
+    samples: Count
+    items: Count
+    seed: int
+    annotators: list[str]
+    heldout_sha256: Sha256
+    notes: list[str]
 
 
 class Speaker(Strict, frozen=True, kw_only=True):

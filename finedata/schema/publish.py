@@ -21,7 +21,7 @@ import msgspec
 
 from finedata.errors import ConformError, OutputError
 from finedata.papers import paper_room
-from finedata.schema.bench_summary import BenchSummary
+from finedata.schema.bench_summary import BenchFile, BenchSummary
 from finedata.schema.columns import Column, Open, Table
 from finedata.schema.converter_file import converter_json_schema
 from finedata.schema.converter_table import converters_page
@@ -53,6 +53,7 @@ DOCUMENTS: Mapping[str, tuple[type[msgspec.Struct], str]] = {
     "roles": (RolesFile, "finedata roles.toml"),
     "stream-receipt": (StreamReceipt, "receipt of a finedata stream"),
     "stream-state": (StreamState, "state of a finedata stream"),
+    "bench": (BenchFile, "bench.json of a benchmark that finedata cut"),
     "bench-summary": (BenchSummary, "summary.json of a finedata benchmark's result"),
 }
 """Document -> its type and the title of its JSON Schema."""

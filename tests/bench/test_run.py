@@ -20,7 +20,8 @@ from finedata.bench.answerers import own_answerer
 from finedata.bench.benchmark import Benchmark, read_benchmark
 from finedata.bench.film import VQA_FRAMES, shown_frames
 from finedata.bench.result import read_result, score_again
-from finedata.bench.run import BenchSettings, Judge, run_benchmark
+from finedata.bench.run import run_benchmark
+from finedata.bench.settings import BenchSettings, Judge
 from finedata.errors import SourceError, UsageError
 from finedata.teachers.asker import AskOptions
 from finedata.teachers.openai import OpenAITeacher

@@ -144,6 +144,15 @@ BENCHMARK = bench.Benchmark(
 )
 
 
+NOISE = bench.Noise(
+    of="judge", metric="overall", mode="strict", within_sd=0.1, between_sd=0.2, trials=3, videos=50
+)
+CUT = bench.BenchFile(
+    finedata_version="0", name="b", samples_sha256=SHA, items_sha256=SHA, samples=2, items=9,
+    seed=0, annotators=["human/anna"], heldout_sha256=SHA, notes=[],
+)  # fmt: skip
+
+
 def summary(**more) -> bench.BenchSummary:
     usage = bench.Usage(calls=1, retries=0, input_tokens=None, output_tokens=None, cost_usd=None)
     score = bench.Score(
@@ -155,8 +164,7 @@ def summary(**more) -> bench.BenchSummary:
         "finedata_version": "0", "libraries": {}, "asked": asked, "benchmark": BENCHMARK,
         "track": "caption", "setting": "hard", "trials": 1, "seed": 0, "answerer": JUDGE,
         "judge": JUDGE, "statuses": {"ok": 1}, "judge_statuses": {}, "scores": [score],
-        "noise": [], "notes": [],
-        "usage": usage, "judge_usage": usage,
+        "noise": [NOISE], "notes": ["one video is broken"], "usage": usage, "judge_usage": usage,
     }  # fmt: skip
     return bench.BenchSummary(**(given | more))
 
@@ -166,8 +174,9 @@ MADE = {
     "stream-receipt": receipt(),
     "stream-state": stream_receipt.StreamState(n=2**40, sequence=SHA, content=SHA),
     "bench-summary": summary(),
+    "bench": CUT,
 }
-HEADED = ("shards", "stream-receipt", "bench-summary")
+HEADED = ("shards", "stream-receipt", "bench-summary", "bench")
 
 ROLES = """
 version = 1
