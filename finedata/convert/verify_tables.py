@@ -24,9 +24,11 @@ from finedata.schema.identity import hash16
 from finedata.store.annotation_rows import instruction_rows, step_rows
 from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.lerobot.layout import (
+    EPISODES_PER_META_FILE,
     INFO_PATH,
     STATS_PATH,
     TASKS_PATH,
+    episodes_path,
     info_json,
     picture_column,
 )
@@ -126,6 +128,8 @@ class TableChecks:
         ]
         self._row(f"{place}: receipt", receipt, self._receipts)
         row = episode_row(self._run, part, job, result, number)
+        _, chunk, file = episodes_path(job.episode_index // EPISODES_PER_META_FILE)
+        row |= {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
         rows = {key: episode.row for key, episode in self._output.episodes.items()}
         self._row(f"{place}: episode", row, {identity: rows.get(identity, {})})
         self._episode_stats(part, identity, result, place)
