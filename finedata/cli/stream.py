@@ -10,7 +10,6 @@ import typer
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from finedata.schema.stream_receipt import StreamReceipt
     from finedata.shard.stream.diff import Difference
     from finedata.shard.stream.measure import Speed
 
@@ -79,6 +78,7 @@ def stream(
 
     from finedata.shard.shards import Shards
     from finedata.shard.stream.mix import split_pairs
+    from finedata.shard.stream.record import receipt_text
     from finedata.shard.stream.stream import stream as open_stream
 
     def show(found: Any, text: str) -> None:
@@ -132,7 +132,7 @@ def stream(
         from finedata.store.atomic import write_atomic
 
         write_atomic(receipt, encode_document(made))
-    show(made, _receipt_text(made))
+    show(made, receipt_text(made))
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -149,28 +149,6 @@ def _span(text: str) -> tuple[int, int]:
     if not first.isdigit() or (colon and not last.isdigit()):
         raise UsageError(place="--explain", found=repr(text), wanted="n, or n:m with m behind n")
     return int(first), int(last) if colon else int(first) + 1
-
-
-def _receipt_text(made: StreamReceipt) -> str:
-    total = made.stop - made.first
-    lines = [f"samples {made.first:,} to {made.stop:,} of sequence {made.sequence[:16]}"]
-    for asked in made.mix:
-        drawn = sum(one.samples for one in made.drawn if one.view == asked.view)
-        share = f"{drawn / total:.4f}" if total else "-"
-        lines.append(f"  {asked.view:<10} asked {asked.weight:>9}  drawn {drawn:>10,}  {share}")
-        for source in asked.sources:
-            of = [
-                one for one in made.drawn if (one.view, one.source) == (asked.view, source.source)
-            ]
-            count = sum(one.samples for one in of)
-            epochs = f"epochs {of[0].epoch} to {of[-1].epoch}" if of else "-"
-            lines.append(
-                f"    {source.source:<20} {count:>10,} of {source.samples:,} samples, {epochs}"
-            )
-    lines.append(f"text revision {made.text[:16] or '-'}, bad samples {len(made.bad)}")
-    if made.chain:
-        lines.append(f"chain at {made.chain[-1].n:,}: {made.chain[-1].sha256}")
-    return "\n".join(lines)
 
 
 def _lineage_text(row: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from finedata.api import source as name_source
 from finedata.demo.corpus import write_bridge_corpus
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
+from finedata.shard.stream.record import receipt_text
+from finedata.shard.stream.stream import stream
 from finedata.store.rows import rows_as_text
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["walk"]
 
 _MARKER = ".finedata-demo"
+# The default of `finedata stream --batch`, so that the command that is shown draws the same.
+_BATCH = 32
+_BATCHES = 4
 _QUERIES = (
     "select task, count(*) as episodes, round(avg(duration_s), 1) as mean_s from episodes "
     "group by task order by task",
@@ -77,7 +82,7 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     )
     yield from _curate(opened, out / "report.html")
     yield from _shard(opened, shards)
-    for number, query in enumerate(_QUERIES, start=9):
+    for number, query in enumerate(_QUERIES, start=10):
         yield ""
         yield f"{number}. Query it"
         yield f'   $ finedata query {dataset} "{query}"'
@@ -130,6 +135,24 @@ def _shard(opened: Dataset, out: Path) -> Iterator[str]:
     for view in made.views:
         words = "the source's words" if view.policy is None else f"{view.policy} fine-grained text"
         yield f"   view {view.view}, {view.side}, {words}: {view.samples} samples"
+    filled = sorted({one.view for one in made.views if one.side == "train" and one.samples})
+    yield from _stream(out, mix=",".join(f"{view}=1" for view in filled))
+
+
+def _stream(shards: Path, *, mix: str) -> Iterator[str]:
+    """A few batches, and the proof of what was in them."""
+    yield ""
+    yield "9. Stream them into training: an exact mixture, and a receipt of what was drawn"
+    yield f"   $ finedata stream {shards} --mix {mix} --batches {_BATCHES}"
+    with stream(shards, mix=mix, batch=_BATCH, stop=_BATCH * _BATCHES) as opened:
+        for batch in opened:
+            if batch.n[0] == 0:
+                arrays = batch.pictures | batch.vectors
+                shapes = (f"{role} {array.shape} {array.dtype}" for role, array in arrays.items())
+                yield f"   a batch: {', '.join(shapes)}"
+                yield f"   {batch.episode_id[0]}, frame {batch.frame_index[0]}: {batch.text[0]!r}"
+        receipt = opened.receipt()
+    yield from (f"   {line}" for line in receipt_text(receipt).splitlines())
 
 
 def _make_room(out: Path, *folders: Path) -> None:

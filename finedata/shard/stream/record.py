@@ -22,7 +22,7 @@ from finedata.schema.stream_receipt import (
 if TYPE_CHECKING:
     from finedata.shard.stream.sequence import Sequence
 
-__all__ = ["Record", "drawn"]
+__all__ = ["Record", "drawn", "receipt_text"]
 
 
 class Record:
@@ -123,3 +123,26 @@ def drawn(sequence: Sequence, first: int, stop: int, *, texts: dict[str, str]) -
                 )
                 at = upto
     return found
+
+
+def receipt_text(made: StreamReceipt) -> str:
+    """A receipt as lines for people: asked and drawn by view and source, and the chain's end."""
+    total = made.stop - made.first
+    lines = [f"samples {made.first:,} to {made.stop:,} of sequence {made.sequence[:16]}"]
+    for asked in made.mix:
+        given = sum(one.samples for one in made.drawn if one.view == asked.view)
+        share = f"{given / total:.4f}" if total else "-"
+        lines.append(f"  {asked.view:<10} asked {asked.weight:>9}  drawn {given:>10,}  {share}")
+        for source in asked.sources:
+            of = [
+                one for one in made.drawn if (one.view, one.source) == (asked.view, source.source)
+            ]
+            count = sum(one.samples for one in of)
+            epochs = f"epochs {of[0].epoch} to {of[-1].epoch}" if of else "-"
+            lines.append(
+                f"    {source.source:<20} {count:>10,} of {source.samples:,} samples, {epochs}"
+            )
+    lines.append(f"text revision {made.text[:16] or '-'}, bad samples {len(made.bad)}")
+    if made.chain:
+        lines.append(f"chain at {made.chain[-1].n:,}: {made.chain[-1].sha256}")
+    return "\n".join(lines)
