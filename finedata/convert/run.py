@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -34,6 +34,7 @@ from finedata.convert.selection import parse_selection
 from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
 from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
+from finedata.engine.run_plan import run_plan
 from finedata.errors import ConformError, SourceError, UsageError
 from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.converter_file import decode_converter, find_converter
@@ -43,7 +44,7 @@ from finedata.store.ledger import Ledger
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from finedata.convert.assign import FileJob
     from finedata.engine.progress import OnProgress
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from finedata.store.dataset_file import DatasetFile
 
 __all__ = [
+    "Conversion",
     "ConvertSummary",
     "convert",
     "convert_many",
@@ -155,8 +157,10 @@ def convert_many(
         )
     with Ledger(Path(out), run_key=key, settings=settings) as ledger:
         if ledger.get("commit", 0) is None or not (Path(out) / DATASET_FILE).is_file():
+            conversion = Conversion(run, ledger, on_progress)
             with LocalEngine(workers=workers) as engine:
-                Conversion(run, ledger, engine, on_progress).work()
+                run_plan(conversion, engine=engine)
+            conversion.check_selection()
             commit(run, ledger)
             ledger.put("commit", 0, b"")
     return summary_of(Path(out))
@@ -287,84 +291,71 @@ def _prepare(
 
 
 class Conversion:
-    """The coordinator: keeps the workers busy and the ledger true."""
+    """A conversion as `run_plan` sees it: shards are its units, data files its jobs."""
 
-    def __init__(
-        self,
-        run: PreparedRun,
-        ledger: Ledger,
-        engine: LocalEngine,
-        on_progress: OnProgress,
-    ) -> None:
-        self._run = run
-        self._ledger = ledger
-        self._engine = engine
+    def __init__(self, run: PreparedRun, ledger: Ledger, on_progress: OnProgress = None) -> None:
+        self.run = run
+        self.ledger = ledger
         self._on_progress = on_progress
         self._assigner = run.assigner()
-        self._units = run.units
-        self._plans: dict[int, ShardPlan] = {}
-        self._next_to_plan = 0
         self._failed = self._episodes = self._done_bytes = 0
         self._total_bytes = sum(shard.size for source in run.sources for shard in source.shards)
 
-    def work(self) -> None:
-        """Plan every shard and write every data file."""
-        for unit in range(len(self._units)):
-            if self._assigner.finished:
-                break
-            placed, files = self._assigner.add(self._plan(unit))
-            self._failed += sum(isinstance(record, RecordPlan) for record in placed)
-            for job in files:
-                self._write(job)
-        for job in self._assigner.rest():
-            self._write(job)
-        while self._engine.pending:
-            self._take_finished()
-        self._check_selection()
+    @property
+    def units(self) -> int:
+        """Shards of all sources."""
+        return len(self.run.units)
 
-    def _plan(self, unit: int) -> ShardPlan:
-        """The plan of a shard; asks for the following ones while it waits."""
-        ahead = unit + 2 * self._engine.workers
-        while self._next_to_plan < min(ahead, len(self._units)):
-            number = self._next_to_plan
-            self._next_to_plan += 1
-            known = self._ledger.get("shard", number)
-            if known is not None:
-                self._plans[number] = msgspec.msgpack.decode(known, type=ShardPlan)
-                continue
-            selection = self._run.selection
-            source, shard = self._units[number]
-            job = ShardJob(
-                context=self._run.context,
-                source=source,
-                shard=shard,
-                most_good=selection.most if selection.all else None,
-            )
-            self._engine.submit(("shard", number), plan_shard, job)
-        while unit not in self._plans:
-            self._take_finished()
-        return self._plans.pop(unit)
+    @property
+    def enough(self) -> bool:
+        """Whether the wanted episodes are all there."""
+        return self._assigner.finished
 
-    def _write(self, job: FileJob) -> None:
-        known = self._ledger.get(file_kind(job.part), job.file_number)
+    def planning(self, unit: int) -> tuple[Callable[[ShardJob], ShardPlan], ShardJob]:
+        """How a shard is planned."""
+        selection = self.run.selection
+        source, shard = self.run.units[unit]
+        return plan_shard, ShardJob(
+            context=self.run.context,
+            source=source,
+            shard=shard,
+            most_good=selection.most if selection.all else None,
+        )
+
+    def known_plan(self, unit: int) -> ShardPlan | None:
+        """From the ledger."""
+        known = self.ledger.get("shard", unit)
+        return None if known is None else msgspec.msgpack.decode(known, type=ShardPlan)
+
+    def keep_plan(self, unit: int, plan: ShardPlan) -> None:
+        """Into the ledger."""
+        self.ledger.put("shard", unit, msgspec.msgpack.encode(plan))
+
+    def jobs_of(self, plan: ShardPlan) -> Sequence[FileJob]:
+        """Data files that the shard makes whole."""
+        placed, files = self._assigner.add(plan)
+        self._failed += sum(isinstance(record, RecordPlan) for record in placed)
+        return files
+
+    def last_jobs(self) -> Sequence[FileJob]:
+        """Data files that are not full, at the end."""
+        return self._assigner.rest()
+
+    def working(self, job: FileJob) -> tuple[Callable[[FileJob], FileResult], FileJob] | None:
+        """How a data file is written; None where the ledger and the disk have it."""
+        known = self.ledger.get(file_kind(job.part), job.file_number)
         if known is not None:
             result = msgspec.msgpack.decode(known, type=FileResult)
             if file_is_there(job, result):
                 self._count(result)
-                return
-        # A bounded number of files in flight keeps memory and the look-ahead bounded.
-        while self._engine.pending > 3 * self._engine.workers:
-            self._take_finished()
-        self._engine.submit((file_kind(job.part), job.file_number), write_file, job)
+                return None
+        return write_file, job
 
-    def _take_finished(self) -> None:
-        ticket, result = self._engine.next_finished()
-        kind, number = cast("tuple[str, int]", ticket)
-        self._ledger.put(kind, number, msgspec.msgpack.encode(result))
-        if isinstance(result, ShardPlan):
-            self._plans[number] = result
-        else:
-            self._count(result)
+    def keep_result(self, job: FileJob, result: FileResult) -> None:
+        """Into the ledger."""
+        payload = msgspec.msgpack.encode(result)
+        self.ledger.put(file_kind(job.part), job.file_number, payload)
+        self._count(result)
 
     def _count(self, result: FileResult) -> None:
         self._episodes += len(result.episodes)
@@ -373,7 +364,12 @@ class Conversion:
             done = Progress("converting", self._done_bytes, self._total_bytes, self._failed)
             self._on_progress(done)
 
-    def _check_selection(self) -> None:
+    def check_selection(self) -> None:
+        """Refuse a selection of which nothing was there; warn where a part of it was not.
+
+        Raises:
+            SourceError: No episode that was asked for is in the source.
+        """
         missing = self._assigner.unmatched()
         if missing and self._assigner.written + self._failed == 0:
             raise SourceError(

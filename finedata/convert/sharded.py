@@ -20,10 +20,17 @@ import msgspec
 import finedata
 from finedata.convert.commit import commit
 from finedata.convert.context import ConvertOptions, RunContext, run_key
-from finedata.convert.plan import ShardJob, ShardPlan, plan_shard
-from finedata.convert.run import ConvertSummary, prepare, prepare_from_context, summary_of
-from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
+from finedata.convert.plan import ShardPlan
+from finedata.convert.run import (
+    Conversion,
+    ConvertSummary,
+    prepare,
+    prepare_from_context,
+    summary_of,
+)
+from finedata.convert.work import FileResult, file_is_there, file_kind
 from finedata.engine.local import LocalEngine
+from finedata.engine.run_plan import run_plan
 from finedata.errors import UsageError
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import DATASET_FILE
@@ -31,7 +38,7 @@ from finedata.store.ledger import LEDGER_FOLDER, Ledger
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from finedata.convert.assign import FileJob
     from finedata.convert.prepared import PreparedRun
@@ -110,12 +117,10 @@ def convert_share(
     name = _ledger_name(shard_index, num_shards)
     with Ledger(root, run_key=key, settings=settings, name=name) as ledger:
         _agree(root, _SharedRun(run_key=key, num_shards=num_shards, context=run.context))
+        share = _Share(run, ledger, shard_index, num_shards)
         with LocalEngine(workers=workers) as engine:
-            _plan_all(run, root, engine, shard_index, num_shards)
-            jobs = list(_all_jobs(run, root))
-            mine = [job for job in jobs if job.sequence % num_shards == shard_index]
-            _write_all(mine, ledger, engine)
-    return ShardSummary(shard_index, num_shards, len(mine), len(jobs), str(out))
+            run_plan(share, engine=engine, first=share.own_units_first())
+    return ShardSummary(shard_index, num_shards, share.mine, share.all, str(out))
 
 
 def merge_shards(out: str | Path) -> ConvertSummary:
@@ -175,35 +180,41 @@ def _plan_path(root: Path, unit: int) -> Path:
     return root / _PLANS / f"{unit:08d}.msgpack"
 
 
-def _plan_all(
-    run: PreparedRun, root: Path, engine: LocalEngine, shard_index: int, num_shards: int
-) -> None:
-    """Plan this process' share, then whatever is still missing."""
-    selection = run.selection
-    units = list(enumerate(run.units))
-    own = [unit for unit in units if unit[0] % num_shards == shard_index]
-    others = [unit for unit in units if unit[0] % num_shards != shard_index]
-    # Everybody helps from another place, so that two rarely plan the same.
-    turned = others[len(others) * shard_index // num_shards :]
-    for number, (source, shard) in own + turned + others:
-        while engine.pending >= 2 * engine.workers:
-            _keep_plan(root, engine)
-        if _plan_path(root, number).is_file():
-            continue
-        job = ShardJob(
-            context=run.context,
-            source=source,
-            shard=shard,
-            most_good=selection.most if selection.all else None,
-        )
-        engine.submit(number, plan_shard, job)
-    while engine.pending:
-        _keep_plan(root, engine)
+class _Share(Conversion):
+    """One process' share: plans are files that all processes see, and every n-th job is ours."""
 
+    def __init__(self, run: PreparedRun, ledger: Ledger, shard_index: int, num_shards: int) -> None:
+        super().__init__(run, ledger)
+        self._root = Path(run.context.out)
+        self._index = shard_index
+        self._count_of_shares = num_shards
+        self.mine = self.all = 0
 
-def _keep_plan(root: Path, engine: LocalEngine) -> None:
-    number, plan = engine.next_finished()
-    write_atomic(_plan_path(root, int(str(number))), msgspec.msgpack.encode(plan))
+    def own_units_first(self) -> list[int]:
+        """This process' share of the planning, then whatever the others have not planned."""
+        units = range(self.units)
+        own = [unit for unit in units if unit % self._count_of_shares == self._index]
+        others = [unit for unit in units if unit % self._count_of_shares != self._index]
+        # Everybody helps from another place, so that two rarely plan the same.
+        turned = others[len(others) * self._index // self._count_of_shares :]
+        return list(dict.fromkeys(own + turned + others))
+
+    def known_plan(self, unit: int) -> ShardPlan | None:
+        """From its file, whichever process wrote it."""
+        path = _plan_path(self._root, unit)
+        return msgspec.msgpack.decode(path.read_bytes(), type=ShardPlan) if path.is_file() else None
+
+    def keep_plan(self, unit: int, plan: ShardPlan) -> None:
+        """Into its file, for all processes."""
+        write_atomic(_plan_path(self._root, unit), msgspec.msgpack.encode(plan))
+
+    def working(self, job: FileJob) -> tuple[Callable[[FileJob], FileResult], FileJob] | None:
+        """As of a whole conversion; None for the jobs of other processes."""
+        self.all += 1
+        if job.sequence % self._count_of_shares != self._index:
+            return None
+        self.mine += 1
+        return super().working(job)
 
 
 def _plans(run: PreparedRun, root: Path) -> Iterator[ShardPlan]:
@@ -220,27 +231,6 @@ def _all_jobs(run: PreparedRun, root: Path) -> Iterator[FileJob]:
             break
         yield from assigner.add(plan)[1]
     yield from assigner.rest()
-
-
-def _write_all(jobs: list[FileJob], ledger: Ledger, engine: LocalEngine) -> None:
-    for job in jobs:
-        known = ledger.get(file_kind(job.part), job.file_number)
-        if known is not None:
-            result = msgspec.msgpack.decode(known, type=FileResult)
-            if file_is_there(job, result):
-                continue
-        while engine.pending > 2 * engine.workers:
-            _keep_result(ledger, engine)
-        engine.submit(job.sequence, write_file, job)
-    while engine.pending:
-        _keep_result(ledger, engine)
-
-
-def _keep_result(ledger: Ledger, engine: LocalEngine) -> None:
-    _, result = engine.next_finished()
-    if isinstance(result, FileResult):
-        payload = msgspec.msgpack.encode(result)
-        ledger.put(file_kind(result.part), result.file_number, payload)
 
 
 class _AllLedgers:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import msgspec
 
 from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
+from finedata.engine.run_plan import Flow
 from finedata.errors import UsageError
 from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, ViewCounts, decode_shards
 from finedata.shard.files import episodes_path, is_shards
@@ -41,6 +43,7 @@ from finedata.store.summary import Summary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from finedata.engine.engine import Engine
     from finedata.engine.progress import OnProgress
     from finedata.shard.plan import SetPlan
 
@@ -243,7 +246,7 @@ class _Work:
         self,
         run: Prepared,
         ledgers: list[Ledger],
-        engine: LocalEngine,
+        engine: Engine,
         share: tuple[int, int] | None,
         on_progress: OnProgress,
     ) -> None:
@@ -314,23 +317,19 @@ class _Work:
             if self._on_progress is not None:
                 self._on_progress(Progress(f"packing, pass {phase}", done, len(tasks)))
 
-        def take_finished() -> None:
-            ticket, result = self._engine.next_finished()
-            task = tasks[int(str(ticket))]
+        def keep(task: Task, result: TaskResult) -> None:
             payload = msgspec.msgpack.encode(result)
             self._ledgers[0].put(f"{kind}:{task.plan.name}", task.number, payload)
             took(task.plan, task.number, result)
 
-        for ticket, task in enumerate(tasks):
+        flow = Flow(self._engine)
+        for task in tasks:
             known = self._noted(task.plan, kind, task.number)
             if known is not None and is_done(task, known):
                 took(task.plan, task.number, known)
-                continue
-            while self._engine.pending > 2 * self._engine.workers:
-                take_finished()
-            self._engine.submit(ticket, function, task)
-        while self._engine.pending:
-            take_finished()
+            else:
+                flow.submit(function, task, keep=partial(keep, task))
+        flow.drain()
         return {name: [by[n] for n in sorted(by)] for name, by in found.items()}
 
 

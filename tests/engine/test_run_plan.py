@@ -1,0 +1,150 @@
+"""The orchestrator over a toy run: whatever finishes when, all is done once, in bounds, kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finedata.engine.local import LocalEngine
+from finedata.engine.run_plan import run_plan
+
+
+class Shuffled:
+    """An engine that hands back whatever it likes, and dies after so many tasks."""
+
+    def __init__(self, seed: int, workers: int, dies_after: int = 10**9) -> None:
+        self.workers = workers
+        self.most_pending = 0
+        self._random = random.Random(seed)
+        self._left = dies_after
+        self._tasks: list[tuple[object, Callable[[Any], Any], object]] = []
+
+    @property
+    def pending(self) -> int:
+        return len(self._tasks)
+
+    def submit(self, ticket: object, function: Callable[[Any], Any], argument: object) -> None:
+        self._tasks.append((ticket, function, argument))
+        self.most_pending = max(self.most_pending, self.pending)
+
+    def next_finished(self) -> tuple[object, Any]:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        ticket, function, argument = self._tasks.pop(self._random.randrange(self.pending))
+        return ticket, function(argument)
+
+
+def plan(unit: int) -> int:
+    return unit * 10
+
+
+def work(job: int) -> int:
+    return job + 1
+
+
+class Toy:
+    """Unit u has plan 10 u; two plans make a job, which is their sum; a job gives itself + 1."""
+
+    def __init__(self, units: int, kept: dict[str, dict[int, int]], share: tuple[int, int]) -> None:
+        self.units = units
+        self.kept = kept
+        self.share = share
+        self.planned: list[int] = []
+        self.worked: list[int] = []
+        self._open: list[int] = []
+        self._jobs = 0
+
+    @property
+    def enough(self) -> bool:
+        return self._jobs >= 5
+
+    def planning(self, unit: int) -> tuple[Callable[[int], int], int]:
+        self.planned.append(unit)
+        return plan, unit
+
+    def known_plan(self, unit: int) -> int | None:
+        return self.kept["plans"].get(unit)
+
+    def keep_plan(self, unit: int, plan: int) -> None:
+        self.kept["plans"][unit] = plan
+
+    def jobs_of(self, plan: int) -> Sequence[int]:
+        self._open.append(plan)
+        return self.last_jobs() if len(self._open) == 2 else []
+
+    def last_jobs(self) -> Sequence[int]:
+        job, self._open = sum(self._open), []
+        self._jobs += 1
+        return [job] if job else []
+
+    def working(self, job: int) -> tuple[Callable[[int], int], int] | None:
+        if self._jobs % self.share[1] != self.share[0] or job in self.kept["results"]:
+            return None
+        self.worked.append(job)
+        return work, job
+
+    def keep_result(self, job: int, result: int) -> None:
+        assert job not in self.kept["results"]
+        self.kept["results"][job] = result
+
+
+def empty() -> dict[str, dict[int, int]]:
+    return {"plans": {}, "results": {}}
+
+
+WHOLE = {10: 11, 50: 51, 90: 91, 60: 61}
+
+
+@given(st.integers(0, 999), st.integers(1, 4), st.integers(0, 12))
+def test_a_killed_run_goes_on_and_does_nothing_twice(seed: int, workers: int, death: int) -> None:
+    kept = empty()
+    first = Toy(7, kept, (0, 1))
+    try:
+        run_plan(first, engine=Shuffled(seed, workers, dies_after=death))
+    except KeyboardInterrupt:
+        done = dict(kept["results"])
+        second = Toy(7, kept, (0, 1))
+        run_plan(second, engine=Shuffled(seed + 1, workers))
+        assert not set(second.worked) & set(done)
+    assert kept["results"] == WHOLE
+
+
+@given(st.integers(0, 999), st.integers(1, 4))
+def test_tasks_in_flight_are_bounded(seed: int, workers: int) -> None:
+    engine = Shuffled(seed, workers)
+    run_plan(Toy(7, empty(), (0, 1)), engine=engine)
+    assert engine.most_pending <= 3 * workers + 1
+    assert engine.pending == 0
+
+
+def test_planning_stops_where_there_is_enough() -> None:
+    run = Toy(1000, empty(), (0, 1))
+    run_plan(run, engine=LocalEngine(workers=1))
+    assert max(run.planned) < 13
+
+
+@given(st.integers(0, 999), st.integers(2, 3))
+def test_shares_together_are_the_whole(seed: int, count: int) -> None:
+    kept = empty()
+    planned: list[int] = []
+    for index in range(count):
+        run = Toy(7, kept, (index, count))
+        run_plan(run, engine=Shuffled(seed, 2), first=[6, 5, 4, 3, 2, 1, 0])
+        planned += run.planned
+    assert kept["results"] == WHOLE
+    assert sorted(planned) == list(range(7))
+
+
+def test_what_a_task_raises_is_raised() -> None:
+    class Broken(Toy):
+        def planning(self, unit: int) -> tuple[Callable[[int], int], int]:
+            return (lambda n: 1 // n), unit
+
+    with pytest.raises(ZeroDivisionError):
+        run_plan(Broken(3, empty(), (0, 1)), engine=LocalEngine(workers=1))
