@@ -118,7 +118,7 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(seed: int, workers: int, de
 @given(st.integers(0, 999), st.integers(1, 4))
 def test_tasks_in_flight_are_bounded(seed: int, workers: int) -> None:
     engine = Shuffled(seed, workers)
-    run_plan(Toy(7, empty(), (0, 1)), engine=engine)
+    run_plan(Toy(60, empty(), (0, 1)), engine=engine, first=range(60))
     assert engine.most_pending <= 3 * workers + 1
     assert engine.pending == 0
 
