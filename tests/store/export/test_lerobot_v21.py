@@ -276,7 +276,7 @@ def test_wrong_usage_writes_nothing(dataset: Dataset, tmp_path: Path) -> None:
         ({"out": tmp_path / "x", "format": "nothing"}, "lerobot-v2.1"),
         ({"out": tmp_path / "x", "format": "rlds", "where": "length > 100000"}, "no episode"),
         ({"out": tmp_path / "x", "format": "rlds", "where": "no_such > 1"}, "query"),
-        ({"out": tmp_path / "x", "format": "rlds", "keep_pictures": True}, "--keep-pictures"),
+        ({"out": tmp_path / "x", "format": "rlds", "keep_pictures": True}, "^keep_pictures"),
     ):
         with pytest.raises(UsageError, match=message):
             export_dataset(dataset, **options)
