@@ -260,6 +260,13 @@ def _held_out(shards: str | Path, dataset: Dataset, choice: Choice) -> list[str]
             wanted="a held-out side",
             next_command="finedata shard … --held-out 0.05",
         )
+    absent = [one for one in choice.episodes if one not in held]
+    if absent:
+        raise UsageError(
+            place=f"{shards}, held-out side",
+            found=f"{len(absent)} of the episodes are not there: {', '.join(absent[:5])}",
+            wanted="episodes of a held-out side only",
+        )
     return [one for one in held if not choice.episodes or one in choice.episodes]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from bench import small
+from shard.curation import curate
 from teachers.loopback import Loopback, serving
 from typer.testing import CliRunner
 
@@ -32,6 +33,8 @@ from finedata.demo.ways import TASKS
 from finedata.errors import SourceError, UsageError
 from finedata.schema.dimension import SLOT_DIMENSION
 from finedata.schema.identity import hash16
+from finedata.shard.describe import find_leaks
+from finedata.shard.shards import Shards
 from finedata.store.table import append_rows
 from finedata.teachers.asker import AskOptions
 from finedata.teachers.openai import OpenAITeacher
@@ -234,6 +237,32 @@ def test_an_annotator_is_not_graded_on_its_own_facts(cut: Benchmark, tmp_path: P
             teacher=own_answerer("perfect", cut),
             settings=BenchSettings(track="vqa", model="generator"),
         )
+
+
+def test_videos_of_a_training_side_are_refused(annotated: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bridge"
+    shutil.copytree(annotated, root)
+    curate(root)
+    dataset = finedata.open(root)
+    written = dataset.representatives.sort("rank").collect()["episode_id"].to_list()
+    held = make_benchmark(root, out=tmp_path / "first", videos=2).held_out
+    ids = Path(held).read_text().split()
+    dataset.shard(tmp_path / "shards", held_out_ids=tuple(ids))
+    out = tmp_path / "second"
+    found = make_benchmark(root, out=out, shards=tmp_path / "shards", choice=EVERY)
+    cut = read_benchmark(out)
+    assert found.held_out == ""
+    assert {sample["episode_id"] for sample in cut.samples} >= set(ids)
+    trained = find_leaks(Shards.open(tmp_path / "shards"), written)
+    assert trained
+    with pytest.raises(UsageError, match="training side"):
+        make_benchmark(
+            root,
+            out=tmp_path / "third",
+            shards=tmp_path / "shards",
+            choice=Choice(episodes=tuple(trained[:1])),
+        )
+    assert not (tmp_path / "third").exists()
 
 
 def test_only_accepted_facts_are_taken(converted: Path, tmp_path: Path) -> None:
