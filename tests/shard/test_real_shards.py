@@ -15,6 +15,7 @@ from shard.stock import webdataset_samples
 
 import finedata
 from finedata.convert.run import convert
+from finedata.errors import UsageError
 from finedata.shard.run import shard_datasets
 from finedata.shard.settings import ShardSettings
 from finedata.shard.shards import Shards
@@ -124,3 +125,75 @@ def test_episodes_with_clips_copied_from_the_video(groot: Path, tmp_path: Path) 
                 np.testing.assert_array_equal(found, frame)
             seen += 1
     assert seen == 5
+
+
+def test_an_arm_and_a_humanoid_in_one_stream_by_roles(
+    bridge: Path, groot: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "shards"
+    shard_datasets(
+        [bridge, groot],
+        out=out,
+        settings=ShardSettings(resize=(64, 64), every=4),
+        allow_mixed_licences=True,
+    )
+    datasets = {"bridge_v2": finedata.open(bridge), "lerobot": finedata.open(groot)}
+    # What fills what: the file is the one that the writer of shards generated.
+    filled = {
+        "bridge_v2": {"state": "state_pose", "action": "action_pose"},
+        "lerobot": {
+            "state": "state_lerobot_gr1armsonly",
+            "action": "action_lerobot_gr1armsonly",
+        },
+    }
+    camera = {"bridge_v2": "image_0", "lerobot": "ego_view"}
+    equal = {"raw": {"bridge_v2": 1, "lerobot": 1}}
+    beyond = pictures = 0
+    with finedata.stream(
+        out, mix="raw=1", sources=equal, batch=32, horizon=4, stop=96, seed=1
+    ) as opened:
+        for batch in opened:
+            assert batch.source.count("bridge_v2") == 16
+            assert batch.picture_mask["main"].all()
+            for role in ("left_wrist", "right_wrist"):
+                assert not batch.picture_mask[role].any()
+                assert not batch.pictures[role].any()
+            for k, (source, name) in enumerate(zip(batch.source, batch.episode_id, strict=True)):
+                frame = int(batch.frame_index[k])
+                episode = datasets[source].episode(name)
+                rows = episode.rows(["observation.state", "action", "action_valid"])
+                at = np.arange(frame, frame + 4)
+                inside = at < len(episode)
+                at = np.minimum(at, len(episode) - 1)
+                beyond += not inside.all()
+                wanted = {
+                    "state": (rows["observation.state"][[frame]], np.ones((1, 1), bool)),
+                    "action": (rows["action"][at], (inside & rows["action_valid"][at])[:, None]),
+                }
+                for kind, role in filled[source].items():
+                    stored, real = wanted[kind]
+                    numbers = stored.astype(np.float32)
+                    mask = real & ~np.isnan(numbers)
+                    assert np.array_equal(batch.vector_mask[role][k], mask)
+                    assert np.array_equal(batch.vectors[role][k][mask], numbers[mask])
+                for role in set(batch.vectors) - set(filled[source].values()):
+                    assert not batch.vector_mask[role][k].any()
+                    assert not batch.vectors[role][k].any()
+                if k < 8:
+                    picture = np.asarray(
+                        Image.open(io.BytesIO(episode.pictures["image_0"][frame]))
+                        if source == "bridge_v2"
+                        else Image.fromarray(episode.frames(camera[source])[frame]).resize(
+                            (64, 64), Image.Resampling.LANCZOS
+                        )
+                    )
+                    # Decoders may round differently, and a video's frame was encoded once more.
+                    apart = np.abs(batch.pictures["main"][k].astype(int) - picture)
+                    assert apart.mean() < (1 if source == "bridge_v2" else 6)
+                    pictures += 1
+        drawn = {one.source: one.samples for one in opened.receipt().drawn}
+    assert (drawn, pictures) == ({"bridge_v2": 48, "lerobot": 48}, 24)
+    assert beyond  # a chunk that ends behind its episode was met
+    (out / "roles.toml").unlink()
+    with pytest.raises(UsageError, match="other cameras or numbers"):
+        finedata.stream(out, mix="raw=1")

@@ -40,6 +40,15 @@ def read_mix(mix: Mix) -> dict[str, Fraction]:
     Raises:
         UsageError: It is not of that form, or names no view.
     """
+    if mix == "released":
+        # A word that a reader of the papers tries; a made-up mixture would look like theirs.
+        raise UsageError(
+            place="mix",
+            found="released: a draw with replacement and equal mass for each task, which finedata "
+            "does not have",
+            wanted="views and their weights: fg=1,raw=1",
+            next_command="finedata stream SHARDS --mix fg=1,raw=1",
+        )
     written = split_pairs(mix, place="mix") if isinstance(mix, str) else mix
     unknown = sorted(set(written) - set(VIEW_TIERS))
     if unknown or not written:
