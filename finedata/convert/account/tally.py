@@ -77,8 +77,9 @@ class Tallies:
         return self._known.setdefault((kind, name), Tally(kind, name))
 
     def report(self, report: VerifyReport, *, source: str) -> None:
-        """Tell every thing's verdict, and of what is lost the first places."""
-        for tally in self._known.values():
+        """Tell every thing's verdict, and of what is lost the first places; by kind and name."""
+        # Features meet here out of sets, so the order of meeting is another one in each process.
+        for _, tally in sorted(self._known.items()):
             report.things.append(tally.thing)
             for place, found, wanted in tally.lost:
                 report.add(place, found, wanted)
