@@ -38,6 +38,7 @@ from finedata.engine.run_plan import run_plan
 from finedata.errors import ConformError, SourceError, UsageError
 from finedata.readers.sidecars import forget_sidecars
 from finedata.schema.converter_file import decode_converter, find_converter
+from finedata.store.dataset import open_dataset
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.describe import flag_counts
 from finedata.store.ledger import Ledger
@@ -393,7 +394,7 @@ def summary_of(out: Path) -> ConvertSummary:
         dropped_frames=marker.counts["frames_dropped"],
         parts=[part.name for part in marker.parts],
         missing_shards=[name for source in marker.sources for name in source.missing_shards],
-        flags=flag_counts(out),
+        flags=flag_counts(open_dataset(out)),
         left_out={name: why for part in marker.parts for name, why in part.left_out.items()},
         out=str(out),
     )

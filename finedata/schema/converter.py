@@ -68,7 +68,7 @@ RotationEncoding = Literal[
 ]
 Reader = Literal["rlds", "lerobot", "hdf5", "rh20t"]
 LeftOut = Literal[
-    "depth", "force", "tactile", "extrinsics", "audio", "velocity", "bookkeeping", "other"
+    "depth", "force", "tactile", "extrinsics", "audio", "velocity", "pose", "bookkeeping", "other"
 ]
 # The keys are said outright because msgspec before 0.23 leaves them out of the published schema.
 _LeftOutFeatures = Annotated[

@@ -168,6 +168,7 @@ RECEIPT_FLAGS = _closed(
         "extrinsics_not_converted": "camera poses are there and are not converted",
         "audio_not_converted": "sound is there and is not converted",
         "velocity_not_converted": "velocities or efforts are there and are not converted",
+        "pose_not_converted": "commanded poses are there and are not converted",
         "bookkeeping_not_converted": "rewards, embeddings of texts, marks of presence and the like "
         "are there and are not converted",
         "other_not_converted": "further features are there and are not converted",

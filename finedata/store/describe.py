@@ -11,18 +11,15 @@ from finedata.store.lerobot.layout import read_info
 from finedata.store.review_journal import read_journal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from finedata.store.dataset import Dataset
 
 __all__ = ["describe", "description_text", "flag_counts"]
 
 
-def flag_counts(root: Path) -> dict[str, int]:
+def flag_counts(dataset: Dataset) -> dict[str, int]:
     """How many episodes of a dataset have each flag, flags in order of their names."""
     flags = (
-        pl.scan_parquet(root / "curation/receipts.parquet")
-        .select(pl.col("flags").explode(empty_as_null=True).alias("flag"))
+        dataset.receipts.select(pl.col("flags").explode(empty_as_null=True).alias("flag"))
         .drop_nulls()
         .group_by("flag")
         .len()
@@ -64,7 +61,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "counts": dataset.info.counts,
         "derived_from": msgspec.to_builtins(dataset.info.derived_from),
         "tasks": dataset.episodes.select(pl.col("task_id").n_unique()).collect().item(),
-        "flags": flag_counts(dataset.root),
+        "flags": flag_counts(dataset),
         "failed_because": dict(reasons.iter_rows()),
         "tables": _present_tables(dataset),
     }

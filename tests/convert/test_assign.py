@@ -233,15 +233,12 @@ def test_parts_fill_their_files_as_if_they_were_alone(
     assert [file.sequence for file in files] == list(range(len(files)))
 
 
-def test_a_source_of_one_part_refuses_another_layout() -> None:
+def test_another_layout_gets_a_part_beside_the_root() -> None:
     records = [record(0), record(1, layout=1), record(2)]
     assigner, placed, _ = assign_all([records], layouts=TWO)
-    assert [part.path for part in assigner.parts] == ["."]
+    assert [part.path for part in assigner.parts] == [".", "arm_2"]
     first, odd, last = placed
-    assert isinstance(odd, RecordPlan)
-    assert odd.reason == "wrong_type"
-    assert "f0, record 1" in odd.message
-    assert odd.episode_id.startswith("x-x")
+    assert [job.part for job in jobs_of([first, odd, last])] == [0, 1, 0]
     assert [job.episode_index for job in jobs_of([first, last])] == [0, 1]
 
 
