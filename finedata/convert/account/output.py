@@ -74,6 +74,10 @@ class Output:
         self.root, self.info = root, info
         self.paths = {part.name: root / part.path for part in info.parts}
         self.features = {name: _features(path) for name, path in self.paths.items()}
+        self.cameras = {
+            name: [f for f in features if features[f].get("dtype") in ("image", "video")]
+            for name, features in self.features.items()
+        }
         self.receipts = _rows(sorted(root.glob("curation/receipts.parquet")))
         self.repeated: list[str] = []
         stored = [
