@@ -50,6 +50,8 @@ __all__ = ["TableChecks"]
 
 # Another version of NumPy may round the last digit of a statistic otherwise.
 _RELATIVE = 1e-9
+# All else is the same number: seconds since 1970 leave no room for more.
+_EXACT = 1e-14
 # Another version of FFmpeg may round a colour otherwise, by one or two of 255 levels.
 _COLOUR = 2.5 / 255
 # What depends on the other episodes of the dataset: a selection or a merge changes it.
@@ -237,7 +239,7 @@ class TableChecks:
         measured = {name: features[name] for name in result.stats if name in features}
         for field, values in stats_columns(measured, [result.stats]):
             found = stored.of(identity, field.name)
-            if not _alike(cast("list[Any]", values.to_pylist())[0], found):
+            if not _alike(cast("list[Any]", values.to_pylist())[0], found, _RELATIVE):
                 self._report.add(f"{place}: {field.name}", f"{found}", f"{values[0].as_py()}")
 
     def _video_stats(self) -> None:
@@ -280,7 +282,7 @@ class TableChecks:
                 value: Any = wanted[feature].get(key)
                 if value is not None and key in shape:
                     value = np.asarray(value).reshape(shape[key]).tolist()
-                if not _alike(value, found[feature].get(key)):
+                if not _alike(value, found[feature].get(key), _RELATIVE):
                     where = f"{name}: {STATS_PATH}: {feature}/{key}"
                     self._report.add(where, f"{found[feature].get(key)}", f"{value}")
 
@@ -374,20 +376,22 @@ def _near(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
-def _alike(wanted: Any, found: Any) -> bool:
+def _alike(wanted: Any, found: Any, relative: float = _EXACT) -> bool:
     """Whether a stored value is the wanted one, numbers up to rounding."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         mine, other = cast("dict[str, Any]", wanted), cast("dict[str, Any]", found)
         if isinstance(wanted, _Without):
             other = {key: value for key, value in other.items() if key != wanted.key}
-        return all(_alike(mine.get(key), other.get(key)) for key in {**mine, **other})
+        return all(_alike(mine.get(key), other.get(key), relative) for key in {**mine, **other})
     if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
         pairs = list(cast("Any", wanted)), list(cast("Any", found))
-        return len(pairs[0]) == len(pairs[1]) and all(map(_alike, *pairs))
+        return len(pairs[0]) == len(pairs[1]) and all(
+            _alike(mine, other, relative) for mine, other in zip(*pairs, strict=True)
+        )
     if isinstance(wanted, bool) or isinstance(found, bool):
         return wanted is found
     if isinstance(wanted, int | float) and isinstance(found, int | float):
-        same = math.isclose(wanted, found, rel_tol=_RELATIVE, abs_tol=1e-12)
+        same = math.isclose(wanted, found, rel_tol=relative, abs_tol=1e-12)
         return same or (math.isnan(wanted) and math.isnan(found))
     if isinstance(wanted, float) and found is None:
         return math.isnan(wanted)  # JSON has no such number
