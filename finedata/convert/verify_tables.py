@@ -167,7 +167,7 @@ class TableChecks:
         if not self._decoded and any(self._output.cameras.values()):
             self._report.note(
                 "statistics of each episode's pictures: not computed anew, because none was "
-                "decoded; --decode does, for pictures in rows"
+                "decoded; --decode does so for pictures in rows, and nothing does for videos"
             )
         for what in self._output.repeated:
             self._report.add(what, "two rows of it", "one")
