@@ -192,12 +192,13 @@ def _difference_text(found: Difference) -> str:
 
 
 def _speed_text(speed: Speed) -> str:
+    peak = "unknown" if speed.peak_bytes is None else f"{speed.peak_bytes / 1e6:,.0f} MB"
     return "\n".join(
         [
             f"{speed.median_samples_per_s:,.0f} samples/s (median of {speed.samples_per_s}), "
             f"{speed.workers} workers",
             f"first batch {speed.first_batch_s} s",
             f"draw {speed.draw_us} µs a sample, numbers and words {speed.join_us} µs a sample",
-            f"peak resident memory {speed.peak_bytes / 1e6:,.0f} MB, mapped files included",
+            f"peak resident memory {peak}, mapped files included",
         ]
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import time
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ class Speed(Strict, frozen=True, kw_only=True):
         draw_us: Microseconds a sample to find what comes next.
         join_us: Microseconds a sample for its numbers and words.
         workers: How many read.
-        peak_bytes: Largest resident memory of this process, mapped files included.
+        peak_bytes: Largest resident memory of this process, mapped files included; null where
+            the system does not tell.
     """
 
     samples_per_s: list[float]
@@ -36,7 +38,7 @@ class Speed(Strict, frozen=True, kw_only=True):
     draw_us: float
     join_us: float
     workers: int
-    peak_bytes: int
+    peak_bytes: int | None
 
 
 def measure(stream: Stream, *, batches: int = 100, runs: int = 5) -> Speed:
@@ -68,7 +70,7 @@ def measure(stream: Stream, *, batches: int = 100, runs: int = 5) -> Speed:
         draw_us=round(draw / 4_096 * 1e6, 3),
         join_us=round(join / 4_096 * 1e6, 3),
         workers=stream.workers,
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_bytes=_peak_bytes(),
     )
 
 
@@ -81,3 +83,10 @@ def _seconds(call: Callable[[], object]) -> float:
         call()
         times.append(time.perf_counter() - begin)
     return median(times)
+
+
+def _peak_bytes() -> int | None:
+    """What Linux tells; `resource` is not everywhere, and says kilobytes here and bytes there."""
+    status = Path("/proc/self/status")
+    told = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(told[1]) * 1024 if told else None

@@ -134,5 +134,6 @@ def test_measuring_gives_figures_of_every_layer(tiny: Path):
     with stream(tiny, mix="fg=1,raw=1", batch=4) as opened:
         speed = measure(opened, batches=2, runs=3)
     assert len(speed.samples_per_s) == 3
-    assert min(speed.median_samples_per_s, speed.draw_us, speed.join_us, speed.peak_bytes) > 0
+    assert min(speed.median_samples_per_s, speed.draw_us, speed.join_us) > 0
+    assert speed.peak_bytes is None or speed.peak_bytes > 1e7
     assert opened.n == 4 * (1 + 2 * 3)
