@@ -64,8 +64,9 @@ def test_every_verb_that_acts_has_json() -> None:
     assert len(command.commands) > 15
     for name, verb in command.commands.items():
         if name not in ("demo", "sources", "annotate"):
-            options = {option for one in verb.params for option in one.opts}
-            assert "--json" in options, name
+            for own, one in getattr(verb, "commands", {name: verb}).items():
+                options = {option for parameter in one.params for option in parameter.opts}
+                assert "--json" in options, f"{name} {own}"
 
 
 def test_a_parameter_is_spelled_as_an_option(

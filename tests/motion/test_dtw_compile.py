@@ -45,6 +45,8 @@ def _run(folder: Path, *, added: int) -> list[str]:
     (folder / "outer_kernels.py").write_text(OUTER, encoding="utf-8")
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "kept")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    # Python takes byte code for fresh by size and whole second, and both are alike here.
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, str(folder / "outer_kernels.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.split()
