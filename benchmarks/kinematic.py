@@ -1,6 +1,6 @@
 """How many episodes a core measures in a second: `python benchmarks/kinematic.py [--frames 150]`.
 
-Made episodes (`tests/annotate/kinematic/made_motion.py`) of one arm, cut or held to the same
+Made episodes (`tests/kinematic/made_motion.py`) of one arm, cut or held to the same
 length, go through `measure`, into rows, and out as conforming tables. CPU time of one process,
 the best of some rounds, so that what else runs on the machine counts little.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "annotate" / "kinematic"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kinematic"))
 
 from made_motion import made_episode
 
-from finedata.annotate.kinematic import EpisodeMotion, KinematicRows, judge, measure
+from finedata.kinematic import EpisodeMotion, KinematicRows, judge, measure
 
 WANTED_EPISODES_PER_S = 2000
 

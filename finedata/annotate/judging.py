@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from finedata.annotate.kinematic import judge_episode
-from finedata.annotate.kinematic.read import episode_motions
 from finedata.annotate.rows import judged_rows
+from finedata.kinematic import judge_episode
+from finedata.kinematic.read import episode_motions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from finedata.annotate.kinematic import EpisodeMotion, Measured, Omission
+    from finedata.kinematic import EpisodeMotion, Measured, Omission
     from finedata.store.dataset import Dataset
 
 __all__ = ["judged_facts", "motions_in_order"]

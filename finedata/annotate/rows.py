@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import count as count_from
 from typing import TYPE_CHECKING, Any
 
-from finedata.annotate.kinematic.rows import ANNOTATOR
+from finedata.kinematic.rows import ANNOTATOR
 from finedata.schema.makers import (
     make_fact,
     make_instruction,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from finedata.annotate.answers import Fact, Step
-    from finedata.annotate.kinematic.claims import Judged, Omission
     from finedata.annotate.results import EpisodeContext, FactsResult, StageEnd, TracesResult
+    from finedata.kinematic.claims import Judged, Omission
 
 __all__ = ["fact_rows", "instruction_row", "judged_rows", "omitted_rows", "step_rows", "trace_rows"]
 

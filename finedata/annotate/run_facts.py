@@ -18,7 +18,6 @@ import msgspec
 from finedata.annotate.asking import Asking, AskOptions, charged
 from finedata.annotate.drive import Spool, for_each, run_async
 from finedata.annotate.judging import judged_facts, motions_in_order
-from finedata.annotate.kinematic import measure
 from finedata.annotate.outcome import AnnotateSummary, top_reasons
 from finedata.annotate.pictures import PictureSource
 from finedata.annotate.results import EpisodeContext, FactsResult
@@ -34,6 +33,7 @@ from finedata.annotate.stages import facts_of_episode
 from finedata.annotate.step_wording import borne_out_steps
 from finedata.engine.progress import Progress
 from finedata.errors import ConformError, SourceError
+from finedata.kinematic import measure
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import LEDGER_FOLDER
 from finedata.store.table import append_rows, undo_unfinished

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finedata.annotate.judging import motions_in_order
-from finedata.annotate.kinematic import KinematicRows, measure
 from finedata.annotate.outcome import AnnotateSummary
 from finedata.annotate.selection import (
     Choice,
@@ -16,6 +15,7 @@ from finedata.annotate.selection import (
     select_ids,
 )
 from finedata.engine.progress import Progress
+from finedata.kinematic import KinematicRows, measure
 from finedata.schema.identity import hash16
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import undeclared_note

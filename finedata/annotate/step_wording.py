@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finedata.annotate.kinematic.wording import (
+from finedata.kinematic.wording import (
     arm_contradiction,
     contradiction,
     measured_wording,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from finedata.annotate.answers import Step
-    from finedata.annotate.kinematic import Measured
+    from finedata.kinematic import Measured
 
 __all__ = ["borne_out_steps"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from finedata.annotate.answers import Step
-from finedata.annotate.kinematic import ArmMotion, EpisodeMotion, Measured, measure
-from finedata.annotate.kinematic.wording import contradiction, measured_wording
 from finedata.annotate.step_wording import borne_out_steps
+from finedata.kinematic import ArmMotion, EpisodeMotion, Measured, measure
+from finedata.kinematic.wording import contradiction, measured_wording
 from finedata.motion.quaternion import multiply as product
 from finedata.schema.converter import BaseAxes
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.annotate.check_facts import check_facts
-from finedata.annotate.kinematic import vocabulary as say
 from finedata.annotate.results import EpisodeContext
 from finedata.annotate.settings import AnnotateSettings
 from finedata.annotate.stages import sequence_request
@@ -24,6 +23,7 @@ from finedata.annotate.verbs import (
     find_verb,
     verbs_of,
 )
+from finedata.kinematic import vocabulary as say
 from finedata.schema.dimension import SLOT_DIMENSION
 
 RELEASED = (

@@ -9,12 +9,12 @@ import pytest
 from faults.plain import Plain, write_plain
 from faults.verbs import say
 
-from finedata.annotate.kinematic import judge_episode, measure
-from finedata.annotate.kinematic.motion import ArmMotion, BodyTrack, EpisodeMotion
-from finedata.annotate.kinematic.read import episode_motions
-from finedata.annotate.kinematic.rows import KinematicRows
 from finedata.convert.draft import draft_converter
 from finedata.convert.run import convert
+from finedata.kinematic import judge_episode, measure
+from finedata.kinematic.motion import ArmMotion, BodyTrack, EpisodeMotion
+from finedata.kinematic.read import episode_motions
+from finedata.kinematic.rows import KinematicRows
 from finedata.store.dataset import open_dataset
 
 _FRAMES = 40
@@ -192,7 +192,7 @@ def test_a_side_that_is_zero_everywhere_is_named(tmp_path: Path) -> None:
 
 def test_a_head_of_which_one_joint_is_unknown_is_not_at_rest(tmp_path: Path) -> None:
     head = np.stack([np.linspace(0, 1, _FRAMES), np.full(_FRAMES, np.nan)], axis=1)
-    from finedata.annotate.kinematic.read import _joints
+    from finedata.kinematic.read import _joints
 
     track = _joints("observation.head_joint_position", {"observation.head_joint_position": head})
     assert track is not None

@@ -15,9 +15,9 @@ import pytest
 MODULES = [
     "finedata.motion.dtw_batch",
     "finedata.motion.dtw_path",
-    "finedata.annotate.kinematic.segment_kernels",
-    "finedata.annotate.kinematic.shape_kernels",
-    "finedata.annotate.kinematic.track_kernels",
+    "finedata.kinematic.segment_kernels",
+    "finedata.kinematic.shape_kernels",
+    "finedata.kinematic.track_kernels",
 ]
 INNER = """
 from finedata.motion.dtw_compile import kernel
