@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CallLedger"]
 
+_MARGIN_PERCENT = 150  # of the dearest answer so far, once one cost more than its estimate
+
 _SELECT = f"select {', '.join(COLUMNS)} from calls"
 
 
@@ -190,14 +192,25 @@ class CallLedger:
             )
 
     def learn(self, model: str, *, estimate_nano: int, cost_nano: int) -> None:
-        """Remember that an answer cost more than its estimate: the next ones are scaled by it."""
-        if 0 < estimate_nano < cost_nano:
-            percent = -(-cost_nano * 100 // estimate_nano)
-            with self.transaction():
+        """Remember that an answer cost more than its estimate, which should have been a bound.
+
+        The next estimates are scaled by what was seen and a margin, for one answer does not show
+        the dearest one; what is held back for calls of this model in flight is raised with them.
+        """
+        if not 0 < estimate_nano < cost_nano:
+            return
+        percent = -(-cost_nano * _MARGIN_PERCENT // estimate_nano)
+        with self.transaction():
+            found = self.select("select percent from learned where model = ?", (model,))
+            before = found[0][0] if found else 100
+            if percent > before:
                 self._database.change(
-                    "insert into learned values (?, ?) on conflict (model) "
-                    "do update set percent = max(percent, excluded.percent)",
-                    (model, percent),
+                    "insert or replace into learned values (?, ?)", (model, percent)
+                )
+                self._database.change(
+                    "update calls set reserved_nano = reserved_nano * ? / ? "
+                    "where model = ? and state in ('sent', 'waiting')",
+                    (percent, before, model),
                 )
 
     def abandon(self, call_id: str, *, in_doubt: bool) -> None:

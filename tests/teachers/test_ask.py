@@ -288,6 +288,36 @@ def test_estimates_that_are_too_low_are_learned_from(tmp_path: Path) -> None:
     assert sum(o.status == "ok" for o in outcomes) >= 18
 
 
+def test_a_budget_holds_where_answers_cost_more_than_the_first(tmp_path: Path) -> None:
+    """The first answer shows less than the dearest one, and many are in flight by then."""
+
+    def answer(request: Request, _: int) -> Answer:
+        first = request.episode_id == request_of(0).episode_id
+        return replace(good(request), usage=Usage(1_200 if first else 1_500, 250))
+
+    dearest = 1_500 * 100 + 250 * 400
+    for parts in (20, 33, 50):
+        outcomes = run(
+            tmp_path / str(parts), Fake(answer, wait_s=0.02), requests_of(120),
+            budget_usd=dearest * parts / 1e9,
+        )  # fmt: skip
+        spent = sum(o.charge.cost_nano or 0 for o in outcomes)
+        assert dearest * (parts - 2) <= spent <= dearest * parts
+
+
+def test_what_is_held_back_grows_with_what_was_learned(tmp_path: Path) -> None:
+    with CallLedger(tmp_path) as calls:
+        for number in (0, 1):
+            calls.reserve(request_of(number), teacher="fake", estimate_nano=100, budget_nano=1_000)
+        calls.learn("loopback", estimate_nano=100, cost_nano=200)
+        held = [record.reserved_nano for record in calls.records()]
+        assert held == [300, 300]
+        calls.learn("loopback", estimate_nano=100, cost_nano=150)  # less than was known
+        assert [record.reserved_nano for record in calls.records()] == held
+        claim = calls.reserve(request_of(2), teacher="fake", estimate_nano=200, budget_nano=1_000)
+        assert claim.verdict == "wait"
+
+
 def test_a_budget_needs_a_price(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--input-price"):
         run(tmp_path, Fake(), requests_of(2), price=None, budget_usd=1.0)
