@@ -12,14 +12,15 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from finedata.convert.cameras import resolved_cameras, safe_name
+from finedata.convert.cameras import safe_name
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.context import ConvertOptions
 from finedata.convert.draft_guess import guess_arms
 from finedata.convert.draft_look import look_at, spread
 from finedata.convert.draft_text import draft_text
 from finedata.convert.examine import examine
-from finedata.convert.forms import choose_variant, fitted_variant, view_episode
+from finedata.convert.forms import choose_variant
+from finedata.convert.source_episode import read_episode
 from finedata.errors import FinedataError, SourceError
 from finedata.schema.converter_file import decode_converter
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from finedata.convert.draft_look import Look
-    from finedata.readers.episode import Found, RawEpisode, Shard
+    from finedata.readers.episode import Found, RawEpisode
     from finedata.schema.converter import Converter
 
 __all__ = ["draft_converter"]
@@ -102,14 +103,15 @@ def _problem(look: Look, text: str) -> str | None:
     converted = 0
     others: list[str] = []
     problems: list[str] = []
-    for number, shard, found, raw in _tried(look):
+    for number, found, raw in _tried(look):
+        shard = look.source.shards[number]
         try:
-            choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
+            variant = choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
         except FinedataError as error:  # of another form than the draft is for
             others.append(f"{error.place}: {error.found}")
             continue
         try:
-            _try(look, converter, number, shard, found, raw)
+            _try(look, converter, number, found, raw, variant=variant)
             converted += 1
         except FinedataError as error:
             problems.append(f"{error.place}: {error.found}")
@@ -118,22 +120,17 @@ def _problem(look: Look, text: str) -> str | None:
     return next(iter(problems + others), None)
 
 
-def _tried(look: Look) -> Iterator[tuple[int, Shard, Found, RawEpisode]]:
+def _tried(look: Look) -> Iterator[tuple[int, Found, RawEpisode]]:
     """Readable episodes, one a file, of files that are spread over the source."""
     for number in spread(len(look.source.shards), _TRIED):
         for found, raw in look.source.scan(number):
             if raw is not None:
-                yield number, look.source.shards[number], found, raw
+                yield number, found, raw
                 break
 
 
 def _try(
-    look: Look,
-    converter: Converter,
-    number: int,
-    shard: Shard,
-    found: Found,
-    raw: RawEpisode,
+    look: Look, converter: Converter, shard: int, found: Found, raw: RawEpisode, *, variant: int
 ) -> None:
     """Examine an episode and derive its motion, as a conversion would.
 
@@ -141,19 +138,16 @@ def _try(
         FinedataError: It fails.
     """
     options = ConvertOptions()
-    facts = examine(
+    episode = read_episode(
         raw,
         converter,
         options,
         source=look.source,
-        source_number=0,
+        shard=shard,
         reader=look.reader,
-        shard=number,
         found=found,
+        variant=variant,
     )
-    chosen = choose_variant(raw, converter.variants, shard=shard, reader=look.reader)
-    variant = fitted_variant(raw, converter.variants[chosen])
-    if variant.space != "undeclared":
-        cameras = resolved_cameras(raw, variant, options)
-        view = view_episode(raw, variant, cameras, shard=shard, number=number, found=found)
-        canonical_motion(view, variant, frames=facts.frames)
+    facts = examine(episode, options, folder=look.source.folder, source_number=0)
+    if episode.variant.space != "undeclared":
+        canonical_motion(episode.view, episode.variant, frames=facts.frames)

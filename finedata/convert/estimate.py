@@ -10,12 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from finedata.convert.cameras import resolved_cameras
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.examine import examine
-from finedata.convert.forms import fitted_variant, view_episode
 from finedata.convert.run import prepare
 from finedata.convert.slabs import EpisodePictures
+from finedata.convert.source_episode import read_episode
 from finedata.convert.work import stored_cameras
 from finedata.errors import SourceError
 from finedata.store.summary import Summary
@@ -116,28 +115,22 @@ def _convert_in_memory(
 ) -> int:
     """Bytes of pictures and videos that an episode would write."""
     options, opened = run.context.options, run.sources[source]
-    converter = run.converters[source].converter
     try:
-        facts = examine(
+        episode = read_episode(
             raw,
-            converter,
+            run.converters[source].converter,
             options,
             source=opened,
-            source_number=source,
-            reader=run.context.sources[source].reader,
             shard=shard,
+            reader=run.context.sources[source].reader,
             found=found,
         )
+        facts = examine(episode, options, folder=opened.folder, source_number=source)
     except SourceError:
         return 0
-    variant = fitted_variant(raw, converter.variants[facts.layout.variant])
-    cameras = resolved_cameras(raw, variant, options)
-    view = view_episode(
-        raw, variant, cameras, shard=opened.shards[shard], number=shard, found=found
-    )
-    if variant.space != "undeclared":
-        canonical_motion(view, variant, frames=facts.frames)
+    if episode.variant.space != "undeclared":
+        canonical_motion(episode.view, episode.variant, frames=facts.frames)
     stored = stored_cameras(facts.layout, options)
-    pictures = EpisodePictures(view, stored, frames=facts.frames, options=options)
+    pictures = EpisodePictures(episode.view, stored, frames=facts.frames, options=options)
     stored_bytes = sum(len(data) for _, _, slab in pictures.slabs() for data, _ in slab.values())
     return stored_bytes + sum(clip.size for clip in facts.clips)

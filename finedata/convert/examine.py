@@ -1,8 +1,7 @@
 """The plan's look at one raw episode: everything that could fail it later is tried here.
 
-A raw episode and a converter come in; its form, identity, layout, length, language and clock go
-out, or the error that makes it a failed one. Pictures are counted, never decoded; of videos
-only the index is read.
+It tells form, identity, layout, length, language and clock, or raises the error that makes it a
+failed episode. Pictures are counted, never decoded; of videos only the index is read.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finedata.convert.accounting import not_converted_flags
-from finedata.convert.cameras import absent_cameras, resolved_cameras
+from finedata.convert.cameras import absent_cameras
 from finedata.convert.clips import plan_clips
 from finedata.convert.clock import read_clock
-from finedata.convert.forms import UnknownFormError, choose_variant, fitted_variant, view_episode
+from finedata.convert.forms import UnknownFormError
 from finedata.convert.language import read_language
 from finedata.convert.layout import part_layout
 from finedata.convert.layout_columns import kept_features
@@ -39,15 +38,10 @@ if TYPE_CHECKING:
     from finedata.convert.context import ConvertOptions
     from finedata.convert.forms import EpisodeView
     from finedata.convert.layout import PartLayout
+    from finedata.convert.source_episode import SourceEpisode
     from finedata.errors import SourceError
-    from finedata.readers.episode import Found, RawEpisode, Source
-    from finedata.schema.converter import (
-        CameraSpec,
-        Converter,
-        EpisodeSpec,
-        SuccessSpec,
-        Variant,
-    )
+    from finedata.readers.files import SourceFolder
+    from finedata.schema.converter import CameraSpec, EpisodeSpec, SuccessSpec, Variant
     from finedata.schema.language_spec import EpisodeLanguage
 
 __all__ = ["EpisodeFacts", "ZeroStepsError", "examine", "failure_reason", "picked_features"]
@@ -107,31 +101,27 @@ def failure_reason(error: SourceError) -> str:
 
 
 def examine(
-    raw: RawEpisode,
-    converter: Converter,
+    episode: SourceEpisode,
     options: ConvertOptions,
     *,
-    source: Source,
+    folder: SourceFolder,
     source_number: int,
-    reader: str,
-    shard: int,
-    found: Found,
 ) -> EpisodeFacts:
     """Check an episode's structure.
 
+    Args:
+        episode: The episode, from `read_episode`.
+        options: Choices of the conversion.
+        folder: Its source's.
+        source_number: Number of its source in the run.
+
     Raises:
-        UnknownFormError: No variant knows its form.
         MissingFeatureError: A needed feature is not there (a camera may be absent).
         LengthError: Features disagree about the number of steps, or there is none.
         FeatureError: A feature has the wrong type or too few columns.
     """
-    described = source.shards[shard]
-    number = choose_variant(raw, converter.variants, shard=described, reader=reader)
-    declared = converter.variants[number]
-    variant = fitted_variant(raw, declared)
-    cameras = resolved_cameras(raw, variant, options)
-    view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
-    cameras, unmatched = _matched(view, cameras)
+    raw, view, variant = episode.raw, episode.view, episode.variant
+    cameras, unmatched = _matched(view, episode.cameras)
     lengths, picture_bytes = _lengths(view, variant, cameras)
     frames_read, frames = _agreed_length(lengths, quirks=variant.quirks)
     clock = read_clock(view, variant.time, frames=frames)
@@ -141,14 +131,14 @@ def examine(
         cameras,
         options,
         source=source_number,
-        variant_number=number,
+        variant_number=episode.number,
         fps=clock.fps,
     )
     language = read_language(
         raw,
         variant.language,
-        folder=source.folder,
-        file=described.file,
+        folder=folder,
+        file=episode.shard.file,
         path={
             key.removeprefix("path/"): text
             for key, text in view.fields.items()
@@ -156,10 +146,10 @@ def examine(
         },
         frames=frames,
     )
-    clips, clip_flags = plan_clips(view, layout, options, folder=source.folder, frames=frames)
+    clips, clip_flags = plan_clips(view, layout, options, folder=folder, frames=frames)
     missing = absent_cameras(raw, variant, cameras, options)
     flags = unmatched | set(clock.flags) | set(language.flags) | clip_flags
-    flags |= not_converted_flags(raw, variant) | _of_unknown_width(view, declared, variant)
+    flags |= not_converted_flags(raw, variant) | _of_unknown_width(view, episode.declared, variant)
     flags |= {"other_not_converted"} if layout.left_out else set()
     flags |= {"camera_missing"} if missing else set()
     return EpisodeFacts(
@@ -171,7 +161,7 @@ def examine(
         clock=clock,
         clips=clips,
         success=_success(view, variant.success),
-        split=described.split or view.fields.get("path/split", ""),
+        split=episode.shard.split or view.fields.get("path/split", ""),
         picture_bytes=picture_bytes,
         last_step_marks=_last_step_marks(view, variant),
         cameras_missing=missing,

@@ -20,6 +20,7 @@ from finedata.convert.context import (
 )
 from finedata.convert.examine import EpisodeFacts, examine, failure_reason
 from finedata.convert.layout import PartLayout  # noqa: TC001  (msgspec resolves it)
+from finedata.convert.source_episode import read_episode
 from finedata.errors import SourceError
 from finedata.readers.episode import Found
 from finedata.schema.identity import broken_episode_id, episode_id
@@ -100,23 +101,23 @@ def plan_shard(job: ShardJob) -> ShardPlan:
     converter = decoded_converter(described).converter
     shard = source.shards[job.shard]
     planner = _Planner(job, name=converter.name, file=shard.file)
-    good = 0
+    options, good = job.context.options, 0
     try:
         for found, raw in source.scan(job.shard):
             if raw is None or found.reason is not None:
                 planner.fail(found, found.reason or "unparsable", found.message)
                 continue
             try:
-                facts = examine(
+                episode = read_episode(
                     raw,
                     converter,
-                    job.context.options,
+                    options,
                     source=source,
-                    source_number=job.source,
-                    reader=described.reader,
                     shard=job.shard,
+                    reader=described.reader,
                     found=found,
                 )
+                facts = examine(episode, options, folder=source.folder, source_number=job.source)
             except SourceError as error:
                 planner.fail(found, failure_reason(error), str(error), whole=True)
                 continue

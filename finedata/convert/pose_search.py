@@ -22,12 +22,11 @@ from finedata.convert.arm_evidence import (
     nothing_yet,
     written_alike,
 )
-from finedata.convert.cameras import resolved_cameras
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.checks import motion_flags
 from finedata.convert.examine import examine
-from finedata.convert.forms import fitted_variant, view_episode
 from finedata.convert.layout_columns import sorted_arms
+from finedata.convert.source_episode import read_episode
 from finedata.errors import SourceError
 from finedata.motion.readings import turned_deg
 
@@ -168,21 +167,17 @@ class PoseSearch:
     def _compare(self, number: int, shard: int, found: Found, raw: RawEpisode) -> bool:
         source, options = self._run.sources[number], self._run.context.options
         converter = self._run.converters[number].converter
-        facts = examine(
+        episode = read_episode(
             raw,
             converter,
             options,
             source=source,
-            source_number=number,
-            reader=self._run.context.sources[number].reader,
             shard=shard,
+            reader=self._run.context.sources[number].reader,
             found=found,
         )
-        layout = facts.layout
-        variant = fitted_variant(raw, converter.variants[layout.variant])
-        cameras = resolved_cameras(raw, variant, options)
-        described = source.shards[shard]
-        view = view_episode(raw, variant, cameras, shard=described, number=shard, found=found)
+        facts = examine(episode, options, folder=source.folder, source_number=number)
+        layout, view, variant = facts.layout, episode.view, episode.variant
         form = (number, layout.variant, layout.embodiment)
         if not variant.arms:
             blank = no_arm(converter.name, variant.name, layout.embodiment)

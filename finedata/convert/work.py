@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
-from finedata.convert.cameras import resolved_cameras
 from finedata.convert.checks import arm_receipt, column_flags, motion_flags
 from finedata.convert.columns import episode_numbers
 from finedata.convert.context import decoded_converter, opened_source
-from finedata.convert.forms import fitted_variant, view_episode
 from finedata.convert.layout_columns import sorted_arms
 from finedata.convert.movies import clip_receipt, write_clips
 from finedata.convert.slabs import EpisodePictures
+from finedata.convert.source_episode import read_episode
 from finedata.errors import SourceError
 from finedata.store.atomic import sync_folder
 from finedata.store.lerobot.layout import data_path, picture_column
@@ -188,18 +187,18 @@ class OpenShards:
         with _source_errors(place):
             raw = self._shard_of(source, job).episode(job.plan.found)
         try:
-            converter = decoded_converter(self._context.sources[job.source]).converter
-            variant = fitted_variant(raw, converter.variants[job.plan.variant])
-            cameras = resolved_cameras(raw, variant, self._context.options)
-            view = view_episode(
+            described = self._context.sources[job.source]
+            episode = read_episode(
                 raw,
-                variant,
-                cameras,
-                shard=source.shards[job.shard],
-                number=job.shard,
+                decoded_converter(described).converter,
+                self._context.options,
+                source=source,
+                shard=job.shard,
+                reader=described.reader,
                 found=job.plan.found,
+                variant=job.plan.variant,
             )
-            yield view, variant
+            yield episode.view, episode.variant
         finally:
             raw.close()
 
