@@ -10,7 +10,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # Groups of tests move to whichever worker is idle.
 PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-.PHONY: demo test test-slow test-newest test-oldest lint types fix lock schemas wheel clean
+.PHONY: demo demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
@@ -57,6 +57,10 @@ lock: | $(VENV)/bin/python
 	  --excludes constraints.exclude --annotation-style line --custom-compile-command "make lock" \
 	  --output-file constraints.txt \
 	  pyproject.toml constraints.in tests/lerobot_oracle/requirements.txt
+
+# The packed corpus of `finedata demo`.
+demo-corpus: $(VENV)/.dev
+	$(BIN)/python tests/corpora/pack_demo.py
 
 schemas: $(VENV)/.dev
 	$(BIN)/python -m finedata.schema.publish

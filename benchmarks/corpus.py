@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -20,23 +21,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finedata.demo.arm import Variation, simulate
-from finedata.demo.declaration import (
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from corpora.arm import Variation, simulate
+from corpora.declaration import (
     CORPUS_NAME,
     CORPUS_VERSION,
     camera_names,
     shard_file_name,
     write_declaration,
 )
-from finedata.demo.pictures import CAMERAS, paint_scene, render_motion
-from finedata.demo.record import encode_bridge_episode
-from finedata.demo.tfrecord import frame_record, write_frames
-from finedata.demo.ways import TASKS
+from corpora.pictures import CAMERAS, paint_scene, render_motion
+from corpora.record import encode_bridge_episode
+from corpora.tfrecord import frame_record, write_frames
+from corpora.ways import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finedata.demo.arm import Motion
+    from corpora.arm import Motion
 
 SHARD_BYTES = 200e6
 VARIATION = Variation(waypoint_m=0.01, angle_rad=0.08, layout_m=0.01, start_m=0.03, pace=0.25)

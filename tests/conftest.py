@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from corpora.corpus import EpisodeTruth, write_bridge_corpus
 from hypothesis import HealthCheck, settings
 
 from finedata.convert.run import convert
-from finedata.demo.corpus import EpisodeTruth, write_bridge_corpus
 
 # A busy machine is no reason to fail; in CI the same examples are drawn every time.
 settings.register_profile(

@@ -58,9 +58,8 @@ def write_inputs(folder: Path) -> list[Input]:
     """Write every fixture below a folder, and name the real bytes that are there."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
     from convert.test_sources import CASES
+    from corpora.corpus import write_bridge_corpus
     from sources import generic_lerobot
-
-    from finedata.demo.corpus import write_bridge_corpus
 
     write_bridge_corpus(folder / "demo", episodes=10, image_size=48, mean_length=20)
     demo = str(folder / "demo" / "bridge_dataset" / "1.0.0")

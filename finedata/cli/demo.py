@@ -1,4 +1,4 @@
-"""`finedata demo`: the whole walk on a small corpus made on the spot."""
+"""`finedata demo`: the whole walk on a small corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["HELP", "demo"]
 
-HELP = """Make a small corpus in BridgeData-V2's own bytes and walk it through every verb.
+HELP = """Walk a small corpus in BridgeData-V2's own bytes through every verb.
 
 Example: finedata demo --out demo-out
 """
@@ -18,11 +18,9 @@ Example: finedata demo --out demo-out
 def demo(
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put it.")] = Path("demo-out"),
-    episodes: Annotated[int, typer.Option(min=6, help="Episodes of the corpus.")] = 60,
-    seed: Annotated[int, typer.Option(help="Seed of the corpus.")] = 0,
 ) -> None:
     """See HELP."""
     from finedata.demo.walk import walk
 
-    for line in walk(out, episodes=episodes, seed=seed):
+    for line in walk(out):
         typer.echo(line)

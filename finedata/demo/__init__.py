@@ -1,1 +1,1 @@
-"""The demo: a small corpus in a source's own bytes, and the walk through every verb."""
+"""The demo: the walk through every verb, over a small packed corpus."""

@@ -1,16 +1,23 @@
-"""The demo: every verb of finedata, one after the other, on a corpus made on the spot.
+"""The demo: every verb of finedata, one after the other, on a small corpus.
 
-A folder comes in; lines to print go out, while the corpus and the dataset appear in the folder.
-Each step calls the same library function as its verb, and prints the command that does it.
+Each step calls the same library function as its verb, and prints the command that does it. The
+corpus lies packed beside this file (`corpus.tar.xz`): small pictures of one camera in the bytes of
+an RLDS build, some records broken on purpose, and what is true of each record in `truth.json`. The
+checkout's `tests/corpora/pack_demo.py` makes it; whoever installs finedata needs no maker of it.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import lzma
 import shutil
+import tarfile
+from collections import Counter
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from finedata.api import source as name_source
-from finedata.demo.corpus import write_bridge_corpus
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
 from finedata.shard.stream.record import receipt_text
@@ -43,13 +50,11 @@ _QUERIES = (
 )
 
 
-def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
+def walk(out: Path) -> Iterator[str]:
     """Run the demo.
 
     Args:
         out: Where corpus and dataset go; what an earlier demo left there is made anew.
-        episodes: Whole episodes of the corpus; ten broken ones come on top.
-        seed: Seed of the corpus.
 
     Yields:
         Lines for the user.
@@ -57,10 +62,13 @@ def walk(out: Path, *, episodes: int, seed: int) -> Iterator[str]:
     source, dataset, shards = out / "source", out / "bridge", out / "shards"
     _make_room(out, source, dataset, shards)
     yield f"1. A source corpus in BridgeData-V2's own bytes, in {source}"
-    truths = write_bridge_corpus(source, episodes=episodes, seed=seed)
-    broken = sum(truth.kind == "failed" for truth in truths)
-    flagged = sum(truth.kind == "flagged" for truth in truths)
-    yield f"   {len(truths)} records; {broken} cannot be read, {flagged} have something odd"
+    _unpack(source)
+    truths = json.loads((source / "truth.json").read_text("utf-8"))
+    kinds = Counter(truth["kind"] for truth in truths)
+    yield (
+        f"   {len(truths)} records; {kinds['failed']} cannot be read, {kinds['flagged']} have "
+        "something odd: see truth.json"
+    )
     address = source / "bridge_dataset" / "1.0.0"
     yield ""
     yield "2. Convert it: JPEG bytes untouched, poses canonical, a receipt for every record"
@@ -153,6 +161,18 @@ def _stream(shards: Path, *, mix: str) -> Iterator[str]:
                 yield f"   {batch.episode_id[0]}, frame {batch.frame_index[0]}: {batch.text[0]!r}"
         receipt = opened.receipt()
     yield from (f"   {line}" for line in receipt_text(receipt).splitlines())
+
+
+def _unpack(folder: Path) -> None:
+    """Write the packed corpus below a folder."""
+    packed = files("finedata.demo").joinpath("corpus.tar.xz").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(packed))) as tar:
+        for entry in tar:
+            path = folder / entry.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = tar.extractfile(entry)
+            if content is not None:
+                path.write_bytes(content.read())
 
 
 def _make_room(out: Path, *folders: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from bench import small
+from corpora.ways import TASKS
 from shard.curation import curate
 from teachers.loopback import Loopback, serving
 from typer.testing import CliRunner
@@ -29,7 +30,6 @@ from finedata.bench.result import read_result
 from finedata.bench.run import run_benchmark
 from finedata.bench.settings import BenchSettings, Judge
 from finedata.cli.app import app
-from finedata.demo.ways import TASKS
 from finedata.errors import SourceError, UsageError
 from finedata.schema.dimension import SLOT_DIMENSION
 from finedata.schema.identity import hash16

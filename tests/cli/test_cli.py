@@ -239,11 +239,11 @@ def test_version_and_help() -> None:
 
 
 def test_the_demo_walks(tmp_path: Path) -> None:
-    done = start("demo", "--out", tmp_path / "demo", "--episodes", 6)
+    done = start("demo", "--out", tmp_path / "demo")
     assert "0 problems" in done.stdout
     assert "finedata query" in done.stdout
     # A second demo replaces the first, and nothing that is not a demo's.
-    start("demo", "--out", tmp_path / "demo", "--episodes", 6)
+    start("demo", "--out", tmp_path / "demo")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "source").touch()
     assert "not a demo" in run("demo", "--out", tmp_path / "mine", code=2).stderr

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from corpora.declaration import shard_file_name, write_declaration
+from corpora.record import encode_bridge_episode
+from corpora.tfrecord import FRAME_OVERHEAD, frame_record
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
-from finedata.demo.declaration import shard_file_name, write_declaration
-from finedata.demo.record import encode_bridge_episode
-from finedata.demo.tfrecord import FRAME_OVERHEAD, frame_record
 from finedata.errors import FinedataError
 from finedata.store.dataset import open_dataset
 from finedata.store.pictures import black_jpeg

@@ -13,15 +13,15 @@ import polars as pl
 import pytest
 from conftest import Corpus
 from convert.trees import tree_digest
+from corpora.corpus import write_bridge_corpus
+from corpora.declaration import write_declaration
+from corpora.record import encode_bridge_episode
+from corpora.tfrecord import write_tfrecord
 
 from finedata.convert import work
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
-from finedata.demo.corpus import write_bridge_corpus
-from finedata.demo.declaration import write_declaration
-from finedata.demo.record import encode_bridge_episode
-from finedata.demo.tfrecord import write_tfrecord
 from finedata.errors import OutputError, SourceError, SpecError, UsageError
 from finedata.schema.converter_file import find_converter
 from finedata.store.dataset import open_dataset

@@ -17,13 +17,13 @@ import h5py
 import numpy as np
 import pytest
 from convert.bad import Opened, reasons, receipts_of, truncate
+from corpora.declaration import write_declaration
+from corpora.record import encode_bridge_episode
+from corpora.tfrecord import write_tfrecord
 from sources import rdt, robomind_v1
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.demo.declaration import write_declaration
-from finedata.demo.record import encode_bridge_episode
-from finedata.demo.tfrecord import write_tfrecord
 from finedata.errors import SourceError
 from finedata.store.pictures import black_jpeg
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from corpora.example import encode_example
 from scipy.spatial.transform import Rotation
 
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.forms import EpisodeView
-from finedata.demo.example import encode_example
 from finedata.motion import geodesic_angle_rad
 from finedata.readers.example import parse_example
 from finedata.readers.features import FeatureInfo

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from corpora.example import encode_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finedata.convert.pictures import examine_pictures
-from finedata.demo.example import encode_example
 from finedata.errors import SourceError
 from finedata.readers.example import parse_example
 from finedata.readers.features import FeatureInfo

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Corpus
+from corpora.tfrecord import frame_record, write_tfrecord
 
 from finedata.convert.verify import verify
-from finedata.demo.tfrecord import frame_record, write_tfrecord
 from finedata.errors import UsageError
 from finedata.readers.files import open_folder
 from finedata.readers.tfrecord import scan_records

@@ -12,25 +12,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from finedata.demo.arm import Variation, simulate
-from finedata.demo.declaration import (
+from corpora.arm import Variation, simulate
+from corpora.declaration import (
     CORPUS_NAME,
     CORPUS_VERSION,
     camera_names,
     shard_file_name,
     write_declaration,
 )
-from finedata.demo.pictures import black_jpeg
-from finedata.demo.record import encode_bridge_episode
-from finedata.demo.tfrecord import write_tfrecord
-from finedata.demo.ways import Task, Way, Waypoint
+from corpora.pictures import black_jpeg
+from corpora.record import encode_bridge_episode
+from corpora.tfrecord import write_tfrecord
+from corpora.ways import Task, Way, Waypoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from finedata.demo.arm import Motion
+    from corpora.arm import Motion
 
 __all__ = ["CORRUPTIONS", "PlantedEpisode", "plan_tasks", "write_planted_corpus"]
 

@@ -13,11 +13,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from corpora.corpus import write_bridge_corpus
 from quality.planted import CORRUPTIONS, clean
 from quality.planted_dataset import rewrite_episodes, rewrite_motion
 
 from finedata.convert.run import convert
-from finedata.demo.corpus import write_bridge_corpus
 from finedata.engine.progress import Progress
 from finedata.errors import MissingExtraError, UsageError
 from finedata.quality.gate import gate

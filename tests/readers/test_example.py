@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from corpora.example import encode_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2
 
-from finedata.demo.example import encode_example
 from finedata.errors import CorruptRecordError
 from finedata.readers.example import parse_example
 

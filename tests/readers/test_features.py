@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from corpora.example import encode_example
 from google.protobuf import __version__ as protobuf_version
 from packaging.version import Version
 
-from finedata.demo.example import encode_example
 from finedata.errors import FeatureError, LengthError, MissingFeatureError, SourceError
 from finedata.readers.example import parse_example
 from finedata.readers.features import Ragged, decode_feature, parse_features_json

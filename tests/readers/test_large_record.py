@@ -11,14 +11,14 @@ import pytest
 import sources.droid
 from conftest import Corpus
 from convert.trees import tree_digest
+from corpora.example import encode_example
+from corpora.tfrecord import frame_record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
 from finedata.convert.verify import verify
-from finedata.demo.example import encode_example
-from finedata.demo.tfrecord import frame_record
 from finedata.errors import CorruptRecordError, SourceError
 from finedata.readers import large_record
 from finedata.readers.byte_slices import BytesSlices

@@ -8,9 +8,9 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from corpora.example import encode_example
+from corpora.tfrecord import write_tfrecord
 
-from finedata.demo.example import encode_example
-from finedata.demo.tfrecord import write_tfrecord
 from finedata.errors import FeatureError, MissingFeatureError, SourceError, UsageError
 from finedata.readers.rlds import RldsSource, open_rlds
 from finedata.readers.tfrecord import scan_records

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from corpora.tfrecord import frame_record, masked_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.demo.tfrecord import frame_record, masked_crc32c
 from finedata.readers import large_record
 from finedata.readers.files import open_folder
 from finedata.readers.large_record import LargePayload

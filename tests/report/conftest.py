@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from corpora.corpus import write_bridge_corpus
 from report.fabricated import Fabricated, fabricate
 
 from finedata.convert.run import convert
-from finedata.demo.corpus import write_bridge_corpus
 from finedata.report.report import ReportSummary, render_report
 
 

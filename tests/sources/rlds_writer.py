@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from corpora.example import encode_example
+from corpora.tfrecord import write_tfrecord
 from PIL import Image
-
-from finedata.demo.example import encode_example
-from finedata.demo.tfrecord import write_tfrecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,31 +20,31 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from finedata.demo.arm import MINIMUM_LENGTH, simulate
-from finedata.demo.declaration import (
+from corpora.arm import MINIMUM_LENGTH, simulate
+from corpora.declaration import (
     CORPUS_NAME,
     CORPUS_VERSION,
     camera_names,
     shard_file_name,
     write_declaration,
 )
-from finedata.demo.defects import break_features, break_frame, break_motion, break_pictures
-from finedata.demo.example import encode_example
-from finedata.demo.pictures import CAMERAS, Scene, black_jpeg, paint_scene, render_motion
-from finedata.demo.plan import lay_out, plan_episodes
-from finedata.demo.record import bridge_metadata_features, bridge_step_features
-from finedata.demo.tfrecord import frame_record, write_frames
-from finedata.demo.truth import EpisodeTruth, picture_digests, pose_truth
-from finedata.demo.ways import TASKS
+from corpora.defects import break_features, break_frame, break_motion, break_pictures
+from corpora.example import encode_example
+from corpora.pictures import CAMERAS, Scene, black_jpeg, paint_scene, render_motion
+from corpora.plan import lay_out, plan_episodes
+from corpora.record import bridge_metadata_features, bridge_step_features
+from corpora.tfrecord import frame_record, write_frames
+from corpora.truth import EpisodeTruth, picture_digests, pose_truth
+from corpora.ways import TASKS
+
 from finedata.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from finedata.demo.arm import Motion
-    from finedata.demo.plan import Placement, Shard
+    from corpora.arm import Motion
+    from corpora.plan import Placement, Shard
 
 __all__ = ["EpisodeTruth", "write_bridge_corpus"]
 

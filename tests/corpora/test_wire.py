@@ -6,12 +6,12 @@ import struct
 
 import numpy as np
 import pytest
+from corpora.example import encode_example
+from corpora.tfrecord import FRAME_OVERHEAD, frame_record, masked_crc32c, write_tfrecord
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.demo.example import encode_example
-from finedata.demo.tfrecord import FRAME_OVERHEAD, frame_record, masked_crc32c, write_tfrecord
 from finedata.errors import UsageError
 
 

@@ -1,6 +1,6 @@
 """A `tf.train.Example` encoder, written by hand: named arrays go in, protobuf wire bytes come out.
 
-Independent of the readers on purpose (see `finedata.demo.tfrecord`) and of the protobuf library,
+Independent of the readers on purpose (see `corpora.tfrecord`) and of the protobuf library,
 so that odd but legal bytes, such as unpacked lists, can be written too.
 
 The messages (TensorFlow, `core/example/example.proto` and `feature.proto`):

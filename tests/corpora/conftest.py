@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from finedata.demo.corpus import write_bridge_corpus
+from corpora.corpus import write_bridge_corpus
 
 SMALL = {"image_size": 64, "episodes": 21, "mean_length": 16}
 VERSION = Path("bridge_dataset") / "1.0.0"

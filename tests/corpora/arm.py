@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from finedata.demo.pose import rotation_from_rpy, rpy_from_rotation
+from corpora.pose import rotation_from_rpy, rpy_from_rotation
 
 if TYPE_CHECKING:
+    from corpora.ways import Task, Way
     from numpy.typing import NDArray
-
-    from finedata.demo.ways import Task, Way
 
 __all__ = ["MINIMUM_LENGTH", "Motion", "Variation", "simulate"]
 

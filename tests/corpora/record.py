@@ -12,16 +12,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from finedata.demo.declaration import camera_names
-from finedata.demo.example import encode_example
+from corpora.declaration import camera_names
+from corpora.example import encode_example
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from corpora.example import FeatureValue
     from numpy.typing import NDArray
-
-    from finedata.demo.example import FeatureValue
 
 __all__ = [
     "bridge_metadata_features",

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from finedata.demo.arm import Variation
-from finedata.demo.defects import DEFECTS
-from finedata.demo.ways import TASKS, Task, Way
+from corpora.arm import Variation
+from corpora.defects import DEFECTS
+from corpora.ways import TASKS, Task, Way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.demo.truth import Kind
+    from corpora.truth import Kind
 
 __all__ = ["Draft", "Placement", "Shard", "lay_out", "plan_episodes"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from finedata.demo.arm import MINIMUM_LENGTH, Variation, simulate
-from finedata.demo.pose import integrate_targets
-from finedata.demo.ways import TASKS
+from corpora.arm import MINIMUM_LENGTH, Variation, simulate
+from corpora.pose import integrate_targets
+from corpora.ways import TASKS
 
 ALL = [(task, way) for task in TASKS for way in task.ways]
 FAR = Variation(waypoint_m=0.015, angle_rad=0.12, layout_m=0.012, start_m=0.04, pace=0.25)

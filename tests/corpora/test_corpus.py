@@ -7,12 +7,11 @@ import struct
 from collections import Counter
 
 import numpy as np
+from corpora.defects import DEFECTS
+from corpora.pose import DEFAULT_ROTATION
+from corpora.record import instruction_embedding
+from corpora.tfrecord import masked_crc32c
 from scipy.spatial.transform import Rotation
-
-from finedata.demo.defects import DEFECTS
-from finedata.demo.pose import DEFAULT_ROTATION
-from finedata.demo.record import instruction_embedding
-from finedata.demo.tfrecord import masked_crc32c
 
 
 def _whole(truths):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, TypeAlias
 
-from finedata.demo.tfrecord import FRAME_OVERHEAD
+from corpora.tfrecord import FRAME_OVERHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from finedata.demo.arm import Motion
-    from finedata.demo.example import FeatureValue
+    from corpora.arm import Motion
+    from corpora.example import FeatureValue
 
 __all__ = ["DEFECTS", "Defect", "break_features", "break_frame", "break_motion", "break_pictures"]
 

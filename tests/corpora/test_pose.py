@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy.spatial.transform import Rotation
-
-from finedata.demo.pose import (
+from corpora.pose import (
     DEFAULT_ROTATION,
     aligned_quaternions,
     integrate_targets,
@@ -17,6 +12,10 @@ from finedata.demo.pose import (
     rpy_from_rotation,
     tool_quaternions,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 angles = hnp.arrays(np.float64, (5, 3), elements=st.floats(-3.1, 3.1))
 

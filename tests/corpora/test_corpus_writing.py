@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora.corpus import write_bridge_corpus
+from corpora.declaration import bridge_features_json
+from corpora.record import encode_bridge_episode
 
-from finedata.demo.corpus import write_bridge_corpus
-from finedata.demo.declaration import bridge_features_json
-from finedata.demo.record import encode_bridge_episode
 from finedata.errors import OutputError, UsageError
 
 VERSION = Path("bridge_dataset") / "1.0.0"
+TESTS = str(Path(__file__).parents[1])
 
 
 def _digest(folder):
@@ -33,10 +34,10 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     write_bridge_corpus(tmp_path / "a", **options)
     code = (
         "import sys; from pathlib import Path;"
-        "from finedata.demo.corpus import write_bridge_corpus;"
+        "from corpora.corpus import write_bridge_corpus;"
         f"write_bridge_corpus(Path(sys.argv[1]), **{options!r})"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": TESTS}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=True, env=environment)
     write_bridge_corpus(tmp_path / "c", **options, seed=1)
     assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
@@ -147,15 +148,18 @@ def test_the_declaration_is_the_real_one(bridge_corpus, parse, payload_of):
 
 def test_the_readers_share_no_code_with_the_writer():
     code = (
-        "import sys, finedata.demo.corpus;"
+        "import sys, corpora.corpus;"
         "print(*sorted(m for m in sys.modules if m.startswith('finedata.')))"
     )
     loaded = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": TESTS},
     ).stdout.split()
-    assert "finedata.demo.corpus" in loaded
     rooms = {name.split(".")[1] for name in loaded}
-    assert rooms == {"demo", "errors"}
+    assert rooms == {"errors"}
 
 
 def test_truths_are_frozen(bridge_corpus):

@@ -6,11 +6,11 @@ import io
 
 import numpy as np
 import pytest
+from corpora.arm import Variation, simulate
+from corpora.pictures import CAMERAS, black_jpeg, paint_scene, render_motion
+from corpora.ways import TASKS
 from PIL import Image
 
-from finedata.demo.arm import Variation, simulate
-from finedata.demo.pictures import CAMERAS, black_jpeg, paint_scene, render_motion
-from finedata.demo.ways import TASKS
 from finedata.errors import UsageError
 
 

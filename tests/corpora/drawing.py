@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from corpora.pose import DEFAULT_ROTATION, rotation_from_rpy
 from PIL import ImageDraw
-
-from finedata.demo.pose import DEFAULT_ROTATION, rotation_from_rpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

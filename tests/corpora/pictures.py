@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]: it has none
+from corpora.drawing import View, draw_arm, draw_fixture, draw_object
 from PIL import Image
 
-from finedata.demo.drawing import View, draw_arm, draw_fixture, draw_object
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from corpora.arm import Motion
     from numpy.typing import NDArray
-
-    from finedata.demo.arm import Motion
 
 __all__ = [
     "CAMERAS",

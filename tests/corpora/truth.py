@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-
-from finedata.demo.pose import integrate_targets, rotation_from_rpy, tool_quaternions
+from corpora.pose import integrate_targets, rotation_from_rpy, tool_quaternions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +57,7 @@ class EpisodeTruth(PoseTruth):
         way: The name of the way it was done.
         length: Number of steps in the record.
         kind: `near_duplicate` is as good as `good`, and close to another one.
-        defect: What is wrong with it, one of `finedata.demo.defects.DEFECTS`.
+        defect: What is wrong with it, one of `corpora.defects.DEFECTS`.
         near_duplicate_of: `record_index` of the episode that this one repeats.
         split: `train` or `val`.
         shard_file: Name of the file, without folder.
