@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from finedata.shard.stream.numbers import Vector
     from finedata.shard.stream.sequence import Samples, Sequence
 
@@ -30,6 +32,7 @@ class Batch:
             and, of an action, was commanded.
         text: The words of each sample.
         trace: The trace of each sample, where traces are asked for and there is one.
+        encoded: What the encoder made, if there is one; see `Encoding`.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Batch:
         self.picture_mask = _of(arrays, "picture_mask")
         self.vectors = _of(arrays, "vector")
         self.vector_mask = _of(arrays, "vector_mask")
+        self.encoded = _of(arrays, "encoded")
         self.text = text
         self.trace = trace
 
@@ -94,7 +98,13 @@ class Layout:
 
     @classmethod
     def of(
-        cls, batch: int, *, cameras: tuple[str, ...], size: tuple[int, int], vectors: list[Vector]
+        cls,
+        batch: int,
+        *,
+        cameras: tuple[str, ...],
+        size: tuple[int, int],
+        vectors: list[Vector],
+        encoded: Mapping[str, tuple[tuple[int, ...], str]],
     ) -> Layout:
         """The layout of batches of so many samples."""
         places: dict[str, tuple[int, tuple[int, ...], str]] = {}
@@ -112,6 +122,8 @@ class Layout:
         for vector in vectors:
             put(f"vector:{vector.role}", (vector.steps, len(vector.names)), "float32")
             put(f"vector_mask:{vector.role}", (vector.steps, len(vector.names)), "bool")
+        for name, (shape, dtype) in encoded.items():
+            put(f"encoded:{name}", shape, dtype)
         return cls(places, at)
 
     def arrays(self, memory: np.ndarray, count: int) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,10 @@ class Filler:
             policy=wanted.policy,
             seed=wanted.seed,
         )
+        self._encoder: Any = None
+        if wanted.encoding is not None:
+            module, _, name = wanted.encoding.encoder.partition(":")
+            self._encoder = getattr(import_module(module), name).of(wanted.encoding.settings)
         self._missing = lru_cache(maxsize=65_536)(self._read_missing)
         self.vectors = self._numbers.vectors
         for part in self._parts:
@@ -78,7 +83,13 @@ class Filler:
 
     def layout(self, batch: int) -> Layout:
         """The layout of batches of so many samples."""
-        return Layout.of(batch, cameras=self._cameras, size=self._wanted.size, vectors=self.vectors)
+        return Layout.of(
+            batch,
+            cameras=self._cameras,
+            size=self._wanted.size,
+            vectors=self.vectors,
+            encoded=self._encoder.arrays() if self._encoder else {},
+        )
 
     def fill(self, samples: Samples, arrays: dict[str, np.ndarray]) -> list[Bad]:
         """Read pictures and numbers; those that cannot be read are left as they are and told.
@@ -101,6 +112,21 @@ class Filler:
                     one >> 32, one & 0xFFFFFFFF, np.flatnonzero(key == one), samples, arrays
                 )
         return sorted(bad, key=lambda one: one.at)
+
+    def encode(self, text: list[str], arrays: dict[str, np.ndarray]) -> None:
+        """Let the encoder, if there is one, fill its arrays from the others.
+
+        Raises:
+            FinedataError: It refuses.
+        """
+        if self._encoder is not None:
+            by_kind: dict[str, dict[str, np.ndarray]] = {}
+            for name, array in arrays.items():
+                kind, _, inner = name.partition(":")
+                by_kind.setdefault(kind, {})[inner] = array
+            self._encoder.encode(
+                text, by_kind["picture"], by_kind["picture_mask"], by_kind["encoded"]
+            )
 
     def numbers(self, samples: Samples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Vector role to its windows (n, steps, width) float32, and their mask.

@@ -7,13 +7,14 @@ wording or normalisation differs says so when its checkpoint is loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from finedata.errors import UsageError
 from finedata.schema.roles_file import RolesFile  # noqa: TC001  (msgspec reads it at run time)
 
 __all__ = [
     "Action",
+    "Encoding",
     "Form",
     "Normalisation",
     "Numbers",
@@ -129,6 +130,21 @@ class Numbers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What workers make of words and pictures besides, for who trains on them.
+
+    Attributes:
+        encoder: `module:class`. Its `of(settings)` gives an object with `arrays()`, name to (shape
+            of a sample, dtype), and `encode(text, pictures, picture_mask, out)`, which fills them;
+            see `finedata.train.encode`. Batches have them as `encoded`.
+        settings: Plain values.
+    """
+
+    encoder: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """All that a worker must know to read the samples that it is sent.
 
@@ -144,6 +160,7 @@ class Wanted:
         revision: Of the text; None where no words of one are asked for.
         policy: Of the text.
         seed: Of the words.
+        encoding: What is made of words and pictures besides.
     """
 
     shards: str
@@ -157,6 +174,7 @@ class Wanted:
     revision: str | None
     policy: Policy
     seed: int
+    encoding: Encoding | None = None
 
 
 def as_text(settings: Words | Numbers, views: tuple[str, ...] = ()) -> dict[str, str]:

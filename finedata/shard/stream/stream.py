@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from finedata.shard.stream.mix import Mix
     from finedata.shard.stream.settings import (
         Action,
+        Encoding,
         Form,
         Normalisation,
         Policy,
@@ -240,6 +241,7 @@ class Stream:
         arrays = self._layout.arrays(memory, len(samples))
         bad = self._filler.fill(samples, arrays)
         text, trace = self._filler.words(samples)
+        self._filler.encode(text, arrays)
         return self._batch(samples, arrays, bad=bad, text=text, trace=trace)
 
     def _read_ahead(self, start: int) -> Batch:
@@ -282,6 +284,8 @@ class Stream:
             (text[one.at],), (trace[one.at],) = self._filler.words(
                 samples.slice(one.at, one.at + 1)
             )
+            mine = {name: array[one.at : one.at + 1] for name, array in arrays.items()}
+            self._filler.encode([text[one.at]], mine)
         return Batch(samples, self.sequence, arrays=arrays, text=text, trace=trace)
 
     def _replace(self, samples: Samples, arrays: dict[str, np.ndarray], bad: list[Bad]) -> Samples:
@@ -361,6 +365,7 @@ def stream(
     bad_quota: int = 100,
     stop: int | None = None,
     other_content: bool = False,
+    encoding: Encoding | None = None,
 ) -> Stream:
     """Stream batches of an exact mixture of views of shards.
 
@@ -393,6 +398,7 @@ def stream(
         bad_quota: How many samples may be replaced.
         stop: End after so many samples of the global sequence; None never ends.
         other_content: Let a state of other words or numbers be loaded.
+        encoding: What workers make of words and pictures besides.
 
     Raises:
         UsageError: An argument is none, a view is empty, or the sets do not fit together.
@@ -439,6 +445,7 @@ def stream(
         revision=None if revision is None else revision.revision,
         policy=policy,
         seed=seed,
+        encoding=encoding,
     )
     return Stream(
         sequence,

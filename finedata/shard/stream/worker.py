@@ -43,8 +43,11 @@ def main() -> None:
         begin = task.slot * layout.total_bytes
         slot = memory[begin : begin + layout.total_bytes]
         try:
-            bad = filler.fill(samples, layout.arrays(slot, len(samples)))
-            done = Done(*filler.words(samples), bad)
+            arrays = layout.arrays(slot, len(samples))
+            bad = filler.fill(samples, arrays)
+            text, trace = filler.words(samples)
+            filler.encode(text, arrays)
+            done = Done(text, trace, bad)
         except FinedataError as error:
             done = Done([], [], [], _refusal(error))
         try:
