@@ -27,6 +27,7 @@ from finedata.schema.converter_file import converter_json_schema
 from finedata.schema.converter_table import converters_page
 from finedata.schema.documents import document_json_schema
 from finedata.schema.enums import meanings_of
+from finedata.schema.recipe_file import Recipe
 from finedata.schema.roles_file import RolesFile
 from finedata.schema.shards_file import ShardsFile
 from finedata.schema.stream_receipt import StreamReceipt, StreamState
@@ -51,6 +52,7 @@ __all__ = [
 DOCUMENTS: Mapping[str, tuple[type[msgspec.Struct], str]] = {
     "shards": (ShardsFile, "finedata shards.json"),
     "roles": (RolesFile, "finedata roles.toml"),
+    "recipe": (Recipe, "finedata training recipe"),
     "stream-receipt": (StreamReceipt, "receipt of a finedata stream"),
     "stream-state": (StreamState, "state of a finedata stream"),
     "bench": (BenchFile, "bench.json of a benchmark that finedata cut"),

@@ -1,0 +1,325 @@
+"""A training recipe: one flat TOML file that says everything which changes the weights.
+
+There are no includes and nothing is derived behind the reader's back: what a run did is what its
+recipe says, and the *resolved* recipe, every default written out, is in each checkpoint under its
+digest. A key that the chosen head does not read is an error, as a typo is.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from finedata.errors import SpecError, UsageError
+from finedata.papers import paper_room
+from finedata.schema.documents import Sha256, digest_of
+from finedata.schema.strict import Strict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "Recipe",
+    "RecipeFile",
+    "decode_recipe",
+    "find_recipe",
+    "list_recipes",
+    "recipe_digest",
+    "recipe_toml",
+]
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Whole = Annotated[int, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Form = Literal["none", "goal", "fine", "steps", "numbered", "both", "facts"]
+
+
+class Recipe(Strict, frozen=True, kw_only=True):
+    """The file; see docs/train.md for what each value does.
+
+    Attributes:
+        version: 1.
+        head: `oft`, action queries through an MLP, or `gr00t`, a flow-matching transformer.
+        backbone: A Hugging Face vision-language model by Hub name or folder, or `tiny:FAMILY`, a
+            small one with random weights that is made on the spot.
+        revision: The commit of a Hub name, 40 hex digits.
+        init_from: A run, or a checkpoint of one, whose weights are taken; "" for none.
+        mix: Views and weights.
+        words_fg: Form of words of the view fg.
+        words_raw: Form of words of the view raw.
+        prompt: What is asked; `{text}` is the sample's words, `{horizon}` the steps of a chunk.
+        cameras: Picture roles in the order of the prompt; empty for all of the shards.
+        pictures: Height and width of pictures in pixels.
+        states: Vector roles that the head is given (`gr00t` only); empty for none.
+        actions: Vector roles that are predicted, side by side; empty for all actions.
+        action_dim: Their width; 0 for that of the shards.
+        horizon: Steps of an action chunk.
+        stride: Frames from one step to the next.
+        action: What actions refer to.
+        rotation: How rotations are written.
+        normalise: By which statistics.
+        max_tokens: Longest prompt, pictures included; a longer one is an error, never cut.
+        query_token: The token that stands for an action to come (`oft`); must be one token.
+        mlp_blocks: Residual blocks of the MLP (`oft`).
+        dit_width: Width of the transformer (`gr00t`), as all that begins with `dit`.
+        dit_heads: Attention heads.
+        dit_layers: Layers, cross- and self-attention in turn.
+        dit_dropout: Dropout.
+        dit_future: Learned tokens beside state and actions.
+        dit_mlp: Hidden width of state encoder and action decoder.
+        noise_repeats: Draws of noise and time for each sample and step.
+        noise_beta: First parameter of the Beta distribution of time; the second is 1.
+        noise_steps: Euler steps of a prediction.
+        steps: Optimiser steps.
+        batch: Samples of an optimiser step, over all ranks.
+        micro_batch: Samples of a rank that are in memory at once.
+        seed: Of order, wording, initial weights, noise and dropout.
+        lr_vlm: Highest learning rate of the language model.
+        lr_vision: Of the vision encoder.
+        lr_head: Of the head.
+        schedule: `cosine` down to `lr_min_ratio`, or `constant`.
+        warmup: Steps of linear warm-up.
+        lr_min_ratio: What is left of a learning rate at the end of a cosine.
+        beta1: Of AdamW.
+        beta2: Of AdamW.
+        epsilon: Of AdamW.
+        weight_decay: Of matrices.
+        clip: Largest norm of all gradients together; 0 for any.
+        precision: `bf16`: autocast over fp32 parameters; `fp32`.
+        ema: Decay of the averaged weights, which evaluation and export use; 0 for none.
+        freeze_vision: Leave the vision encoder as it is.
+        freeze_embeddings: Leave the token embeddings as they are.
+        freeze_blocks: Leave so many first blocks of the language model as they are.
+        lora_rank: Rank of LoRA adapters in the language model; 0 for full fine-tuning.
+        lora_alpha: Their scale.
+        lora_dropout: Their dropout.
+        lora_targets: Ends of the names of the modules that get one.
+        checkpoint_activations: Compute activations again in the backward pass.
+        compile: `none`, or `blocks`: compile each block of the language model.
+        save_every: Steps between checkpoints.
+        keep: How many checkpoints are kept.
+        eval_every: Steps between evaluations on held-out sides; 0 for none.
+        eval_samples: Held-out samples of each view.
+        log_every: Steps between lines of the log.
+        on_bad: At a sample that cannot be read: `raise`, or the `next` of its source.
+        bad_quota: How many samples may be replaced.
+    """
+
+    version: Literal[1]
+    head: Literal["oft", "gr00t"]
+    backbone: str
+    revision: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{40})?$")] = ""
+    init_from: str = ""
+
+    mix: str = "fg=1,raw=1"
+    words_fg: Form = "steps"
+    words_raw: Form = "goal"
+    prompt: str = "{text} Please predict the next {horizon} robot actions:"
+    cameras: tuple[str, ...] = ()
+    pictures: Positive = 224
+    states: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    action_dim: Whole = 0
+    horizon: Positive = 16
+    stride: Positive = 1
+    action: Literal["absolute", "relative", "delta"] = "absolute"
+    rotation: Literal["quaternion", "6d", "euler"] = "6d"
+    normalise: Literal["none", "quantile", "min-max", "mean-std"] = "quantile"
+    max_tokens: Positive = 1024
+
+    query_token: str = ""
+    mlp_blocks: Positive = 2
+    dit_width: Positive = 768
+    dit_heads: Positive = 12
+    dit_layers: Positive = 16
+    dit_dropout: Share = 0.2
+    dit_future: Whole = 32
+    dit_mlp: Positive = 1024
+    noise_repeats: Positive = 4
+    noise_beta: Annotated[float, msgspec.Meta(gt=0)] = 1.5
+    noise_steps: Positive = 4
+
+    steps: Positive
+    batch: Positive
+    micro_batch: Positive
+    seed: Whole = 42
+    lr_vlm: Rate
+    lr_vision: Rate
+    lr_head: Rate
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Whole = 0
+    lr_min_ratio: Share = 0.0
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    epsilon: Rate = 1e-8
+    weight_decay: Rate = 1e-8
+    clip: Rate = 1.0
+    precision: Literal["bf16", "fp32"] = "bf16"
+    ema: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    freeze_vision: bool = False
+    freeze_embeddings: bool = False
+    freeze_blocks: Whole = 0
+    lora_rank: Whole = 0
+    lora_alpha: Rate = 16.0
+    lora_dropout: Share = 0.0
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    checkpoint_activations: bool = False
+    compile: Literal["none", "blocks"] = "none"
+
+    save_every: Positive = 1000
+    keep: Positive = 3
+    eval_every: Whole = 0
+    eval_samples: Positive = 256
+    log_every: Positive = 10
+    on_bad: Literal["raise", "next"] = "raise"
+    bad_quota: Whole = 100
+
+
+class RecipeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe with its name and what was set besides, which a run records."""
+
+    name: str
+    recipe: Recipe
+    changed: dict[str, str]
+
+    @property
+    def sha256(self) -> Sha256:
+        """Digest of what the recipe says, however it is written."""
+        return recipe_digest(self.recipe)
+
+
+# Key -> the head that alone reads it.
+_OF_HEAD = {"query_token": "oft", "mlp_blocks": "oft", "states": "gr00t"} | {
+    name: "gr00t" for name in Recipe.__struct_fields__ if name.startswith(("dit_", "noise_"))
+}
+# Key -> the key that must be set for it to be read, and which values of that one read nothing.
+_ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "lora_alpha": ("lora_rank", (0,)),
+    "lora_dropout": ("lora_rank", (0,)),
+    "lora_targets": ("lora_rank", (0,)),
+    "lr_min_ratio": ("schedule", ("constant",)),
+    "eval_samples": ("eval_every", (0,)),
+    "bad_quota": ("on_bad", ("raise",)),
+}
+
+
+def decode_recipe(text: str, *, place: str, changes: Mapping[str, str] | None = None) -> RecipeFile:
+    """Decode a recipe strictly.
+
+    Args:
+        text: The TOML text.
+        place: What messages call the file; its stem is the recipe's name.
+        changes: Key to another value, as `--set` has it; a value is TOML, or a bare word.
+
+    Raises:
+        SpecError: It is no TOML, has an unknown key or a wrong type, or one that nothing reads.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _refused(place, f"text that is not TOML ({error})") from error
+    for key, value in (changes or {}).items():
+        tree[key] = _value(value)
+    try:
+        recipe = msgspec.convert(tree, Recipe)
+    except msgspec.ValidationError as error:
+        raise _refused(place, _explained(str(error), tree)) from error
+    for problem in _contradictions(recipe, tree):
+        raise _refused(place, problem)
+    return RecipeFile(name=Path(place).stem, recipe=recipe, changed=dict(changes or {}))
+
+
+def find_recipe(
+    name_or_path: str | Path, *, changes: Mapping[str, str] | None = None
+) -> RecipeFile:
+    """A recipe by the name of one in `trainers/`, or by the path of a file.
+
+    Raises:
+        UsageError: There is none.
+        SpecError: It does not decode.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return decode_recipe(path.read_text("utf-8"), place=str(path), changes=changes)
+    name = path.name.removesuffix(".toml")
+    packed = paper_room("trainers") / f"{name}.toml"
+    if not packed.is_file():
+        raise UsageError(
+            parameter="recipe",
+            place=f"recipe {name_or_path}",
+            found="no such file, and none of that name in trainers/",
+            wanted=", ".join(list_recipes()),
+        )
+    return decode_recipe(packed.read_text("utf-8"), place=f"trainers/{name}.toml", changes=changes)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes in `trainers/`, sorted."""
+    names = (entry.name for entry in paper_room("trainers").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def recipe_digest(recipe: Recipe) -> Sha256:
+    """SHA-256 of the canonical JSON of every key, defaults too.
+
+    Fractions are written as the shortest decimal text that reads back as the same double.
+    """
+    plain = msgspec.to_builtins(recipe)
+    return digest_of({key: repr(v) if isinstance(v, float) else v for key, v in plain.items()})
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Every key of a recipe as TOML, without those that its head does not read."""
+    plain = {k: v for k, v in msgspec.to_builtins(recipe).items() if _is_read(recipe, k)}
+    # JSON's texts, numbers, booleans and flat lists are TOML's.
+    return "".join(f"{key} = {msgspec.json.encode(v).decode()}\n" for key, v in plain.items())
+
+
+def _is_read(recipe: Recipe, key: str) -> bool:
+    if _OF_HEAD.get(key, recipe.head) != recipe.head:
+        return False
+    other, without = _ONLY_WITH.get(key, ("", ()))
+    return not other or getattr(recipe, other) not in without
+
+
+def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
+    for key in tree:
+        if not _is_read(recipe, key):
+            other, _ = _ONLY_WITH.get(key, ("head", ()))
+            yield f"`{key}`, which nothing reads while `{other}` is {getattr(recipe, other)!r}"
+    if recipe.head == "oft" and not recipe.query_token:
+        yield "no `query_token`, which the head oft needs"
+    if recipe.batch % recipe.micro_batch:
+        yield f"`batch` {recipe.batch}, no multiple of `micro_batch` {recipe.micro_batch}"
+    if recipe.dit_width % recipe.dit_heads:
+        yield f"`dit_width` {recipe.dit_width}, no multiple of `dit_heads` {recipe.dit_heads}"
+    if "{text}" not in recipe.prompt:
+        yield "a `prompt` without {text}"
+    if recipe.revision and recipe.backbone.startswith("tiny:"):
+        yield "a `revision` of a backbone that is made on the spot"
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explained(message: str, tree: Mapping[str, Any]) -> str:
+    """The decoder's message; for a key that is none, the nearest that is one."""
+    from difflib import get_close_matches
+
+    unknown = [key for key in tree if key not in Recipe.__struct_fields__]
+    near = get_close_matches(unknown[0], Recipe.__struct_fields__, 1) if unknown else []
+    return f"{message} (did you mean `{near[0]}`?)" if near else message
+
+
+def _refused(place: str, found: str) -> SpecError:
+    return SpecError(
+        place=place, found=found, wanted="a recipe as in schemas/v1/recipe.schema.json"
+    )

@@ -1,0 +1,1 @@
+"""Fine-tuning of vision-language-action models from shards."""

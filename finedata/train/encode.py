@@ -1,0 +1,221 @@
+"""Words and pictures of a batch as a backbone takes them, made in the workers of a stream.
+
+Nothing here imports torch: a worker has a tokenizer and NumPy. Pictures stay uint8, only their
+bytes change places (into patches, in the order in which Qwen-VL merges them, or into planes); they
+become numbers on the device. Rows are as long as the longest prompt that is allowed; the trainer
+cuts them to what a batch needs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from finedata.errors import UsageError
+from finedata.schema.strict import Strict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Encoder", "EncoderSettings", "patches", "planes"]
+
+
+class EncoderSettings(Strict, frozen=True, kw_only=True):
+    """All that encoding needs to know, as plain values.
+
+    Attributes:
+        tokenizer: The text of `tokenizer.json`.
+        cameras: Picture roles in the order of the prompt.
+        height: Of pictures, in pixels.
+        width: Of pictures, in pixels.
+        prefix: Ids of the prompt up to the words, visual tokens included.
+        pictures: Of each picture: the place of its first visual token, rows and columns of tokens.
+        prompt: Template of the words.
+        suffix: Text behind the words.
+        query: Id of an action query.
+        queries: How many there are.
+        pad: Id of padding.
+        max_tokens: Longest prompt.
+        positions: See `Family`.
+        first_position: See `Family`.
+        layout: How pictures are given.
+        patch: Side of a patch in pixels; of the layout `patches`.
+        merge: Patches that become one visual token, on a side.
+    """
+
+    tokenizer: str
+    cameras: tuple[str, ...]
+    height: int
+    width: int
+    prefix: tuple[int, ...]
+    pictures: tuple[tuple[int, int, int], ...]
+    prompt: str
+    suffix: str
+    query: int
+    queries: int
+    pad: int
+    max_tokens: int
+    positions: Literal["mrope", "plain"]
+    first_position: int
+    layout: Literal["patches", "planes"]
+    patch: int
+    merge: int
+
+    @property
+    def axes(self) -> int:
+        """Numbers of a position."""
+        return 3 if self.positions == "mrope" else 1
+
+
+class Encoder:
+    """Encodes batches; a stream's workers each have one.
+
+    Example:
+        >>> encoder = Encoder(settings)  # doctest: +SKIP
+        >>> encoder.ids("put the cup on the plate").shape  # doctest: +SKIP
+        (171,)
+    """
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        from tokenizers import Tokenizer
+
+        self.settings = settings
+        self._tokenizer = Tokenizer.from_str(settings.tokenizer)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._prefix = np.array(settings.prefix, np.int32)
+        self._positions = self._count_positions()
+        # Episodes are long and their words few.
+        self.ids = lru_cache(maxsize=65_536)(self._ids)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Encoder:
+        """An encoder from plain values, as a worker is sent them."""
+        import msgspec
+
+        return cls(msgspec.convert(settings, EncoderSettings))
+
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name to shape of a sample and dtype: what `encode` fills."""
+        one = self.settings
+        cells = (one.height // one.patch) * (one.width // one.patch)
+        pixels = (
+            (cells, 3 * one.patch**2) if one.layout == "patches" else (3, one.height, one.width)
+        )
+        return {
+            "ids": ((one.max_tokens,), "int32"),
+            "positions": ((one.axes, one.max_tokens), "int32"),
+            "seen": ((one.max_tokens,), "bool"),
+            "length": ((), "int32"),
+            "pixels": ((len(one.cameras), *pixels), "uint8"),
+        }
+
+    def encode(
+        self,
+        text: list[str],
+        pictures: Mapping[str, np.ndarray],
+        picture_mask: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray],
+    ) -> None:
+        """Fill arrays of n samples.
+
+        Args:
+            text: Words of each.
+            pictures: Picture role to (n, height, width, 3) uint8.
+            picture_mask: Picture role to (n,) bool: a picture that is not there is not attended to.
+            out: See `arrays`; each with n entries.
+
+        Raises:
+            UsageError: A prompt is longer than allowed.
+        """
+        one = self.settings
+        out["seen"][:] = False
+        for at, words in enumerate(text):
+            ids = self.ids(words)
+            length = len(ids)
+            out["ids"][at, :length] = ids
+            out["ids"][at, length:] = one.pad
+            out["seen"][at, :length] = True
+            out["length"][at] = length
+        behind = self._positions.shape[1]
+        out["positions"][:, :, :behind] = self._positions
+        rest = np.arange(one.max_tokens - behind, dtype=np.int32)
+        out["positions"][:, :, behind:] = rest + self._next_position
+        for place, camera in enumerate(one.cameras):
+            first, rows, columns = one.pictures[place]
+            absent = ~picture_mask[camera]
+            if absent.any():
+                out["seen"][absent, first : first + rows * columns] = False
+            if one.layout == "patches":
+                patches(pictures[camera], out["pixels"][:, place], patch=one.patch, merge=one.merge)
+            else:
+                planes(pictures[camera], out["pixels"][:, place])
+
+    def _ids(self, words: str) -> np.ndarray:
+        """(length,) int32 of one prompt."""
+        one = self.settings
+        asked = one.prompt.replace("{text}", words)
+        ids = self._tokenizer.encode(asked + one.suffix, add_special_tokens=False).ids
+        length = len(self._prefix) + len(ids) + one.queries
+        if length > one.max_tokens:
+            raise UsageError(
+                place="max_tokens",
+                found=f"a prompt of {length} tokens: {words[:80]!r}",
+                wanted=f"at most {one.max_tokens}; nothing is cut",
+                next_command=f"--set max_tokens={-(-length // 64) * 64}",
+            )
+        found = np.empty(length, np.int32)
+        found[: len(self._prefix)] = self._prefix
+        found[len(self._prefix) : length - one.queries] = ids
+        found[length - one.queries :] = one.query
+        return found
+
+    def _count_positions(self) -> np.ndarray:
+        """(axes, n) positions of the prefix; text behind it goes on from `_next_position`.
+
+        Source: `get_rope_index` of Qwen3-VL in transformers: text counts on all three axes; the
+        tokens of a picture have its first position in time, their row and column added on the
+        others; what follows goes on behind the longer side.
+        """
+        one = self.settings
+        length, now, at = len(self._prefix), one.first_position, 0
+        found = np.empty((one.axes, length), np.int32)
+        if one.axes == 1:
+            self._next_position = now + length
+            found[0] = now + np.arange(length)
+            return found
+        for first, rows, columns in (*one.pictures, (length, 0, 0)):
+            found[:, at:first] = now + np.arange(first - at)
+            now += first - at
+            at = first + rows * columns
+            here = found[:, first:at]
+            here[0] = now
+            here[1] = now + np.repeat(np.arange(rows), columns)
+            here[2] = now + np.tile(np.arange(columns), rows)
+            now += max(rows, columns)
+        self._next_position = now
+        return found
+
+
+def patches(pictures: np.ndarray, out: np.ndarray, *, patch: int, merge: int) -> None:
+    """Cut pictures into patches, in the order in which Qwen-VL merges them.
+
+    Args:
+        pictures: (n, height, width, 3) uint8.
+        out: (n, cells, 3 * patch * patch) uint8, overwritten: colour, row, column of a patch.
+        patch: Side of a patch in pixels; `patch * merge` divides the picture.
+        merge: Patches that become one token, on a side: those of a token follow each other.
+    """
+    n, height, width, _ = pictures.shape
+    rows, columns = height // (patch * merge), width // (patch * merge)
+    cut = pictures.reshape(n, rows, merge, patch, columns, merge, patch, 3)
+    # row of blocks, column of blocks, row and column in a block, colour, row and column in a patch
+    view = out.reshape(n, rows, columns, merge, merge, 3, patch, patch)
+    view[:] = cut.transpose(0, 1, 4, 2, 5, 7, 3, 6)
+
+
+def planes(pictures: np.ndarray, out: np.ndarray) -> None:
+    """Pictures as planes: (n, height, width, 3) to (n, 3, height, width), uint8."""
+    out[:] = pictures.transpose(0, 3, 1, 2)
