@@ -22,6 +22,7 @@ import msgspec
 from finedata.errors import ConformError, OutputError
 from finedata.papers import paper_room
 from finedata.schema.bench_summary import BenchFile, BenchSummary
+from finedata.schema.codecs_file import CodecsFile
 from finedata.schema.columns import Column, Open, Table
 from finedata.schema.converter_file import converter_json_schema
 from finedata.schema.converter_table import converters_page
@@ -55,6 +56,7 @@ DOCUMENTS: Mapping[str, tuple[type[msgspec.Struct], str]] = {
     "recipe": (Recipe, "finedata training recipe"),
     "stream-receipt": (StreamReceipt, "receipt of a finedata stream"),
     "stream-state": (StreamState, "state of a finedata stream"),
+    "vector-codecs": (CodecsFile, "how a policy's numbers are written and read"),
     "bench": (BenchFile, "bench.json of a benchmark that finedata cut"),
     "bench-summary": (BenchSummary, "summary.json of a finedata benchmark's result"),
 }

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
     from finedata.schema.shards_file import ShardFeature, ShardSet
 
-__all__ = ["feature_names", "shard_statistics"]
+__all__ = ["COUNTED_TIERS", "Moments", "feature_names", "shard_statistics"]
 
 _QUANTILE_FRAMES = 500_000
 _ROWS_AT_ONCE = 65_536
-_TIERS = ("rep", "rest")
+COUNTED_TIERS = ("rep", "rest")
+"""Tiers of the sets that count."""
 
 
 def feature_names(feature: ShardFeature) -> list[str]:
@@ -46,16 +47,16 @@ def shard_statistics(root: Path, sets: Sequence[ShardSet]) -> list[Statistics]:
     Raises:
         ConformError: A file of frames is damaged.
     """
-    found: dict[tuple[str, str, str, tuple[str, ...]], _Moments] = {}
+    found: dict[tuple[str, str, str, tuple[str, ...]], Moments] = {}
     for one in sorted(sets, key=lambda one: one.name):
-        if one.side != "train" or one.tier not in _TIERS or not one.frames:
+        if one.side != "train" or one.tier not in COUNTED_TIERS or not one.frames:
             continue
         frames = MappedTable(frames_path(root, one.name), name="shard_frames")
         for feature in one.features:
             if feature.name == "source_time_s" or not _is_floating(frames, feature.name):
                 continue
             key = (one.embodiment, one.space, feature.name, tuple(feature_names(feature)))
-            moments = found.setdefault(key, _Moments(feature.width))
+            moments = found.setdefault(key, Moments(feature.width))
             moments.add_set(frames, feature.name)
     return [
         moments.statistics(embodiment, space, feature, names)
@@ -72,7 +73,7 @@ def _is_floating(frames: MappedTable, name: str) -> bool:
 
 
 @dataclass
-class _Moments:
+class Moments:
     """Sums of one feature, merged piece by piece.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
@@ -85,6 +86,7 @@ class _Moments:
     squares: np.ndarray = field(init=False)
     low: np.ndarray = field(init=False)
     high: np.ndarray = field(init=False)
+    # What the quantiles are of.
     sample: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def __post_init__(self) -> None:
@@ -95,14 +97,16 @@ class _Moments:
         self.high = np.full(self.width, -np.inf)
 
     def add_set(self, frames: MappedTable, name: str) -> None:
+        """Count a column of a set's frames."""
         step = -(-len(frames) // _QUANTILE_FRAMES)
         for start in range(0, len(frames), _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, len(frames))
             values = frames.numbers(name, start, stop).reshape(stop - start, self.width)
-            self._add(values.astype(np.float64))
+            self.add(values.astype(np.float64))
             self.sample.append(values[-start % step :: step].copy())
 
-    def _add(self, values: np.ndarray) -> None:
+    def add(self, values: np.ndarray) -> None:
+        """Count (n, width) float64; what is NaN counts nowhere, and no quantile is of it."""
         there = ~np.isnan(values)
         count = there.sum(axis=0)
         zeroed = np.where(there, values, 0.0)
@@ -120,6 +124,7 @@ class _Moments:
     def statistics(
         self, embodiment: str, space: str, feature: str, names: tuple[str, ...]
     ) -> Statistics:
+        """What was counted."""
         deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
         sample = np.concatenate(self.sample)
         quantiles = np.full((2, self.width), np.nan)

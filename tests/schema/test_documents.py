@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from finedata.errors import ConformError, SpecError
 from finedata.papers import paper_room
 from finedata.schema import bench_summary as bench
-from finedata.schema import documents, roles_file, shards_file, stream_receipt
+from finedata.schema import codecs_file, documents, roles_file, shards_file, stream_receipt
 from finedata.schema.documents import (
     FileDigest,
     canonical_json,
@@ -169,14 +169,26 @@ def summary(**more) -> bench.BenchSummary:
     return bench.BenchSummary(**(given | more))
 
 
+CODECS = codecs_file.CodecsFile(
+    horizon=16, stride=1, history=0,
+    codecs=(
+        codecs_file.VectorCodec(
+            source="s", part="p", embodiment="e", role="action", kind="action",
+            names=("right_gripper",), given_names=("right_gripper",), filled=(True,),
+            action="absolute", rotation="6d", normalise="min-max", centre=(0.5,), half=(0.5,),
+        ),
+    ),
+)  # fmt: skip
+
 MADE = {
     "shards": shards(),
     "stream-receipt": receipt(),
     "stream-state": stream_receipt.StreamState(n=2**40, sequence=SHA, content=SHA),
+    "vector-codecs": CODECS,
     "bench-summary": summary(),
     "bench": CUT,
 }
-HEADED = ("shards", "stream-receipt", "bench-summary", "bench")
+HEADED = ("vector-codecs", "shards", "stream-receipt", "bench-summary", "bench")
 
 ROLES = """
 version = 1

@@ -58,7 +58,7 @@ class Filler:
         roles = wanted.roles
         self._parts = [resolve(shards.sets[name], roles) for name in wanted.sets]
         self._cameras = roles.cameras
-        self._numbers = VectorReader(shards, roles, self._parts, wanted.numbers)
+        self._numbers = VectorReader(shards, roles, self._parts, wanted.numbers, wanted.statistics)
         self._words = WordReader(
             shards,
             wanted.words,
@@ -72,6 +72,7 @@ class Filler:
             self._encoder = getattr(import_module(module), name).of(wanted.encoding.settings)
         self._missing = lru_cache(maxsize=65_536)(self._read_missing)
         self.vectors = self._numbers.vectors
+        self.codecs = self._numbers.codecs
         for part in self._parts:
             for role, (camera, _) in part.cameras.items():
                 if camera.codec not in ("jpeg", "png"):

@@ -3,29 +3,25 @@
 Each number stands once on disk, so horizon, stride and history are nothing but which rows are
 gathered. Before an episode's first frame the first one stands, behind its last the last one, both
 masked; a number that is not finite, is not commanded (`action_valid`) or that a part lacks is
-masked and has the role's fill.
-
-What actions may refer to, as FineVLA's `UnifyJointAction` does it: *delta* has position a - s and
-rotation R_a R_s^-1 (in the base) of each step against the state of that step; *relative* has
-position R_s^-1 (a - s) and rotation R_s^-1 R_a (in the tool) against the state at the sample's
-frame; joints are a - s in both. Grippers stay absolute.
+masked and has the role's fill. What becomes of the numbers is in `finedata.shard.stream.codec`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from finedata.errors import UsageError
-from finedata.motion.quaternion import canonicalise, conjugate, multiply, rotate
-from finedata.motion.rotation import from_quaternion_xyzw
+from finedata.schema.codecs_file import VectorCodec
+from finedata.shard.stream.codec import given_names, normalise_masked, scale, turned_places
 from finedata.shard.stream.parts import Part, Pick, vector_kind
 
 if TYPE_CHECKING:
-    from finedata.motion.rotation import RotationEncoding
+    from collections.abc import Iterable, Sequence
+
     from finedata.schema.roles_file import RolesFile, VectorRole
     from finedata.schema.shards_file import ShardSet, Statistics
     from finedata.shard.mapped import MappedTable
@@ -33,14 +29,6 @@ if TYPE_CHECKING:
     from finedata.shard.stream.settings import Numbers
 
 __all__ = ["Vector", "VectorReader"]
-
-_QUATERNION = ("qx", "qy", "qz", "qw")
-_WRITTEN: dict[str, tuple[RotationEncoding, tuple[str, ...]]] = {
-    "quaternion": ("quaternion_xyzw", _QUATERNION),
-    "6d": ("rotation_6d", tuple(f"r{k}" for k in range(6))),
-    "euler": ("euler_xyz_extrinsic", ("roll", "pitch", "yaw")),
-}
-_IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +43,9 @@ class Vector:
     """
 
     role: str
-    kind: str
+    kind: Literal["state", "action"]
     steps: int
     names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """Where positions and quaternions of a role are: places of their numbers, in pairs by arm."""
-
-    quaternions: tuple[tuple[int, ...], ...]
-    positions: tuple[tuple[int, ...] | None, ...]
-    grippers: tuple[int, ...]
 
 
 class VectorReader:
@@ -77,6 +56,11 @@ class VectorReader:
         roles: The roles.
         parts: By the sequence's number of the set.
         numbers: What is asked for.
+        statistics: Of actions that are not absolute, by embodiment, space and role.
+
+    Attributes:
+        vectors: The roles as they are given.
+        codecs: Name of a set and role to how its numbers are written.
 
     Raises:
         UsageError: A role mixes states and actions, a quaternion of a role is not whole, an action
@@ -84,7 +68,12 @@ class VectorReader:
     """
 
     def __init__(
-        self, shards: Shards, roles: RolesFile, parts: list[Part], numbers: Numbers
+        self,
+        shards: Shards,
+        roles: RolesFile,
+        parts: list[Part],
+        numbers: Numbers,
+        statistics: Sequence[Statistics] = (),
     ) -> None:
         self._shards = shards
         # Held here, and not opened by path again for every batch.
@@ -93,23 +82,23 @@ class VectorReader:
         self._parts = parts
         self._numbers = numbers
         self._roles = roles.vectors
-        self._groups = {role: _groups(role, vector) for role, vector in roles.vectors.items()}
         self.vectors = [self._vector(role, vector) for role, vector in roles.vectors.items()]
         before = {"state": numbers.history, "action": 0}
         self._steps = {
             vector.role: numbers.stride * (np.arange(vector.steps) - before[vector.kind])
             for vector in self.vectors
         }
-        self._scales: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
-        if numbers.normalise != "none":
-            for part in parts:
-                for role in roles.vectors:
-                    self._scales[part.name, role] = self._scale(shards.sets[part.name], part, role)
-        if numbers.action != "absolute":
-            for part in parts:
-                for vector in self.vectors:
-                    if vector.kind == "action":
-                        _states_of(shards.sets[part.name], part, vector.role)
+        self.codecs = {
+            (part.name, vector.role): self._codec(part, vector, statistics)
+            for part in parts
+            for vector in self.vectors
+        }
+        self._references = {
+            (part.name, vector.role): _states_of(shards.sets[part.name], part, vector.role)
+            for part in parts
+            for vector in self.vectors
+            if vector.kind == "action" and numbers.action != "absolute"
+        }
 
     def read(
         self, shard_set: int, episode: np.ndarray, frame_index: np.ndarray
@@ -145,29 +134,61 @@ class VectorReader:
         picks = part.vectors[vector.role]
         values, mask = self._gather(frames, picks, rows, self._roles[vector.role])
         counts = wanted == inside
-        if vector.kind == "action":
-            if "action_valid" in frames.columns:
-                counts &= frames.take("action_valid", rows)
-            if self._numbers.action == "delta":
-                values = self._referred(part, vector.role, values, mask, rows)
-            elif self._numbers.action == "relative":
-                values = self._referred(part, vector.role, values, mask, first + now)
-        scale = self._scales.get((part.name, vector.role))
-        if scale is not None:
-            values = np.where(mask, values * scale[0] + scale[1], values)
-        values, mask = self._written(vector.role, values, mask)
+        codec = self.codecs[part.name, vector.role]
+        if vector.kind == "action" and "action_valid" in frames.columns:
+            counts &= frames.take("action_valid", rows)
+        if codec.action == "absolute":
+            values, mask = normalise_masked(codec, values, mask)
+        else:
+            states = self._references[part.name, vector.role]
+            at = rows if codec.action == "delta" else first + now
+            state = self._gather(frames, states, at, self._roles[vector.role])
+            values, mask = normalise_masked(codec, values, mask, *state)
         # Padding is masked last: until here it is turned and scaled like what it repeats.
         return values, mask & counts[:, :, None]
 
     def _vector(self, role: str, vector: VectorRole) -> Vector:
         kind = vector_kind(role, self._parts)
         steps = self._numbers.horizon if kind == "action" else self._numbers.history + 1
-        names = list(vector.names)
-        for places in reversed(self._groups[role].quaternions):
-            prefix = names[places[0]].removesuffix("qx")
-            written = _WRITTEN[self._numbers.rotation][1]
-            names[places[0] : places[0] + 4] = [prefix + name for name in written]
-        return Vector(role, kind, steps, tuple(names))
+        rotation = self._numbers.rotation
+        names = given_names(vector.names, rotation=rotation, place=f"vector role {role}")
+        return Vector(role, kind, steps, names)
+
+    def _codec(self, part: Part, vector: Vector, statistics: Sequence[Statistics]) -> VectorCodec:
+        """How the numbers of a role of a part are written."""
+        one, role = self._shards.sets[part.name], self._roles[vector.role]
+        width = len(role.names)
+        centre, half, filled = [0.0] * width, [1.0] * width, [False] * width
+        action = self._numbers.action if vector.kind == "action" else "absolute"
+        turned = turned_places(role.names, place=f"vector role {vector.role}")
+        for pick in part.vectors[vector.role]:
+            for name, place in zip(pick.names, pick.places, strict=True):
+                filled[place] = True
+                if self._numbers.normalise == "none" or place in turned:
+                    continue
+                if action == "absolute":
+                    found = _statistics(self._shards.document.statistics, one, pick.feature, [name])
+                else:
+                    found = _statistics(statistics, one, vector.role, role.names)
+                    name = role.names[place]
+                at = found.names.index(name)
+                centre[place], half[place] = scale(found, at, how=self._numbers.normalise)
+        return VectorCodec(
+            source=one.source,
+            part=one.part,
+            embodiment=one.embodiment,
+            role=vector.role,
+            kind=vector.kind,
+            names=role.names,
+            given_names=vector.names,
+            filled=tuple(filled),
+            action=action,
+            rotation=self._numbers.rotation,
+            normalise=self._numbers.normalise,
+            centre=tuple(centre),
+            half=tuple(half),
+            fill=role.fill,
+        )
 
     def _gather(
         self, frames: MappedTable, picks: tuple[Pick, ...], rows: np.ndarray, vector: VectorRole
@@ -184,87 +205,6 @@ class VectorReader:
             mask[..., _run(pick.places)] = real
         return values, mask
 
-    def _referred(
-        self, part: Part, role: str, values: np.ndarray, mask: np.ndarray, rows: np.ndarray
-    ) -> np.ndarray:
-        """Absolute actions against states; `rows` (n, steps) or (n, 1) say which."""
-        picks = _states_of(self._shards.sets[part.name], part, role)
-        state, there = self._gather(self._frames(part.name), picks, rows, self._roles[role])
-        state = np.broadcast_to(state, values.shape)
-        mask &= there
-        groups = self._groups[role]
-        out = values - state
-        out[..., list(groups.grippers)] = values[..., list(groups.grippers)]
-        for quaternion, position in zip(groups.quaternions, groups.positions, strict=True):
-            q = list(quaternion)
-            whole = mask[..., q].all(-1, keepdims=True)
-            # Absent rotations have the fill, which is none: they turn by nothing.
-            turned = np.where(whole, values[..., q], _IDENTITY)
-            inverse = conjugate(np.where(whole, state[..., q], _IDENTITY))
-            if self._numbers.action == "delta":
-                out[..., q] = canonicalise(multiply(turned, inverse))
-                continue
-            out[..., q] = canonicalise(multiply(inverse, turned))
-            if position is not None:
-                p = list(position)
-                out[..., p] = rotate(inverse, out[..., p])
-                mask[..., p] &= whole & mask[..., p].all(-1, keepdims=True)
-        return np.where(mask, out, np.float32(self._roles[role].fill)).astype(np.float32)
-
-    def _written(
-        self, role: str, values: np.ndarray, mask: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rotations as they are asked for; a rotation is masked as a whole."""
-        encoding, names = _WRITTEN[self._numbers.rotation]
-        if encoding == "quaternion_xyzw" and mask.all():
-            return values, mask
-        for places in reversed(self._groups[role].quaternions):
-            begin = places[0]
-            whole = mask[..., list(places)].all(-1, keepdims=True)
-            if encoding == "quaternion_xyzw":
-                mask[..., list(places)] = whole
-                continue
-            unit = np.where(whole, values[..., list(places)], _IDENTITY)
-            turned = from_quaternion_xyzw(unit.reshape(-1, 4), encoding=encoding)
-            turned = turned.reshape(*unit.shape[:-1], len(names)).astype(np.float32)
-            turned = np.where(whole, turned, np.float32(self._roles[role].fill))
-            wide = np.broadcast_to(whole, turned.shape)
-            values = np.concatenate([values[..., :begin], turned, values[..., begin + 4 :]], -1)
-            mask = np.concatenate([mask[..., :begin], wide, mask[..., begin + 4 :]], -1)
-        return values, mask
-
-    def _scale(self, one: ShardSet, part: Part, role: str) -> tuple[np.ndarray, np.ndarray]:
-        """Factor and summand of every number of a role: y = x * factor + summand.
-
-        Quantile and min-max bring [q01, q99] and [min, max] to [-1, 1], as openpi's `Normalize`
-        does; numbers outside stay outside. A constant number becomes 0 whatever its value.
-        """
-        factor, summand = (
-            np.ones(len(self._roles[role].names)),
-            np.zeros(len(self._roles[role].names)),
-        )
-        turned = {place for group in self._groups[role].quaternions for place in group}
-        for pick in part.vectors[role]:
-            found = self._statistics(one, pick)
-            for name, place in zip(pick.names, pick.places, strict=True):
-                if place not in turned:
-                    at = found.names.index(name)
-                    factor[place], summand[place] = _line(found, at, self._numbers.normalise)
-        return factor.astype(np.float32), summand.astype(np.float32)
-
-    def _statistics(self, one: ShardSet, pick: Pick) -> Statistics:
-        for found in self._shards.document.statistics:
-            key = found.embodiment, found.space, found.feature
-            if key == (one.embodiment, one.space, pick.feature) and set(pick.names) <= set(
-                found.names
-            ):
-                return found
-        raise UsageError(
-            place=f"normalise: {pick.feature} of {one.embodiment} in space {one.space}",
-            found="no statistics of it in the shards",
-            wanted="statistics, or normalise='none'",
-        )
-
 
 @lru_cache(maxsize=1024)
 def _run(places: tuple[int, ...]) -> slice | list[int]:
@@ -273,43 +213,18 @@ def _run(places: tuple[int, ...]) -> slice | list[int]:
     return slice(begin, end) if places == tuple(range(begin, end)) else list(places)
 
 
-def _line(found: Statistics, at: int, how: str) -> tuple[float, float]:
-    columns = {
-        "quantile": (found.q01, found.q99),
-        "min-max": (found.min, found.max),
-        "mean-std": (found.mean, found.std),
-    }[how]
-    low, high = (column[at] for column in columns)
-    if low is None or high is None:
-        return 1.0, 0.0
-    centre, half = (low, high) if how == "mean-std" else ((low + high) / 2, (high - low) / 2)
-    if half <= 0:
-        return 0.0, 0.0
-    return 1 / half, -centre / half
-
-
-def _groups(role: str, vector: VectorRole) -> _Groups:
-    place = {name: k for k, name in enumerate(vector.names)}
-    quaternions: list[tuple[int, ...]] = []
-    positions: list[tuple[int, ...] | None] = []
-    for name in vector.names:
-        if not name.endswith("qx"):
-            continue
-        prefix = name.removesuffix("qx")
-        wanted = [prefix + end for end in _QUATERNION]
-        begin = place[name]
-        if list(vector.names[begin : begin + 4]) != wanted:
-            raise UsageError(
-                place=f"vector role {role}",
-                found=", ".join(vector.names[begin : begin + 4]),
-                wanted=", ".join(wanted) + ", next to each other",
-            )
-        quaternions.append(tuple(range(begin, begin + 4)))
-        axes = [place.get(prefix + axis) for axis in "xyz"]
-        known = [axis for axis in axes if axis is not None]
-        positions.append(tuple(known) if len(known) == 3 else None)
-    grippers = tuple(k for k, name in enumerate(vector.names) if name.endswith("gripper"))
-    return _Groups(tuple(quaternions), tuple(positions), grippers)
+def _statistics(
+    known: Iterable[Statistics], one: ShardSet, feature: str, names: Sequence[str]
+) -> Statistics:
+    for found in known:
+        key = found.embodiment, found.space, found.feature
+        if key == (one.embodiment, one.space, feature) and set(names) <= set(found.names):
+            return found
+    raise UsageError(
+        place=f"normalise: {feature} of {one.embodiment} in space {one.space}",
+        found="no statistics of it in the shards",
+        wanted="statistics, or normalise='none'",
+    )
 
 
 def _states_of(one: ShardSet, part: Part, role: str) -> tuple[Pick, ...]:

@@ -8,7 +8,7 @@ there is one way on from here and one digest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from finedata.errors import UsageError
 from finedata.schema.roles_file import PartRoles, RolesFile, VectorRole, decode_roles
@@ -114,13 +114,13 @@ def resolve(one: ShardSet, roles: RolesFile) -> Part:
     )
 
 
-def vector_kind(role: str, parts: list[Part]) -> str:
+def vector_kind(role: str, parts: list[Part]) -> Literal["state", "action"]:
     """`action` where a role is a chunk of what is to come, else `state`.
 
     Raises:
         UsageError: Its numbers are of both kinds.
     """
-    kinds = {
+    kinds: set[Literal["state", "action"]] = {
         "action" if pick.feature.split(".")[0] == "action" else "state"
         for part in parts
         for pick in part.vectors[role]

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from finedata.errors import UsageError
+from finedata.schema.codecs_file import Action, Normalisation, Rotation
 from finedata.schema.roles_file import RolesFile  # noqa: TC001  (msgspec reads it at run time)
+from finedata.schema.shards_file import Statistics  # noqa: TC001
 
 __all__ = [
     "Action",
@@ -38,9 +40,6 @@ Form: TypeAlias = Literal["none", "goal", "fine", "steps", "numbered", "both", "
 - `facts`: the sentences of the facts, some left out with a probability.
 """
 Traces: TypeAlias = Literal["none", "exact", "hold"]
-Action: TypeAlias = Literal["absolute", "relative", "delta"]
-Rotation: TypeAlias = Literal["quaternion", "6d", "euler"]
-Normalisation: TypeAlias = Literal["none", "quantile", "min-max", "mean-std"]
 Policy: TypeAlias = Literal["reviewed", "not_contradicted"]
 _DEFAULT_FORMS: dict[str, Form] = {
     "fg": "fine", "raw": "goal", "unlabelled": "none", "failed": "none",
@@ -97,10 +96,11 @@ class Numbers:
         stride: Frames from one step to the next, of chunk and history.
         history: Steps of the state before the sample's frame.
         action: `absolute`: as stored. `relative`: to the state at the sample's frame. `delta`: each
-            step to the state at that step. See `finedata.shard.stream.numbers`.
+            step to the state at that step. See `finedata.shard.stream.codec`.
         rotation: How rotations are written: xyzw, the first two columns of the matrix, or
             extrinsic xyz angles in radians.
-        normalise: By statistics of the shards; rotations and masked numbers are left as they are.
+        normalise: By statistics of the training sides; rotations and masked numbers are left as
+            they are.
 
     Raises:
         UsageError: A value is none of these.
@@ -121,12 +121,6 @@ class Numbers:
         _one_of("action", self.action, get_args(Action))
         _one_of("rotation", self.rotation, get_args(Rotation))
         _one_of("normalise", self.normalise, get_args(Normalisation))
-        if self.action != "absolute" and self.normalise != "none":
-            raise UsageError(
-                place="normalise",
-                found=f"{self.normalise} of {self.action} actions",
-                wanted="normalise='none': the statistics of shards are of absolute actions",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +155,7 @@ class Wanted:
         policy: Of the text.
         seed: Of the words.
         encoding: What is made of words and pictures besides.
+        statistics: Of actions that are not absolute.
     """
 
     shards: str
@@ -175,6 +170,7 @@ class Wanted:
     policy: Policy
     seed: int
     encoding: Encoding | None = None
+    statistics: tuple[Statistics, ...] = ()
 
 
 def as_text(settings: Words | Numbers, views: tuple[str, ...] = ()) -> dict[str, str]:

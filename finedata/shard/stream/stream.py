@@ -13,10 +13,12 @@ import msgspec
 import numpy as np
 
 from finedata.errors import ConformError, UsageError
+from finedata.schema.codecs_file import CodecsFile
 from finedata.schema.documents import digest_of
 from finedata.schema.roles_file import roles_digest
 from finedata.schema.stream_receipt import BadSample, StreamState, content_digest
 from finedata.shard.shards import Shards
+from finedata.shard.stream.action_statistics import action_statistics
 from finedata.shard.stream.batch import Batch
 from finedata.shard.stream.fill import Filler, picture_size
 from finedata.shard.stream.parts import read_roles
@@ -30,20 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from finedata.schema.shards_file import Side
+    from finedata.schema.codecs_file import Action, Normalisation, Rotation
+    from finedata.schema.shards_file import Side, Statistics
     from finedata.schema.stream_receipt import StreamReceipt
     from finedata.shard.schedule import Weight
     from finedata.shard.stream.fill import Bad
     from finedata.shard.stream.mix import Mix
-    from finedata.shard.stream.settings import (
-        Action,
-        Encoding,
-        Form,
-        Normalisation,
-        Policy,
-        Rotation,
-        Traces,
-    )
+    from finedata.shard.stream.settings import Encoding, Form, Policy, Traces
 
 __all__ = ["OnBad", "Stream", "stream"]
 
@@ -103,7 +98,7 @@ class Stream:
         self._words = as_text(wanted.words, sequence.views)
         self._numbers = as_text(wanted.numbers) | {"size": "x".join(map(str, wanted.size))}
         if wanted.numbers.normalise != "none":
-            self._numbers["statistics"] = _statistics_digest(sequence)
+            self._numbers["statistics"] = _statistics_digest(sequence, wanted)
         text = ""
         if wanted.revision is not None:
             text = sequence.shards.text_revision(wanted.revision).sha256
@@ -127,6 +122,20 @@ class Stream:
     def vectors(self) -> dict[str, tuple[str, ...]]:
         """Vector role to the names of its numbers, as they are given."""
         return {vector.role: vector.names for vector in self._filler.vectors}
+
+    @property
+    def codecs(self) -> CodecsFile:
+        """How numbers of each part and role are written: what a checkpoint keeps for serving."""
+        numbers = self.wanted.numbers
+        found = {
+            (codec.source, codec.part, codec.role): codec for codec in self._filler.codecs.values()
+        }
+        return CodecsFile(
+            horizon=numbers.horizon,
+            stride=numbers.stride,
+            history=numbers.history,
+            codecs=tuple(found[key] for key in sorted(found)),
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         while self.stop is None or self._n < self.stop:
@@ -426,6 +435,17 @@ def stream(
     if revision is None and any(needs_text(asked_words, view) for view in sequence.views):
         revision = opened.text_revision(text)
     found_roles = read_roles(opened, sequence.sets, roles)
+    numbers = Numbers(
+        horizon=horizon,
+        stride=stride,
+        history=history,
+        action=action,
+        rotation=rotation,
+        normalise=normalise,
+    )
+    statistics: tuple[Statistics, ...] = ()
+    if normalise != "none" and action != "absolute":
+        statistics = action_statistics(opened, found_roles, numbers)
     wanted = Wanted(
         shards=str(opened.root),
         sets=sequence.sets,
@@ -433,19 +453,13 @@ def stream(
         sources=tuple(view.sources for view in sequence.mixture.views),
         roles=found_roles,
         words=asked_words,
-        numbers=Numbers(
-            horizon=horizon,
-            stride=stride,
-            history=history,
-            action=action,
-            rotation=rotation,
-            normalise=normalise,
-        ),
+        numbers=numbers,
         size=picture_size(opened, sequence.sets, found_roles, size),
         revision=None if revision is None else revision.revision,
         policy=policy,
         seed=seed,
         encoding=encoding,
+        statistics=statistics,
     )
     return Stream(
         sequence,
@@ -461,7 +475,8 @@ def stream(
     )
 
 
-def _statistics_digest(sequence: Sequence) -> str:
-    """Digest of the statistics of the shards, their numbers as shortest decimal texts."""
-    plain = msgspec.to_builtins(sequence.shards.document.statistics)
+def _statistics_digest(sequence: Sequence, wanted: Wanted) -> str:
+    """Digest of the statistics that are used, their numbers as shortest decimal texts."""
+    used = [*sequence.shards.document.statistics, *wanted.statistics]
+    plain = msgspec.to_builtins(used)
     return digest_of([{k: repr(v) for k, v in sorted(one.items())} for one in plain])

@@ -201,7 +201,6 @@ def test_iterating_again_goes_on(tiny: Path):
         ({"group": 0}, "one shard"),
         ({"horizon": 0}, "1 or more"),
         ({"normalise": "max"}, "quantile"),
-        ({"normalise": "quantile", "action": "delta"}, "absolute actions"),
         ({"words": {"fg": "poem"}}, "numbered"),
         ({"words": {"all": "goal"}}, "unlabelled"),
         ({"drop_facts": 0.5}, "words are facts"),

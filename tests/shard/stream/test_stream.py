@@ -155,7 +155,7 @@ def read_rotation(values: np.ndarray, rotation: str) -> np.ndarray:
     ("normalise", "centre", "half"),
     [("quantile", 0.5, 1.0), ("min-max", 1.0, 2.0), ("mean-std", 0.5, 2.0)],
 )
-def test_numbers_are_normalised_but_rotations_and_constants(
+def test_numbers_are_normalised_but_rotations(
     tiny: Path, normalise: str, centre: float, half: float
 ):
     batch = whole(tiny, horizon=1, normalise=normalise)
@@ -164,9 +164,9 @@ def test_numbers_are_normalised_but_rotations_and_constants(
         got = batch.vectors["state"][k, 0]
         np.testing.assert_allclose(got[:3], (state[frame, :3] - centre) / half, atol=1e-6)
         assert got[3:7].tolist() == state[frame, 3:7].tolist()
-        # In these statistics the gripper's quantiles are one number.
-        constant = normalise == "quantile"
-        wanted = 0 if constant else (state[frame, 7] - centre) / half
+        # In these statistics the gripper's quantiles are one number, and its extremes are not.
+        extremes = normalise == "quantile"
+        wanted = (state[frame, 7] - 1) / 2 if extremes else (state[frame, 7] - centre) / half
         np.testing.assert_allclose(got[7], wanted, atol=1e-6)
 
 
