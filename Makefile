@@ -10,7 +10,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # Groups of tests move to whichever worker is idle.
 PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-.PHONY: demo demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel clean
+.PHONY: demo demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel release clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
@@ -67,6 +67,10 @@ schemas: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+# Builds, checks and installs a release in an empty environment; uploads nothing.
+release: $(VENV)/.dev
+	.ci/release.sh
 
 clean:
 	rm -rf $(VENV) .venv-lerobot .venv-newest .venv-oldest build dist demo-out
