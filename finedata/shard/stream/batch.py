@@ -25,8 +25,10 @@ class Batch:
     Arrays are views of memory that is used again when nobody holds them any more.
 
     Attributes:
-        pictures: Picture role to (n, height, width, 3) uint8, RGB; black where masked.
-        picture_mask: Picture role to (n,) bool: the sample has this picture.
+        pictures: Picture role to (n, height, width, 3) uint8, RGB; black where the part has no such
+            camera. With a history (n, steps, height, width, 3), the sample's own frame last; before
+            an episode's first picture that one stands.
+        picture_mask: Picture role to (n,) or (n, steps) bool: the sample has this picture.
         vectors: Vector role to (n, steps, width) float32.
         vector_mask: Vector role to the same shape, bool: this number is real, inside the episode
             and, of an action, was commanded.
@@ -103,10 +105,11 @@ class Layout:
         *,
         cameras: tuple[str, ...],
         size: tuple[int, int],
+        steps: tuple[int, ...],
         vectors: list[Vector],
         encoded: Mapping[str, tuple[tuple[int, ...], str]],
     ) -> Layout:
-        """The layout of batches of so many samples."""
+        """The layout of batches of so many samples; `steps` is () without a history of pictures."""
         places: dict[str, tuple[int, tuple[int, ...], str]] = {}
         at = 0
 
@@ -117,8 +120,8 @@ class Layout:
             at += -(-length // _ALIGN_BYTES) * _ALIGN_BYTES
 
         for role in cameras:
-            put(f"picture:{role}", (*size, 3), "uint8")
-            put(f"picture_mask:{role}", (), "bool")
+            put(f"picture:{role}", (*steps, *size, 3), "uint8")
+            put(f"picture_mask:{role}", steps, "bool")
         for vector in vectors:
             put(f"vector:{vector.role}", (vector.steps, len(vector.names)), "float32")
             put(f"vector_mask:{vector.role}", (vector.steps, len(vector.names)), "bool")

@@ -15,12 +15,13 @@ from finedata.shard.stream.batch import Layout
 from finedata.shard.stream.numbers import VectorReader
 from finedata.shard.stream.parts import resolve
 from finedata.shard.stream.pictures import decode_into
+from finedata.shard.stream.places import SamplePlaces
+from finedata.shard.stream.sequence import Samples
 from finedata.shard.stream.words import WordReader
 
 if TYPE_CHECKING:
     from finedata.schema.roles_file import RolesFile
     from finedata.shard.shards import Shards
-    from finedata.shard.stream.sequence import Samples
     from finedata.shard.stream.settings import Wanted
 
 __all__ = ["Bad", "Filler", "picture_size"]
@@ -39,6 +40,16 @@ class Bad:
     at: int
     tar: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Pictures of one tar, an entry each: sample, step, place in the tar, inside the episode."""
+
+    at: np.ndarray
+    step: np.ndarray
+    place: np.ndarray
+    inside: np.ndarray
 
 
 class Filler:
@@ -71,6 +82,10 @@ class Filler:
             module, _, name = wanted.encoding.encoder.partition(":")
             self._encoder = getattr(import_module(module), name).of(wanted.encoding.settings)
         self._missing = lru_cache(maxsize=65_536)(self._read_missing)
+        pictures = wanted.pictures
+        # Frames back from a sample to its pictures, its own last.
+        self._ago = pictures.stride * np.arange(pictures.history, -1, -1)
+        self._places = SamplePlaces(shards, wanted.sets)
         self.vectors = self._numbers.vectors
         self.codecs = self._numbers.codecs
         for part in self._parts:
@@ -88,6 +103,7 @@ class Filler:
             batch,
             cameras=self._cameras,
             size=self._wanted.size,
+            steps=(len(self._ago),) if len(self._ago) > 1 else (),
             vectors=self.vectors,
             encoded=self._encoder.arrays() if self._encoder else {},
         )
@@ -107,12 +123,17 @@ class Filler:
             arrays[f"vector_mask:{role}"][:] = mask
         bad: list[Bad] = []
         if self._cameras:
-            key = samples.shard_set << 32 | samples.tar
+            tar, place, inside = self._pictures_of(samples)
+            key = samples.shard_set[:, None] << 32 | tar
             for one in map(int, np.unique(key)):
-                bad += self._fill_pictures(
-                    one >> 32, one & 0xFFFFFFFF, np.flatnonzero(key == one), samples, arrays
-                )
-        return sorted(bad, key=lambda one: one.at)
+                at, step = np.nonzero(key == one)
+                slots = _Slots(at, step, place[at, step], inside[at, step])
+                bad += self._fill_pictures(one >> 32, one & 0xFFFFFFFF, slots, samples, arrays)
+        # One reason is enough of a sample of which several pictures are bad.
+        first: dict[int, Bad] = {}
+        for one in sorted(bad, key=lambda one: one.at):
+            first.setdefault(one.at, one)
+        return list(first.values())
 
     def encode(self, text: list[str], arrays: dict[str, np.ndarray]) -> None:
         """Let the encoder, if there is one, fill its arrays from the others.
@@ -169,33 +190,48 @@ class Filler:
             traces.append(self._words.trace(name, episode, frame_index))
         return texts, traces
 
+    def _pictures_of(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tar and place of the pictures of each sample, and whether they are in the episode."""
+        if len(self._ago) == 1:
+            alone = np.ones((len(samples), 1), bool)
+            return samples.tar[:, None], samples.place[:, None], alone
+        ago = np.minimum(self._ago, samples.frame_index[:, None])
+        tar, place = np.empty_like(ago), np.empty_like(ago)
+        for shard_set in map(int, np.unique(samples.shard_set)):
+            here = np.flatnonzero(samples.shard_set == shard_set)
+            some = Samples.of(samples.columns()[:, here])
+            tar[here], place[here] = self._places.find(shard_set, some, ago[here])
+        return tar, place, ago == self._ago
+
     def _fill_pictures(
         self,
         shard_set: int,
         tar: int,
-        here: np.ndarray,
+        slots: _Slots,
         samples: Samples,
         arrays: dict[str, np.ndarray],
     ) -> list[Bad]:
-        """Pictures of the samples of one tar."""
+        """The pictures that are in one tar."""
         part = self._parts[shard_set]
         path = self._shards.tar_path(part.name, tar).relative_to(self._shards.root).as_posix()
         try:
             content = self._shards.tar(part.name, tar)
         except ConformError as error:
-            return [Bad(at, path, error.found) for at in here.tolist()]
-        index, places = self._shards.index(part.name, tar), samples.place[here]
+            return [Bad(at, path, error.found) for at in slots.at.tolist()]
+        index = self._shards.index(part.name, tar)
         offset, size, crc = (
-            index.take(f"member_{name}", places).tolist() for name in ("offset", "size", "crc32c")
+            index.take(f"member_{name}", slots.place).tolist()
+            for name in ("offset", "size", "crc32c")
         )
         bad: list[Bad] = []
-        for k, at in enumerate(here.tolist()):
+        for k, (at, step) in enumerate(zip(slots.at.tolist(), slots.step.tolist(), strict=True)):
             missing = self._missing(shard_set, int(samples.episode[at]))
+            slot = (at, step) if len(self._ago) > 1 else (at,)
             for role in self._cameras:
-                pixels = arrays[f"picture:{role}"][at]
+                pixels = arrays[f"picture:{role}"][slot]
                 camera = part.cameras.get(role)
                 there = camera is not None and camera[0].name not in missing
-                arrays[f"picture_mask:{role}"][at] = there
+                arrays[f"picture_mask:{role}"][slot] = there and slots.inside[k]
                 if camera is None or not there:
                     pixels[:] = 0
                     continue
@@ -207,7 +243,7 @@ class Filler:
                         raise ValueError("other bytes than were written")  # noqa: EM101
                     decode_into(pixels, data, codec=camera[0].codec)
                 except ValueError as error:
-                    reason = f"member {camera[0].member} of sample {places[k]}: {error}"
+                    reason = f"member {camera[0].member} of sample {slots.place[k]}: {error}"
                     bad.append(Bad(at, path, reason))
                     break
         return bad

@@ -20,6 +20,7 @@ __all__ = [
     "Form",
     "Normalisation",
     "Numbers",
+    "Pictures",
     "Policy",
     "Rotation",
     "Traces",
@@ -124,6 +125,30 @@ class Numbers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Which pictures a sample has besides those of its own frame.
+
+    Attributes:
+        history: So many earlier ones.
+        stride: Frames from one to the next.
+
+    Raises:
+        UsageError: A value is none of these.
+    """
+
+    history: int = 0
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("history", 0), ("stride", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise UsageError(
+                    place=f"picture_{name}", found=str(value), wanted=f"{least} or more"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Encoding:
     """What workers make of words and pictures besides, for who trains on them.
 
@@ -151,6 +176,7 @@ class Wanted:
         words: Which words.
         numbers: Which numbers.
         size: (height, width) of pictures.
+        pictures: Which pictures.
         revision: Of the text; None where no words of one are asked for.
         policy: Of the text.
         seed: Of the words.
@@ -166,6 +192,7 @@ class Wanted:
     words: Words
     numbers: Numbers
     size: tuple[int, int]
+    pictures: Pictures
     revision: str | None
     policy: Policy
     seed: int
@@ -173,7 +200,7 @@ class Wanted:
     statistics: tuple[Statistics, ...] = ()
 
 
-def as_text(settings: Words | Numbers, views: tuple[str, ...] = ()) -> dict[str, str]:
+def as_text(settings: Words | Numbers | Pictures, views: tuple[str, ...] = ()) -> dict[str, str]:
     """Arguments by name, as a receipt writes them; forms only of the views that are drawn."""
     found: dict[str, str] = {}
     for name in settings.__dataclass_fields__:

@@ -22,10 +22,11 @@ from finedata.shard.stream.action_statistics import action_statistics
 from finedata.shard.stream.batch import Batch
 from finedata.shard.stream.fill import Filler, picture_size
 from finedata.shard.stream.parts import read_roles
+from finedata.shard.stream.places import prepare_places
 from finedata.shard.stream.record import Record
 from finedata.shard.stream.ring import Ring
 from finedata.shard.stream.sequence import Samples, Sequence
-from finedata.shard.stream.settings import Numbers, Wanted, Words, as_text
+from finedata.shard.stream.settings import Numbers, Pictures, Wanted, Words, as_text
 from finedata.shard.stream.words import needs_text
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class Stream:
         self._roles = roles_digest(wanted.roles)
         self._words = as_text(wanted.words, sequence.views)
         self._numbers = as_text(wanted.numbers) | {"size": "x".join(map(str, wanted.size))}
+        if wanted.pictures.history:
+            self._numbers |= {f"picture {k}": v for k, v in as_text(wanted.pictures).items()}
         if wanted.numbers.normalise != "none":
             self._numbers["statistics"] = _statistics_digest(sequence, wanted)
         text = ""
@@ -360,6 +363,8 @@ def stream(
     drop_facts: float = 0.0,
     paraphrase: float = 0.0,
     traces: Traces = "none",
+    picture_history: int = 0,
+    picture_stride: int | None = None,
     size: tuple[int, int] | None = None,
     roles: Path | None = None,
     sources: Mapping[str, Mapping[str, Weight]] | None = None,
@@ -393,6 +398,8 @@ def stream(
         drop_facts: Probability that a fact is left out.
         paraphrase: Probability that an alternative stands for the goal.
         traces: `none`, `exact` or `hold`.
+        picture_history: So many earlier pictures of each camera come with a sample.
+        picture_stride: Frames from one to the next; `stride` where None.
         size: (height, width) of pictures; as they are where None.
         roles: A file of roles; `roles.toml` of the shards where None.
         sources: View to (source to weight); by number of samples otherwise.
@@ -443,6 +450,11 @@ def stream(
         rotation=rotation,
         normalise=normalise,
     )
+    pictures = Pictures(
+        history=picture_history, stride=stride if picture_stride is None else picture_stride
+    )
+    if picture_history:
+        prepare_places(opened, sequence.sets, pictures)
     statistics: tuple[Statistics, ...] = ()
     if normalise != "none" and action != "absolute":
         statistics = action_statistics(opened, found_roles, numbers)
@@ -454,6 +466,7 @@ def stream(
         roles=found_roles,
         words=asked_words,
         numbers=numbers,
+        pictures=pictures,
         size=picture_size(opened, sequence.sets, found_roles, size),
         revision=None if revision is None else revision.revision,
         policy=policy,
