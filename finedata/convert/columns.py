@@ -75,7 +75,8 @@ def episode_numbers(
     for name, feature in layout.features.items():
         if feature.dtype in ("image", "video") or name in _MADE_HERE:
             continue
-        columns[name] = _vector(view, variant, motion, name, feature.dtype, frames)
+        source = layout.kept_from.get(name, name)
+        columns[name] = _vector(view, variant, motion, source, feature.dtype, frames)
     ordered = {name: columns[name] for name in layout.features if name in columns}
     return EpisodeNumbers(ordered, motion)
 

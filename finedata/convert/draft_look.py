@@ -7,6 +7,7 @@ changes nothing. Pictures are never decoded.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from finedata.convert.context import opened_source, recognised_reader
 from finedata.errors import FeatureError, SourceError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from finedata.readers.episode import CameraKind, RawEpisode, Source
 
 __all__ = ["Camera", "Look", "Vector", "look_at", "spread"]
@@ -28,6 +31,9 @@ _EPISODES = 8
 _MOST_SHARDS = 16
 # So many differences between episodes are listed.
 _MOST_ODD = 12
+# What attributes call the rate: robosuite's, and plain ones.
+_RATES = frozenset({"control_freq", "fps", "frequency", "frame_rate", "hz"})
+_USUAL_HZ = (0.9, 250.0)
 # A vector of more columns is an embedding or a picture.
 _WIDEST = 256
 
@@ -75,6 +81,7 @@ class Look:
         cameras: Its cameras.
         frames: Steps of the vectors.
         fps: The declared rate.
+        fps_feature: The feature that declares it.
         robot: The declared robot; empty where none is.
     """
 
@@ -89,6 +96,7 @@ class Look:
     cameras: tuple[Camera, ...]
     frames: int
     fps: float | None
+    fps_feature: str
     robot: str
 
 
@@ -174,7 +182,7 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
     frames = max(lengths, key=lengths.count) if lengths else 0
     if not vectors and cameras:
         frames = cameras[0].frames
-    fps = float(raw.numbers("dataset/fps")) if raw.has("dataset/fps") else None
+    rate, fps = _rate(raw, names)
     return Look(
         reader=reader,
         source=source,
@@ -187,8 +195,25 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
         cameras=tuple(cameras),
         frames=frames,
         fps=fps,
+        fps_feature=rate,
         robot=texts.get("dataset/robot_type", ""),
     )
+
+
+def _rate(raw: RawEpisode, names: Sequence[str]) -> tuple[str, float | None]:
+    """The feature that declares the rate, and the rate: LeRobot's, or what attributes say."""
+    if raw.has("dataset/fps"):
+        return "dataset/fps", float(raw.numbers("dataset/fps"))
+    for name in names:
+        if "@" not in name or re.split(r"[@#./]", name)[-1] not in _RATES:
+            continue
+        try:
+            value = np.asarray(raw.numbers(name), np.float64)
+        except FeatureError:
+            continue
+        if value.size == 1 and _USUAL_HZ[0] <= value.item() <= _USUAL_HZ[1]:
+            return name, value.item()
+    return "", None
 
 
 def _counted(count: int, thing: str) -> str:
@@ -280,5 +305,6 @@ def _joined(looks: list[Look], shards: int) -> Look:
         cameras=tuple(Camera(name, count) for name, count in frames.items()),
         frames=speaker.frames,
         fps=speaker.fps,
+        fps_feature=speaker.fps_feature,
         robot=speaker.robot,
     )

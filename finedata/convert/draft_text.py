@@ -31,6 +31,7 @@ _CLOCK = frozenset({"timestamp", "timestamps", "time", "stamp"})
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _USUAL_HZ = (0.9, 250.0)
 _FALLBACK_HZ = 10.0
+_DEMONSTRATION = "demonstration/name"
 _PATTERN = "observation.images.*"
 
 
@@ -95,13 +96,7 @@ def _variant(look: Look, guess: Guess, *, name: str = "drafted", widths: bool = 
     if look.robot:
         lines.append('embodiment_feature = "dataset/robot_type"')
     if not guess.arms:
-        lines.append('space = "undeclared"')
-        if look.reader == "lerobot":
-            lines.append('keep = ["*"]')
-        else:
-            lines.append(
-                comment("Only LeRobot's features can be kept as they are; here, cameras are.")
-            )
+        lines += ['space = "undeclared"', 'keep = ["*"]']
         return [*lines, *_quirks(look), *_episode(look)]
     lines += [comment(f"{guess.why}."), f"space = {toml_text(guess.space)}"]
     lines.append(_when(guess, whole=widths))
@@ -184,6 +179,8 @@ def _episode(look: Look) -> list[str]:
         "hdf5": ("{file/path}", "the file's name below the folder: keep the folder's layout"),
     }
     locator, why = locators[look.reader]
+    if _DEMONSTRATION in look.features:
+        locator, why = f"{locator}#{{{_DEMONSTRATION}}}", f"{why}; and the demonstration's own"
     return ["", "[variants.episode]", comment(why), f"locator = {toml_text(locator)}", ""]
 
 
@@ -191,7 +188,9 @@ def _time(look: Look, doubts: list[str]) -> list[str]:
     lines = ["[variants.time]"]
     clock = _clock(look)
     if look.fps is not None:
-        lines += [comment(f"info.json says {look.fps:g}."), 'fps_feature = "dataset/fps"']
+        place = "info.json" if look.reader == "lerobot" else look.fps_feature
+        lines += [comment(f"{place} says {look.fps:g}.")]
+        lines += [f"fps_feature = {toml_text(look.fps_feature)}"]
         if "timestamp" in look.features:
             lines.append('timestamps = "timestamp"')
     elif clock is not None:

@@ -200,7 +200,7 @@ def _lengths(
     for vector in variant.vectors:
         lengths |= {piece.feature: len(view.pick(piece)) for piece in vector.pieces}
     if variant.space == "undeclared":
-        kept, _ = kept_features(view, variant)
+        kept = kept_features(view, variant).features
         lengths |= {
             name: len(view.texts(name) if feature.dtype == "string" else view.numbers(name))
             for name, feature in kept.items()

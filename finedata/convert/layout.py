@@ -61,6 +61,7 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
         fps: Frames a second.
         cameras: The cameras, in the converter's order.
         features: Every stored column, in order.
+        kept_from: Columns that are a feature of the source as it is, and its name there.
         left_out: Features of which nothing was made, and why; episodes may differ in it.
         as_declared: Whether features have the shapes that the source declares.
     """
@@ -71,6 +72,7 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     cameras: tuple[CameraLayout, ...]
     features: dict[str, Feature]
+    kept_from: dict[str, str] = {}
     left_out: dict[str, str] = {}
     as_declared: bool = True
 
@@ -81,7 +83,7 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
             picture_column(camera.name): camera.feature
             for camera in self.cameras
             if picture_column(camera.name) != camera.feature
-        }
+        } | {column: feature for column, feature in self.kept_from.items() if column != feature}
 
     @property
     def key(self) -> bytes:
@@ -89,7 +91,15 @@ class PartLayout(msgspec.Struct, frozen=True, kw_only=True):
         # One column is read from one feature: another that gives it the same name is another part.
         cameras = [(one.feature, one.channel_order, one.raw_order) for one in self.cameras]
         return msgspec.msgpack.encode(
-            (self.source, self.variant, self.embodiment, self.fps, self.features, cameras)
+            (
+                self.source,
+                self.variant,
+                self.embodiment,
+                self.fps,
+                self.features,
+                list(self.kept_from.values()),
+                cameras,
+            )
         )
 
 
@@ -111,6 +121,7 @@ def part_layout(
     laid_out = tuple(_camera_layout(view, camera, options) for camera in cameras)
     features: dict[str, Feature] = {}
     reasons: dict[str, str] = {}
+    kept_from: dict[str, str] = {}
     for camera in laid_out:
         video = camera.kind == "video" or options.transcode is not None
         features[picture_column(camera.name)] = Feature(
@@ -120,8 +131,10 @@ def part_layout(
             None if options.transcode or options.resize else view.picture_info(camera.feature),
         )
     if variant.space == "undeclared":
-        kept, reasons = kept_features(view, variant)
-        features |= kept
+        kept = kept_features(view, variant)
+        reasons = kept.reasons
+        features |= {kept.columns[name]: feature for name, feature in kept.features.items()}
+        kept_from = {column: name for name, column in kept.columns.items()}
     else:
         features |= arm_features(view, variant)
         features |= vector_features(view, variant)
@@ -137,10 +150,15 @@ def part_layout(
         fps=fps,
         cameras=laid_out,
         features=features | standard_features(),
+        kept_from=kept_from,
         left_out=left_out(
             view.raw,
             variant,
-            stored=[*features, *(camera.feature for camera in cameras)],
+            stored=[
+                *(features if variant.reader == "lerobot" else ()),
+                *kept_from.values(),
+                *(camera.feature for camera in cameras),
+            ],
             reasons=reasons,
         ),
         as_declared=view.raw.as_declared(),

@@ -7,6 +7,10 @@ converted.
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 from typing import TYPE_CHECKING, cast
@@ -17,15 +21,20 @@ from finedata.schema.language_spec import RunsSpec
 from finedata.store.lerobot.layout import KEPT_DTYPES, Feature
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from finedata.convert.forms import EpisodeView
     from finedata.schema.converter import ArmSpec, Pick, Variant
     from finedata.store.lerobot.layout import Dtype
 
-__all__ = ["arm_features", "kept_features", "sorted_arms", "vector_features"]
+__all__ = ["Kept", "arm_features", "kept_features", "sorted_arms", "vector_features"]
 
 _EE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 # LeRobot's own columns: made anew, whatever the source has in them.
 _STANDARD = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
+# Columns that a conversion makes.
+_MADE = frozenset({"action_valid", "source_time_s", "is_intervention"})
+_STEPS = "steps/"
 
 
 def sorted_arms(variant: Variant) -> list[ArmSpec]:
@@ -106,46 +115,93 @@ def vector_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
     return features
 
 
-def kept_features(view: EpisodeView, variant: Variant) -> tuple[dict[str, Feature], dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The features that are stored as they are.
+
+    Attributes:
+        features: Name in the source to what is stored, in its own shape and type.
+        columns: Name in the source to its column.
+        reasons: Why others cannot be.
+    """
+
+    features: dict[str, Feature]
+    columns: dict[str, str]
+    reasons: dict[str, str]
+
+
+def kept_features(view: EpisodeView, variant: Variant) -> Kept:
     """The features that are stored as they are: numbers or a text with one row a step.
 
-    Returns:
-        Feature to what is stored, in its own shape and type; and why others cannot be.
+    An HDF5 file or an RLDS record may hold arrays of other things beside: what has not as many rows
+    as most features and cameras have is left out (`truncate_to_shortest`: what has less than half).
     """
     features: dict[str, Feature] = {}
     reasons: dict[str, str] = {}
+    rows: dict[str, int] = {}
     # Styles of a column of language that are instructions or steps are no column beside.
     runs = [steps.feature for steps in variant.language.steps if isinstance(steps, RunsSpec)]
     spoken = {*variant.language.instructions, *runs}
+    pictures: list[int] = []
     for name in view.feature_names():
+        if view.camera_kind(name) == "pictures" and view.has(name):
+            pictures.append(len(view.pictures(name)))
         wanted = any(fnmatchcase(name, pattern) for pattern in variant.keep)
-        if not wanted or name in _STANDARD or view.raw.is_derived(name):
+        counted = name in _STANDARD and variant.reader == "lerobot"
+        if not wanted or counted or view.raw.is_derived(name):
             continue
         if view.camera_kind(name) is not None or (name.endswith("]") and name in spoken):
             continue
+        if variant.reader == "rlds" and not name.startswith(_STEPS):
+            reasons[name] = "one value an episode, not one a step"
+            continue
         try:
-            features[name] = _kept(view, name)
+            features[name], rows[name] = _kept(view, name)
         except FeatureError as error:
             reasons[name] = error.found
-    return features, reasons
+    counts = Counter([*rows.values(), *pictures])
+    steps = max(counts, key=lambda length: (counts[length], length), default=0)
+    least = -(-steps // 2) if "truncate_to_shortest" in variant.quirks else steps
+    for name, length in rows.items():
+        if length < least or (length != steps and least == steps):
+            reasons[name] = f"{length} rows, where most features have {steps}"
+            del features[name]
+    return Kept(features, _column_names(features, variant.reader), reasons)
 
 
-def _kept(view: EpisodeView, name: str) -> Feature:
-    """How a feature is stored.
+def _column_names(features: Collection[str], reader: str) -> dict[str, str]:
+    """Features to their columns: LeRobot has no slash in a name, and dots for it.
+
+    RLDS's `steps/` is what a row is, and no part of a name. Of two that would be one, each ends in
+    six digits of its own sha256, as cameras' names do; so does a name that a conversion uses.
+    """
+    above = _STEPS if reader == "rlds" else ""
+    made = _MADE if reader == "lerobot" else _STANDARD | _MADE
+    safe = {name: name.removeprefix(above).replace("/", ".") for name in features}
+    counts = Counter(safe.values())
+    return {
+        name: column
+        if column not in made and (column == name or counts[column] == 1)
+        else f"{column}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+        for name, column in safe.items()
+    }
+
+
+def _kept(view: EpisodeView, name: str) -> tuple[Feature, int]:
+    """How a feature is stored, and how many rows it has.
 
     Raises:
         FeatureError: It is no array of numbers, and no text.
     """
-    if "/" in name:
-        raise FeatureError(place=f"feature {name}", found="a name with a slash", wanted="none")
+    last = re.split(r"[./]", name)[-1]
     try:
         values = view.numbers(name)
     except FeatureError as error:
         try:
-            view.texts(name)
+            texts = view.texts(name)
         except FeatureError:
             raise error from None
-        return Feature("string", (1,), (name.split(".")[-1],))
+        return Feature("string", (1,), (last,)), len(texts)
     dtype = values.dtype.name
     shape: tuple[int, ...] = values.shape[1:] or (1,)
     if values.ndim == 0 or 0 in shape or dtype not in KEPT_DTYPES:
@@ -153,10 +209,9 @@ def _kept(view: EpisodeView, name: str) -> Feature:
             place=f"feature {name}", found=f"{dtype} of shape {values.shape}", wanted="numbers"
         )
     if len(shape) > 1:
-        return Feature(cast("Dtype", dtype), shape, None)
-    last = name.split(".")[-1]
+        return Feature(cast("Dtype", dtype), shape, None), len(values)
     names = view.columns_of(name) or tuple(f"{last}_{i}" for i in range(prod(shape)))
-    return Feature(cast("Dtype", dtype), shape, names)
+    return Feature(cast("Dtype", dtype), shape, names), len(values)
 
 
 def _check_widths(view: EpisodeView, arm: ArmSpec) -> None:

@@ -1,18 +1,21 @@
-"""Folders of HDF5 recordings: one file is one episode, wherever below the folder it lies.
+"""Folders of HDF5 recordings: one file is one episode, or holds one group for each of many.
 
-Files come in by name and size, episodes go out with every dataset and attribute by path. Files
-are opened one at a time and read in small blocks; a damaged one is a `Found` with its reason.
-Nothing here knows a dataset: which features mean what is the converter file's.
+Files count wherever below the folder they lie, and give every dataset and attribute by path
+(`finedata.readers.hdf5_demos` says which groups of a file are episodes of their own). Files are
+opened one at a time and read in small blocks; a damaged one is a `Found` with its reason. Nothing
+here knows a dataset: which features mean what is the converter file's.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finedata.errors import CorruptRecordError, SourceError
 from finedata.readers.episode import Found, Shard
 from finedata.readers.files import SourceFile, SourceFolder, open_folder
+from finedata.readers.hdf5_demos import absent_demonstrations, demonstrations, samples_differ
 from finedata.readers.hdf5_episode import Hdf5Episode
 from finedata.readers.hdf5_file import Hdf5File
 
@@ -48,74 +51,95 @@ class Hdf5Source:
     byte_ranges: bool = False
 
     def scan(self, shard: int) -> Iterator[tuple[Found, Hdf5Episode | None]]:
-        """The one record of a file; see `Source.scan`."""
+        """The one record of a file, or each of its demonstrations; see `Source.scan`."""
         name, size = self.shards[shard].file, self.shards[shard].size
         try:
-            episode = Hdf5Episode(Hdf5File(self.folder.open(name), name=name))
-            many = episode.demonstrations()
+            file = Hdf5File(self.folder.open(name), name=name)
         except CorruptRecordError as error:
-            cut = size == 0 or "truncated" in error.found
-            reason = "truncated" if cut else "unparsable"
-            yield Found(0, 0, size, reason, error.found), None
+            yield _damaged(0, size, error), None
             return
         except _UNREADABLE as error:
             message = f"{type(error).__name__}: {error.strerror or 'cannot be opened'}"
             yield Found(0, 0, size, "unreadable_file", message), None
             return
-        try:
-            if many:
-                yield from _refused(name, size, many)
-            else:
-                yield Found(0, 0, size), episode
-        finally:
-            episode.close()
+        with closing(file):
+            try:
+                groups = demonstrations(file)
+                absent = absent_demonstrations(file, groups) if groups else []
+            except CorruptRecordError as error:
+                yield _damaged(0, size, error), None
+                return
+            if not groups:
+                yield Found(0, 0, size), Hdf5Episode(file, shared=True)
+            for number, group in enumerate(groups):
+                yield _demonstration(file, number, group, groups, size=size)
+            for number, (missing, place) in enumerate(absent, len(groups)):
+                message = f"{missing} is declared in {place}, and is no group of this file"
+                yield Found(number, 0, size, "absent", message), None
 
     def open_shard(self, shard: int) -> Hdf5Shard:
         """Open a file for its episode; see `Source.open_shard`."""
         return Hdf5Shard(self.folder, self.shards[shard].file)
 
 
-def _refused(name: str, size: int, many: list[str]) -> Iterator[tuple[Found, None]]:
-    """Each of many demonstrations in one file is counted, and none is read."""
-    stem = name.rsplit(".", 1)[0]
-    for number, path in enumerate(many):
-        message = (
-            f"{path} is one of {len(many)} demonstrations in this file, wanted one recording a "
-            f'file. Next: h5py.File("{stem}_{number}.hdf5", "w") as out, '
-            f'file.copy("{path}", out, name="/") for each of them'
-        )
-        yield Found(number, 0, size, "unknown_form", message), None
+def _damaged(number: int, size: int, error: CorruptRecordError) -> Found:
+    cut = size == 0 or "truncated" in error.found
+    return Found(number, 0, size, "truncated" if cut else "unparsable", error.found)
+
+
+def _demonstration(
+    file: Hdf5File, number: int, group: str, groups: list[str], *, size: int
+) -> tuple[Found, Hdf5Episode | None]:
+    """One of a file's demonstrations: damage of it is no damage of the others."""
+    try:
+        flags = ("declared_length_differs",) if samples_differ(file, group) else ()
+    except CorruptRecordError as error:
+        return _damaged(number, size, error), None
+    episode = Hdf5Episode(file, shared=True, group=group, groups=groups)
+    return Found(number, 0, size, flags=flags), episode
 
 
 class Hdf5Shard:
-    """A file that `Hdf5Source.scan` found an episode in; see `OpenShard`."""
+    """A file that `Hdf5Source.scan` found episodes in; see `OpenShard`."""
 
     def __init__(self, folder: SourceFolder, name: str) -> None:
         self._folder, self._name = folder, name
         self._open: list[Hdf5Episode] = []
+        self._groups: list[str] | None = None
 
     def episode(self, found: Found) -> Hdf5Episode:
-        """The file's episode.
+        """One of the file's episodes.
 
         Raises:
-            SourceError: The file is gone, or is no HDF5 file any more.
+            SourceError: The file is gone, or is no HDF5 file any more, or has fewer episodes.
         """
-        if found.number != 0:
-            raise SourceError(
-                place=self._name,
-                found=f"a request for record {found.number}",
-                wanted="record 0, the only one of an HDF5 file",
-            )
         try:
-            episode = Hdf5Episode(Hdf5File(self._folder.open(self._name), name=self._name))
+            file = Hdf5File(self._folder.open(self._name), name=self._name)
         except _UNREADABLE as error:
             raise SourceError(
                 place=self._name,
                 found=f"{type(error).__name__}: {error.strerror or 'cannot be opened'}",
                 wanted="the file as it was when the plan was made",
             ) from error
+        try:
+            episode = self._one(file, found.number)
+        except BaseException:
+            file.close()
+            raise
         self._open.append(episode)
         return episode
+
+    def _one(self, file: Hdf5File, number: int) -> Hdf5Episode:
+        if self._groups is None:
+            self._groups = demonstrations(file)
+        groups = self._groups
+        if number >= max(1, len(groups)):
+            raise SourceError(
+                place=self._name,
+                found=f"a request for record {number}",
+                wanted=f"one below {max(1, len(groups))}, its number of demonstrations",
+            )
+        return Hdf5Episode(file, group=groups[number] if groups else "", groups=groups)
 
     def close(self) -> None:
         """Close whatever is still open."""

@@ -1,24 +1,28 @@
 """One HDF5 file as one raw episode: datasets and attributes by path, decoded when asked for.
 
 A feature is a dataset's path without the leading slash (`puppet/joint_position`), or an
-attribute as `group@name` (`@name` at the root). Nothing is unpickled: of the values that NumPy
-would call objects only variable-length text and variable-length uint8 are read.
+attribute as `group@name` (`@name` at the root). Where a group is the recording
+(`finedata.readers.hdf5_demos`), paths count from that group, and what the whole file says of all
+its recordings has a leading slash (`/data@env_args`). Of an attribute that is a JSON object each
+text and number has a name too: `/data@problem_info#language_instruction`. Nothing is unpickled: of
+the values that NumPy would call objects only variable-length text and variable-length uint8 are
+read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from finedata.errors import CorruptRecordError, FeatureError, MissingFeatureError
+from finedata.readers.hdf5_demos import json_values
 from finedata.readers.hdf5_heap import vlen_places
 from finedata.readers.hdf5_pictures import Hdf5Pictures, PictureLayout, picture_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from finedata.readers.episode import Absent, CameraKind, VideoClip
     from finedata.readers.hdf5_file import Hdf5File
@@ -26,36 +30,46 @@ if TYPE_CHECKING:
 __all__ = ["Hdf5Episode"]
 
 _DIGEST_BLOCK_BYTES = 8 << 20
-# Names of groups that hold a recording each: robomimic's and LIBERO's, and their like.
-_DEMONSTRATION = re.compile(r"(?:demo|episode|ep|traj|trajectory|rollout)_\d{1,9}")
 _MOST_ATTRIBUTE_BYTES = 16 << 20
+# The name of the group that is the recording; empty where the whole file is.
+_NAME = "demonstration/name"
 # A sequence of motion is small; more than this in one dataset is something else.
 _MOST_NUMBER_BYTES = 1 << 30
 
 
 class Hdf5Episode:
-    """A whole HDF5 file seen as one episode; see `RawEpisode`.
+    """An HDF5 file, or one group of it, seen as one episode; see `RawEpisode`.
 
     Args:
-        file: The open file; closed with this.
+        file: The open file.
+        shared: Whether other episodes read from it too: it is then not closed with this one.
+        group: The group that is the recording; empty where the whole file is.
+        groups: Every group of the file that is a recording, this one among them.
     """
 
-    def __init__(self, file: Hdf5File) -> None:
-        self._file = file
+    def __init__(
+        self, file: Hdf5File, *, shared: bool = False, group: str = "", groups: Sequence[str] = ()
+    ) -> None:
+        self._file, self._shared = file, shared
+        self._group, self._groups = group, frozenset(groups)
         self._pictures: dict[str, Hdf5Pictures] = {}
         # Names, never open datasets: HDF5 keeps a cache of chunks for each that is open.
         self._names: tuple[str, ...] | None = None
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, where it is this episode's alone."""
         self._pictures.clear()
-        self._file.close()
+        if not self._shared:
+            self._file.close()
 
     def has(self, feature: str) -> bool:
         """Whether there is such a dataset or attribute in this file."""
-        if self._file.dataset(feature) is not None:
+        if feature == _NAME or self._dataset(feature) is not None:
             return True
-        return self._attribute_holder(feature) is not None
+        if self._attribute_holder(feature) is not None:
+            return True
+        name, _, key = feature.partition("#")
+        return bool(key) and key in self._inside(name)
 
     def feature_names(self) -> list[str]:
         """Every dataset and every attribute, sorted by path."""
@@ -65,14 +79,51 @@ class Hdf5Episode:
             return list(self._names)
 
     def _found_names(self) -> Iterator[str]:
-        for path, node in self._file.walk():
+        of_file: list[str] = []
+        for path, node in self._walk():
             if isinstance(node, str):
                 continue
-            if isinstance(node, self._file.h5py.Dataset):
-                yield path
+            names = [path] if isinstance(node, self._file.h5py.Dataset) else []
             with self._file.guard(f"attributes of /{path}"):
-                names = sorted(node.attrs)
-            yield from (f"{path}@{name}" for name in names)
+                found = [f"{path}@{name}" for name in sorted(node.attrs)]
+            for name in found:
+                names += [name, *(f"{name}#{key}" for key in self._inside(name))]
+            if path.startswith("/"):
+                of_file += names
+            else:
+                yield from names
+        yield from of_file
+        if self._group:
+            yield _NAME
+
+    def _walk(self) -> Iterator[tuple[str, Any]]:
+        """Every node by the name that it has here; those of other recordings are none of ours."""
+        if not self._group:
+            yield from self._file.walk()
+            return
+        inside = f"{self._group}/"
+        for path, node in self._file.walk(apart=self._groups - {self._group}):
+            if path == self._group or path.startswith(inside):
+                yield path[len(inside) :], node
+            else:
+                yield f"/{path}", node
+
+    def _place(self, feature: str) -> str:
+        """The path from the root of the file."""
+        return feature if feature.startswith("/") else f"{self._group}/{feature}".strip("/")
+
+    def _dataset(self, feature: str) -> Any | None:
+        """The dataset of a name; see `Hdf5File.dataset`."""
+        return self._file.dataset(self._place(feature))
+
+    def _inside(self, attribute: str) -> dict[str, str | float]:
+        """The texts and numbers of an attribute that is a JSON object, by key."""
+        try:
+            value = self._attribute(attribute)
+        except FeatureError:
+            return {}
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        return json_values(text) if isinstance(text, str) else {}
 
     def picture_info(self, feature: str) -> dict[str, Any] | None:
         """Nothing: see `RawEpisode.picture_info`."""
@@ -83,8 +134,8 @@ class Hdf5Episode:
         return {}
 
     def is_derived(self, feature: str) -> bool:
-        """Attributes describe; datasets are what was recorded."""
-        return "@" in feature
+        """Attributes, and what the file says of all, describe; datasets are what was recorded."""
+        return "@" in feature or feature.startswith("/") or feature == _NAME
 
     def as_declared(self) -> bool:
         """True: nothing is declared."""
@@ -98,7 +149,7 @@ class Hdf5Episode:
             FeatureError: Text, pictures, objects or references.
             CorruptRecordError: Damaged.
         """
-        dataset = self._file.dataset(feature)
+        dataset = self._dataset(feature)
         if dataset is None:
             values = np.asarray(self._attribute(feature))
             if values.dtype.kind not in "biuf":
@@ -121,7 +172,9 @@ class Hdf5Episode:
             FeatureError: Not text, or not UTF-8.
             CorruptRecordError: Damaged.
         """
-        dataset = self._file.dataset(feature)
+        dataset = self._dataset(feature)
+        if dataset is None and feature == _NAME:
+            return [self._group.rpartition("/")[2]]
         if dataset is None:
             values: Any = self._attribute(feature)
         else:
@@ -153,18 +206,6 @@ class Hdf5Episode:
             self._refuse(feature, f"bytes ({error})", "UTF-8 text")
         self._refuse(feature, f"a {type(value).__name__}", "text")
 
-    def demonstrations(self) -> list[str]:
-        """Paths of the groups that are a recording each, as robomimic and LIBERO write them.
-
-        Empty where the file itself is the recording.
-        """
-        for parent in ("", "data"):
-            names = [n for n in self._file.groups_in(parent) if _DEMONSTRATION.fullmatch(n)]
-            if len(names) > 1:
-                names.sort(key=lambda name: int(name.rsplit("_", 1)[1]))
-                return [f"{parent}/{name}".lstrip("/") for name in names]
-        return []
-
     def columns_of(self, feature: str) -> tuple[str, ...] | None:
         """HDF5 does not name columns."""
         del feature
@@ -172,8 +213,8 @@ class Hdf5Episode:
 
     def camera_kind(self, feature: str) -> CameraKind | None:
         """`pictures` where the dataset stores them; see `PictureLayout`."""
-        dataset = self._file.dataset(feature)
-        if dataset is None:
+        dataset = self._dataset(feature)
+        if dataset is None or feature.startswith("/"):
             return None
         return "pictures" if self._layout(feature, dataset) else None
 
@@ -215,7 +256,7 @@ class Hdf5Episode:
         Padding behind a picture does not count; bytes that belong to nothing do not either.
         """
         whole = hashlib.sha256()
-        for path, node in self._file.walk():
+        for path, node in self._walk():
             if isinstance(node, str):
                 _add(whole, "link", path, node)
                 continue
@@ -281,7 +322,7 @@ class Hdf5Episode:
         return self._file.h5py.check_string_dtype(dtype) is not None
 
     def _camera(self, feature: str) -> tuple[Any, PictureLayout | None]:
-        dataset = self._file.dataset(feature)
+        dataset = self._dataset(feature)
         if dataset is None:
             raise self._missing(feature, "one picture a step")
         return dataset, self._layout(feature, dataset)
@@ -292,7 +333,7 @@ class Hdf5Episode:
 
     def _attribute_holder(self, feature: str) -> Any | None:
         path, at, name = feature.rpartition("@")
-        holder = self._file.find(path) if at else None
+        holder = self._file.find(self._place(path)) if at else None
         with self._file.guard(feature):
             # A stored type (`Datatype`) may carry attributes too.
             return holder if holder is not None and name and name in holder.attrs else None
@@ -300,6 +341,11 @@ class Hdf5Episode:
     def _attribute(self, feature: str) -> Any:
         """An attribute's value; objects and references are refused before they are read."""
         holder = self._attribute_holder(feature)
+        whole, _, key = feature.partition("#")
+        if holder is None and key:
+            inside = self._inside(whole)
+            if key in inside:
+                return inside[key]
         if holder is None:
             raise self._missing(feature, "a dataset, or an attribute as group@name")
         name = feature.rpartition("@")[2]

@@ -17,7 +17,7 @@ from finedata.readers.damage import HEAD_BYTES, impostor
 from finedata.readers.files import RangeFile
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Collection, Generator, Iterator
 
     from _typeshed import WriteableBuffer
 
@@ -224,13 +224,12 @@ class Hdf5File:
             return "soft", links.get_val(key).decode()
         return "other", repr(links.get_val(key))
 
-    def groups_in(self, parent: str) -> list[str]:
-        """Names of the groups in a group (`""`: at the top) that lie in this very file.
+    def names_in(self, parent: str) -> list[str]:
+        """Names of what lies in a group (`""`: at the top) and in this very file; none is opened.
 
         Raises:
             CorruptRecordError: Damaged.
         """
-        found: list[str] = []
         with self.guard(f"groups in /{parent}"):
             group: Any = self.root
             for part in filter(None, [parent]):
@@ -239,32 +238,57 @@ class Hdf5File:
                 group = self._step(group, part, _MOST_LINKS_IN_A_ROW)
             if not isinstance(group, self.h5py.Group):
                 return []
-            for name in list(group):
-                if self._link(group, name)[0] == "hard":
-                    node = self._step(group, name, _MOST_LINKS_IN_A_ROW)
-                    if isinstance(node, self.h5py.Group):
-                        found.append(name)
-        return found
+            return [name for name in list(group) if self._link(group, name)[0] == "hard"]
 
-    def walk(self) -> Iterator[tuple[str, Any]]:
+    def is_group(self, path: str) -> bool:
+        """Whether a group lies at a path; what cannot be opened may be one."""
+        try:
+            return not self._is_dataset(self.find(path))
+        except CorruptRecordError:
+            return True
+
+    def walk(self, *, apart: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
         """Every group and dataset by path, sorted; a link to elsewhere gives its text instead.
+
+        Args:
+            apart: Groups that are not looked into, nor given.
 
         Raises:
             CorruptRecordError: Damaged, nested too deeply, or endless.
         """
         found: list[tuple[str, Any]] = [("", self.root)]
         with self.guard("its groups"):
-            self._walk(self.root, "", [self._address(self.root)], found)
+            self._walk(self.root, "", [self._address(self.root)], found, apart)
         return iter(sorted(found, key=lambda entry: entry[0]))
 
+    def walk_below(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Every group and dataset below a group, as `walk` gives them; nothing where it is none.
+
+        Raises:
+            CorruptRecordError: Damaged, nested too deeply, or endless.
+        """
+        group = self.find(path)
+        found: list[tuple[str, Any]] = []
+        with self.guard(f"groups of /{path}"):
+            if isinstance(group, self.h5py.Group):
+                self._walk(group, f"{path}/", [self._address(group)], found, ())
+        return iter(found)
+
     def _walk(
-        self, group: Any, prefix: str, above: list[Any], found: list[tuple[str, Any]]
+        self,
+        group: Any,
+        prefix: str,
+        above: list[Any],
+        found: list[tuple[str, Any]],
+        apart: Collection[str],
     ) -> None:
         if len(above) > _DEEPEST or len(found) > _MOST_OBJECTS:
             msg = "more groups than a recording has"
             raise ValueError(msg)
         for part in list(group):
             path = prefix + part
+            if path in apart:
+                continue
             path.encode()  # a name that is not UTF-8 is damage
             kind, target = self._link(group, part)
             node = self._step(group, part, _MOST_LINKS_IN_A_ROW)
@@ -273,7 +297,7 @@ class Hdf5File:
                 continue
             found.append((path, node))
             if isinstance(node, self.h5py.Group) and self._address(node) not in above:
-                self._walk(node, f"{path}/", [*above, self._address(node)], found)
+                self._walk(node, f"{path}/", [*above, self._address(node)], found, apart)
 
     def _address(self, node: Any) -> Any:
         return self.h5py.h5o.get_info(node.id).addr

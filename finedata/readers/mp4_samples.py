@@ -118,6 +118,10 @@ def _check_places(tables: dict[bytes, bytes], sizes: np.ndarray, file_size: int)
     firsts = runs["chunk"].astype(np.int64) - 1
     if not len(runs) or firsts[0] != 0 or (np.diff(firsts) <= 0).any():
         raise corrupt_mp4(found="a table of chunks that is not in order")
+    (described,) = struct.unpack_from(">I", tables.get(b"stsd", b""), 4)
+    if (runs["entry"] < 1).any() or (runs["entry"] > described).any():
+        # FFmpeg shows none of the frames of such a chunk.
+        raise corrupt_mp4(found="frames of a sample description that is not there")
     chunks = np.diff(np.minimum(firsts, len(offsets)), append=len(offsets))
     ends = np.cumsum(np.repeat(runs["samples"].astype(np.int64), chunks))
     if not len(ends) or ends[-1] != len(sizes):

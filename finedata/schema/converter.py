@@ -313,9 +313,9 @@ class Variant(Strict, frozen=True, kw_only=True):
     """One form of the source. The first variant whose `when` holds reads the episode.
 
     `embodiment` names the robot; where `embodiment_feature` is given and not empty, it does.
-    `keep` lists features (patterns) that are stored as they are, under their own names, with their
-    conventions undeclared. `not_converted` lists what is knowingly left out, by kind; a receipt
-    of an episode that holds such a feature says so.
+    `keep` lists features (patterns) that are stored as they are, under their own names (a dot for
+    each slash), with their conventions undeclared. `not_converted` lists what is knowingly left
+    out, by kind; a receipt of an episode that holds such a feature says so.
     """
 
     name: Name

@@ -260,11 +260,13 @@ def test_hdf5_without_arms_keeps_its_cameras(tmp_path: Path) -> None:
     assert variant_of(text).space == "undeclared"
     summary = converted(text, folder, tmp_path)
     assert (summary.episodes, summary.frames) == (1, 5)
+    (variant,) = decode_converter(text, origin="the draft").converter.variants
+    assert variant.keep == ("*",)
 
 
 def test_nothing_to_convert_is_said(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "one.hdf5", "w") as file:
-        file["numbers"] = np.zeros((5, 3))
+        file["numbers"] = np.zeros((5, 3), np.longdouble)  # no type of LeRobot's
     with pytest.raises(SourceError, match="nothing that can be converted"):
         draft_converter(str(tmp_path))
 

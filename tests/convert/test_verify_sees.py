@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sources import generic_lerobot
+from sources import galaxea, generic_lerobot
 from sources.generic_lerobot import CAMERA
 from sources.video import write_video
 
@@ -246,3 +246,13 @@ def test_a_camera_that_a_reader_does_not_see_is_found(
     with monkeypatch.context() as hiding:
         removed(hiding, reader, camera)  # verify's own second conversion does not see it either
         assert said in found_by(verify(tmp_path / "out", input=source))
+
+
+def test_a_position_far_away_goes_back_as_float32_can(tmp_path: Path) -> None:
+    """A number of impossible size in the source is the source's fault, not the conversion's."""
+    galaxea.write(tmp_path / "source", datasets=1, episodes=1, length=6)
+    (rows,) = (tmp_path / "source").rglob("*.parquet")
+    far = set_cell("observation.state.left_ee_pose", 2, lambda pose: [1e14, *pose[1:]])
+    edit(rows, far)
+    convert("galaxea", input=tmp_path / "source", out=tmp_path / "out")
+    assert verify(tmp_path / "out", input=tmp_path / "source").problems == []

@@ -12,13 +12,16 @@ import pytest
 from faults.plain import Plain, write_plain
 from faults.verbs import say
 
+from finedata.convert.draft import draft_converter
 from finedata.convert.run import convert
+from finedata.convert.verify import verify
 from finedata.errors import CorruptRecordError, SourceError
 from finedata.readers.damage import impostor
 from finedata.readers.features import parse_features_json
 from finedata.readers.hdf5 import open_hdf5
 from finedata.readers.mp4_index import read_mp4_index
 from finedata.readers.tfrecord import scan_records
+from finedata.store.dataset import open_dataset
 from finedata.store.rows import rows_as_csv, rows_as_json, rows_as_text
 
 _POINTER = (
@@ -147,10 +150,24 @@ def test_rows_under_another_name(tmp_path: Path) -> None:
     assert "episode_{episode_index:06d}.parquet" in refusal.wanted
 
 
-def test_a_recording_that_nobody_knows(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+def test_a_recording_that_nobody_knows_is_kept_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    with h5py.File(tmp_path / "source/a.hdf5", "w") as file:
         file["end_position"] = np.zeros((50, 6), np.float32)
         file["grip_open"] = np.ones(50, np.float32)
+    (tmp_path / "mine.toml").write_text(draft_converter(str(tmp_path / "source")))
+    convert(str(tmp_path / "mine.toml"), input=tmp_path / "source", out=tmp_path / "out")
+
+    (episode,) = open_dataset(tmp_path / "out").episodes.collect()["episode_id"]
+    columns = open_dataset(tmp_path / "out").episode(episode).columns
+    assert columns["end_position"].shape == (50, 6)
+    assert columns["grip_open"].tolist() == [1.0] * 50
+    assert verify(tmp_path / "out", input=tmp_path / "source").problems == []
+
+
+def test_a_recording_of_which_nothing_can_be_kept(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["end_position"] = np.zeros((50, 6), np.longdouble)  # no type of LeRobot's
 
     refusal = say("sources", "draft", tmp_path).refusal
 
@@ -161,18 +178,20 @@ def test_a_recording_that_nobody_knows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parent", ["data/", ""])
 @pytest.mark.parametrize("stem", ["demo", "episode"])
-def test_many_demonstrations_in_one_file_are_counted(
+def test_many_demonstrations_in_one_file_are_as_many_episodes(
     parent: str, stem: str, tmp_path: Path
 ) -> None:
     (tmp_path / "source").mkdir()
     with h5py.File(tmp_path / "source/a.hdf5", "w") as file:
         for k in range(12):
-            file[f"{parent}{stem}_{k}/actions"] = np.zeros((5, 7))
-    shown = list(open_hdf5(tmp_path / "source").scan(0))
+            file[f"{parent}{stem}_{k}/actions"] = np.full((5, 7), k)
+    shown = [
+        (found.number, episode.texts("demonstration/name"), episode.numbers("actions")[0, 0])
+        for found, episode in open_hdf5(tmp_path / "source").scan(0)
+        if episode is not None
+    ]
 
-    assert [found.number for found, _ in shown] == list(range(12))
-    assert all(episode is None for _, episode in shown)
-    assert f"{parent}{stem}_11 is one of 12 demonstrations" in shown[11][0].message
+    assert shown == [(k, [f"{stem}_{k}"], k) for k in range(12)]
 
 
 def test_no_cell_is_cut_or_printed_as_an_object() -> None:

@@ -231,3 +231,12 @@ def test_real_videos(real_data: Path):
         assert index.uniform(20)
         counts.append(index.frames)
     assert counts == [416, 470, 470, 412, 328]
+
+
+def test_frames_of_a_description_that_is_not_there_are_corrupt(tmp_path: Path):
+    """FFmpeg opens such a file, and shows nothing of it."""
+    data = bytearray(write_video(tmp_path / "a.mp4", 30).read_bytes())
+    at = data.index(b"stsc") + 12 + 8
+    data[at : at + 4] = (65537).to_bytes(4, "big")
+    with pytest.raises(CorruptRecordError, match="description that is not there"):
+        read_mp4_index(Bytes(bytes(data)))

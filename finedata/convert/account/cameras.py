@@ -58,6 +58,7 @@ class CameraAccount:
     ) -> None:
         self._output, self._report, self._tallies = output, report, tallies
         self._folder, self._options, self._decode = folder, options, decode
+        self._unnamed = {part.name: part.left_out for part in output.info.parts}
         self._packets: OrderedDict[str, Packets | None] = OrderedDict()
         self._small: tuple[str, np.ndarray] = ("", np.zeros((0, 1, 1)))
         self._decoded = DecodedFiles(report)
@@ -84,7 +85,10 @@ class CameraAccount:
             uses = uses_of(name)
             named = [use.stored for use in uses if use.kind in ("camera", "keep")]
             flag = next((use.flag for use in uses if use.kind == "left_out"), "")
-            if not named and flag:
+            unnamed = self._unnamed.get(stored.part, {}).get(name)
+            if unnamed and all(use.kind != "camera" for use in uses):
+                tally.left_out(unnamed)
+            elif not named and flag:
                 self._left_out(name, flag, stored, place, tally)
             elif not named:
                 tally.left_out("the converter names it nowhere")

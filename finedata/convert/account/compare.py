@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["account_for"]
 
+# Columns that say where a row is: a source of another family may use such a name for anything.
+_POSITIONS = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
 _LEFT_OUT = "_not_converted"
 _OWN = "a column of every LeRobot dataset, made anew of the order of rows"
 
@@ -83,6 +85,7 @@ class _Account:
         self._cameras = CameraAccount(
             output, report, self._tallies, folder=folder, options=options, decode=decode
         )
+        self._left_out = {part.name: part.left_out for part in output.info.parts}
         self._receipts = {
             (receipt["source_file"], receipt["source_record"]): receipt
             for receipt in output.receipts
@@ -91,6 +94,9 @@ class _Account:
 
     def check(self, *, complete: bool) -> None:
         report, seen = self._report, 0
+        self._inventory.written = frozenset(
+            file for (file, _), receipt in self._receipts.items() if receipt["status"] == "written"
+        )
         for episode in self._inventory.episodes():
             receipt = self._receipts.get((episode.file, episode.record))
             place = f"{episode.file}, record {episode.record}"
@@ -174,7 +180,7 @@ class _Account:
             stored_as = dict.fromkeys(use.stored for use in made)
             tally.kept(*stored_as, same=False, because=f"as {self._name} declares")
             return
-        if any(use.kind == "keep" for use in uses):
+        if any(use.kind == "keep" for use in uses) and not (declared and declared.describes):
             self._check_kept(name, episode, stored, place)
             return
         flag = next((use.flag for use in uses if use.kind == "left_out"), "")
@@ -182,6 +188,8 @@ class _Account:
             tally.is_lost(f"{place}: feature {name}", f"no flag {flag}", "one, or its numbers")
         elif flag:
             tally.left_out(f"flag {flag}")
+        elif declared is not None and declared.describes:
+            tally.left_out(f"it describes the recording, and {self._name} names it nowhere")
         else:
             tally.left_out(f"{self._name} names it nowhere")
 
@@ -194,23 +202,21 @@ class _Account:
         wanted = episode.values[name]()[:frames]
         columns = self._output.columns(stored)
         for column in sorted(columns, key=lambda column: column != name):
-            if column.startswith("observation.images."):
+            if column.removeprefix("observation.images.") in stored.cameras:
                 continue
             values = self._output.values(stored, column)
             if values is not None and _same(wanted, values):
                 tally.kept(column, same=column == name)
                 return
-            if column == name:
+            if column == name and name not in _POSITIONS:
                 tally.is_lost(
                     f"{place}: column {name}", _difference(wanted, values), "the source's numbers"
                 )
                 return
         flags = [flag for flag in stored.receipt["flags"] if flag.endswith(_LEFT_OUT)]
-        if flags:
-            tally.left_out(f"flag {', '.join(flags)}")
-            return
-        if "/" in name:
-            tally.left_out("LeRobot allows no / in a name")
+        why = self._left_out.get(stored.part, {}).get(name)
+        if flags and why is not None:
+            tally.left_out(f"flag {', '.join(flags)}: {why}")
             return
         tally.is_lost(f"{place}: feature {name}", "in no column, and no flag says so", "its values")
 

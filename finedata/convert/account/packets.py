@@ -92,6 +92,8 @@ def unseen_rows(packets: Packets, start_s: float, rows: int, fps: float) -> tupl
     One of its decoders takes the frame whose time is `start_s` + k / fps, within 1e-4 s; the other,
     its default, takes frame number round(time * average rate). Both must take the same.
     """
+    if not len(packets.time_s):
+        return 0, "no frame in the whole file"
     wanted_s = start_s + np.arange(rows) / fps
     right = np.clip(np.searchsorted(packets.time_s, wanted_s), 1, max(len(packets.time_s) - 1, 1))
     right = np.minimum(right, len(packets.time_s) - 1)

@@ -171,7 +171,7 @@ def _fill(episode: SourceEpisode, payload: bytes, shapes: dict[str, tuple[str, i
             pictures: list[bytes] = list(values)
             episode.cameras[name] = Pictures(len(pictures), reading(list, pictures))
         else:
-            episode.values[plain] = reading(list, values)
+            episode.values[plain] = reading(_rows, episode, values)
         if kind == "text":
             for text in dict.fromkeys(values):
                 if isinstance(text, bytes) and text.strip():
@@ -181,6 +181,15 @@ def _fill(episode: SourceEpisode, payload: bytes, shapes: dict[str, tuple[str, i
     for name, (kind, _) in shapes.items():
         if kind == "camera" and name not in episode.cameras:
             episode.cameras[name] = None
+
+
+def _rows(episode: SourceEpisode, values: Any) -> np.ndarray | list[str]:
+    """Numbers as an array with one row a step, texts as they read."""
+    found: list[Any] = list(values)
+    if found and isinstance(found[0], bytes):
+        return [text.decode(errors="replace") for text in found]
+    steps = episode.length or 1
+    return np.array(found).reshape(steps if len(found) % steps == 0 else len(found), -1)
 
 
 def _values(feature: Any) -> Any:

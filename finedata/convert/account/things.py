@@ -74,12 +74,14 @@ class Declared:
         kind: What it holds, by its declared type (by the type of its column where undeclared).
         place: Where that is said.
         made_anew: Whether every LeRobot dataset has it, made of the rows' positions.
+        describes: Whether it says something of the whole recording, and has no rows.
     """
 
     name: str
     kind: Kind
     place: str
     made_anew: bool = False
+    describes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class Inventory:
         tasks: The texts of its table of tasks, to where it is.
         absent: Episodes that it declares and that have no row: name to where that is said.
         notes: What could not be looked at, and why.
+        written: Files of which an episode was written; known before the episodes are asked for.
     """
 
     things: dict[str, Declared]
@@ -169,3 +172,4 @@ class Inventory:
     tasks: dict[str, str] = field(default_factory=dict[str, str])
     absent: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
+    written: frozenset[str] = frozenset()
