@@ -104,6 +104,8 @@ class StreamReceipt(Strict, frozen=True, kw_only=True):
         text: Digest of the text revision; "" where no words of one were asked for.
         seed: The user's.
         group: How many shards are mixed.
+        sampling: `scheduled`, or `released`: drawn with replacement, as StarVLA's code does; then
+            the weight of a view is that of each of its tasks, and there is one epoch.
         mix: What was asked for; views by name, sources by name.
         words: Arguments of the words, by name, values as text.
         numbers: Arguments of the numbers, by name, values as text.
@@ -127,6 +129,7 @@ class StreamReceipt(Strict, frozen=True, kw_only=True):
     text: str
     seed: int
     group: Annotated[int, msgspec.Meta(ge=1)]
+    sampling: Literal["scheduled", "released"] = "scheduled"
     mix: list[Asked]
     words: dict[str, str]
     numbers: dict[str, str]
@@ -149,11 +152,19 @@ class StreamState(Strict, frozen=True, kw_only=True):
     chain: Sha256 = CHAIN_START
 
 
-def sequence_digest(*, shards: str, mix: Sequence[Asked], seed: int, group: int) -> str:
+def sequence_digest(
+    *,
+    shards: str,
+    mix: Sequence[Asked],
+    seed: int,
+    group: int,
+    sampling: Literal["scheduled", "released"] = "scheduled",
+) -> str:
     """Name the sequence of samples.
 
     SHA-256 of the canonical JSON `{"finedata.schema": "stream-sequence", "finedata.version": 1,
-    "shards", "seed", "group", "mix"}`, the mix as in the receipt.
+    "shards", "seed", "group", "mix"}`, the mix as in the receipt; with `"sampling": "released"`
+    where it is that.
     """
     preimage: dict[str, Any] = {
         "finedata.schema": "stream-sequence",
@@ -163,6 +174,8 @@ def sequence_digest(*, shards: str, mix: Sequence[Asked], seed: int, group: int)
         "group": group,
         "mix": list(mix),
     }
+    if sampling != "scheduled":
+        preimage["sampling"] = sampling
     return digest_of(preimage)
 
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["Key", "derive_key", "permute"]
+__all__ = ["Key", "derive_key", "permute", "uniform"]
 
 Key: TypeAlias = int
 _ROUNDS = 8
@@ -58,6 +58,12 @@ def permute(index: np.ndarray | int, *, size: int, key: Key) -> np.ndarray:
         result[outside] = _walk(result[outside], low_bits, high_bits, keys)
         outside = outside[result[outside] >= size]
     return result.astype(np.int64).reshape(np.shape(index))
+
+
+def uniform(index: np.ndarray, *, key: Key) -> np.ndarray:
+    """Random whole numbers that depend on a counter and a key: (n,) uint64 of (n,) int64."""
+    start = np.asarray(index, np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return _mix(_mix(start ^ np.uint64(key)) + np.uint64(key))
 
 
 def _bits(size: int) -> tuple[int, int]:

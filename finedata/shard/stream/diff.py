@@ -12,17 +12,19 @@ from finedata.errors import UsageError
 from finedata.schema.documents import decode_document
 from finedata.schema.stream_receipt import CHAIN_STEP, StreamReceipt
 from finedata.schema.strict import Strict
-from finedata.shard.stream.sequence import Sequence
+from finedata.shard.stream.mix import released_mix
+from finedata.shard.stream.released import open_sequence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.schema.shards_file import Policy, Side
     from finedata.shard.shards import Shards
+    from finedata.shard.stream.sequence import Sequence
 
 __all__ = ["Difference", "compare", "read_receipt"]
 
-_SETTINGS = ("shards", "seed", "group", "mix", "roles", "text", "words", "numbers")
+_SETTINGS = ("shards", "seed", "group", "sampling", "mix", "roles", "text", "words", "numbers")
 
 
 class Difference(Strict, frozen=True, kw_only=True):
@@ -126,13 +128,16 @@ def _again(receipt: StreamReceipt, shards: Shards) -> Sequence:
     }
     found = None
     if receipt.shards == shards.identity and len(sides) == 1:
-        found = Sequence(
+        released = receipt.sampling == "released"
+        weights = {asked.view: asked.weight for asked in receipt.mix}
+        sources = {
+            asked.view: {source.source: source.weight for source in asked.sources}
+            for asked in receipt.mix
+        }
+        found = open_sequence(
             shards,
-            mix={asked.view: asked.weight for asked in receipt.mix},
-            sources={
-                asked.view: {source.source: source.weight for source in asked.sources}
-                for asked in receipt.mix
-            },
+            mix=released_mix(weights) if released else weights,
+            sources=None if released else sources,
             seed=receipt.seed,
             group=receipt.group,
             policy=policies[0] if policies else "not_contradicted",

@@ -54,7 +54,7 @@ def explain(stream: Stream, start: int, stop: int) -> list[dict[str, Any]]:
             {
                 "n": n,
                 "view": sequence.views[view],
-                "source": sequence.mixture.views[view].sources[source],
+                "source": sequence.sources[view][source],
                 "epoch": epoch,
                 "ordinal": ordinal,
                 "set": one.name,

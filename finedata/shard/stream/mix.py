@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from finedata.shard.schedule import Weight
 
-__all__ = ["VIEW_TIERS", "Mix", "read_mix", "split_pairs"]
+__all__ = [
+    "VIEW_TIERS",
+    "Mix",
+    "is_released",
+    "read_mix",
+    "read_released",
+    "released_mix",
+    "split_pairs",
+]
 
 Mix: TypeAlias = "Mapping[str, Weight] | str"
 
@@ -40,15 +48,6 @@ def read_mix(mix: Mix) -> dict[str, Fraction]:
     Raises:
         UsageError: It is not of that form, or names no view.
     """
-    if mix == "released":
-        # A word that a reader of the papers tries; a made-up mixture would look like theirs.
-        raise UsageError(
-            place="mix",
-            found="released: a draw with replacement and equal mass for each task, which finedata "
-            "does not have",
-            wanted="views and their weights: fg=1,raw=1",
-            next_command="finedata stream SHARDS --mix fg=1,raw=1",
-        )
     written = split_pairs(mix, place="mix") if isinstance(mix, str) else mix
     unknown = sorted(set(written) - set(VIEW_TIERS))
     if unknown or not written:
@@ -56,6 +55,34 @@ def read_mix(mix: Mix) -> dict[str, Fraction]:
             place="mix", found=", ".join(unknown) or "no view", wanted=", ".join(VIEW_TIERS)
         )
     return exact_weights(written)
+
+
+def is_released(mix: Mix) -> bool:
+    """Whether the sampling of the papers' released code is asked for."""
+    return isinstance(mix, str) and mix.partition(":")[0].strip() == "released"
+
+
+def read_released(mix: Mix) -> dict[str, Fraction]:
+    """The weights of `released` (fg=1,raw=1) or `released:fg=2,raw=1`: of a task of each view.
+
+    Raises:
+        UsageError: It names another view, or no weight is positive.
+    """
+    written = str(mix).partition(":")[2].strip() or "fg=1,raw=1"
+    weights = read_mix(written)
+    wrong = sorted(set(weights) - {"fg", "raw"})
+    if wrong or min(weights.values()) < 0 or not any(weights.values()):
+        raise UsageError(
+            place="mix",
+            found=str(mix),
+            wanted="released, or released:fg=2,raw=1: weights of zero or more of fg and raw",
+        )
+    return weights
+
+
+def released_mix(weights: Mapping[str, str]) -> str:
+    """What `read_released` reads as these weights."""
+    return "released:" + ",".join(f"{view}={weight}" for view, weight in weights.items())
 
 
 def split_pairs(text: str, *, place: str) -> dict[str, str]:

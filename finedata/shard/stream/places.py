@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from finedata.shard.stream.sequence import Samples
     from finedata.shard.stream.settings import Pictures
 
-__all__ = ["SamplePlaces", "prepare_places"]
+__all__ = ["SamplePlaces", "prepare_places", "write_places"]
 
 _NONE = 0xFFFFFFFF
 
@@ -59,13 +59,29 @@ class SamplePlaces:
         Raises:
             ConformError: A map is not that of the shards.
         """
-        name = self._names[shard_set]
         if self._shards.document.order == "episode":
             earlier = samples.place[:, None] - ago // self._shards.document.options.every
             return np.broadcast_to(samples.tar[:, None], ago.shape), earlier
-        row = self._shards.episodes(name).take("first_row", samples.episode) + samples.frame_index
+        frame = samples.frame_index[:, None] - ago
+        return self.look_up(shard_set, samples.episode[:, None], frame)
+
+    def look_up(
+        self, shard_set: int, episode: np.ndarray, frame_index: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Tar and place of frames, in the map that `write_places` made.
+
+        Args:
+            shard_set: Number of the set.
+            episode: Numbers of episodes.
+            frame_index: Frames, which broadcast against them.
+
+        Raises:
+            ConformError: A map is not that of the shards.
+        """
+        name = self._names[shard_set]
+        first = self._shards.episodes(name).take("first_row", episode)
         found, starts = self._map(name)
-        position = found[row[:, None] - ago].astype(np.int64)
+        position = found[first + frame_index].astype(np.int64)
         if (position >= starts[-1]).any():
             raise ConformError(
                 place=f"places of set {name}",
@@ -99,12 +115,19 @@ def prepare_places(shards: Shards, names: tuple[str, ...], pictures: Pictures) -
     if shards.document.order == "episode":
         return
     for name in names:
-        path = _path(shards, name)
-        if not path.is_file():
-            _write(shards, name, path)
+        write_places(shards, name)
 
 
-def _write(shards: Shards, name: str, path: Path) -> None:
+def write_places(shards: Shards, name: str) -> None:
+    """Make the map of a set, where it is not there yet.
+
+    Raises:
+        OutputError: The shards may not be written to.
+        ConformError: An index is damaged.
+    """
+    path = _path(shards, name)
+    if path.is_file():
+        return
     one = shards.sets[name]
     first_row = shards.episodes(name).numbers("first_row", 0, one.episodes)
     starts = _starts(shards, name)

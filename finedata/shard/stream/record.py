@@ -22,7 +22,7 @@ from finedata.schema.stream_receipt import (
 if TYPE_CHECKING:
     from finedata.shard.stream.sequence import Sequence
 
-__all__ = ["Record", "drawn", "receipt_text"]
+__all__ = ["Record", "receipt_text"]
 
 
 class Record:
@@ -80,12 +80,16 @@ class Record:
             text=text,
             seed=sequence.seed,
             group=sequence.group,
+            sampling=sequence.sampling,
             mix=sequence.asked,
             words=words,
             numbers=numbers,
             first=self.first,
             stop=stop,
-            drawn=drawn(sequence, self.first, stop, texts=texts),
+            drawn=[
+                Drawn(view=view, source=source, text=texts[view], epoch=epoch, samples=samples)
+                for view, source, epoch, samples in sequence.drawn(self.first, stop)
+            ],
             bad=[self.bad[n] for n in sorted(self.bad) if n < stop],
             chain=self.links(stop),
         )
@@ -95,40 +99,11 @@ class Record:
         return chain_link(last.sha256, self._sequence.names(samples))
 
 
-def drawn(sequence: Sequence, first: int, stop: int, *, texts: dict[str, str]) -> list[Drawn]:
-    """How often samples first..stop-1 draw each source of each view, by epoch; by arithmetic.
-
-    Args:
-        sequence: The sequence.
-        first: The first sample.
-        stop: One past the last.
-        texts: View to the digest of its text revision, or "".
-    """
-    before, after = sequence.mixture.drawn(first), sequence.mixture.drawn(stop)
-    found: list[Drawn] = []
-    for view in sequence.mixture.views:
-        for source, order in zip(view.sources, view.orders, strict=True):
-            at, end = before[view.name, source], after[view.name, source]
-            while at < end:
-                epoch = at // order.size
-                upto = min(end, (epoch + 1) * order.size)
-                found.append(
-                    Drawn(
-                        view=view.name,
-                        source=source,
-                        text=texts[view.name],
-                        epoch=epoch,
-                        samples=upto - at,
-                    )
-                )
-                at = upto
-    return found
-
-
 def receipt_text(made: StreamReceipt) -> str:
     """A receipt as lines for people: asked and drawn by view and source, and the chain's end."""
     total = made.stop - made.first
-    lines = [f"samples {made.first:,} to {made.stop:,} of sequence {made.sequence[:16]}"]
+    how = ", drawn as released" if made.sampling == "released" else ""
+    lines = [f"samples {made.first:,} to {made.stop:,} of sequence {made.sequence[:16]}{how}"]
     for asked in made.mix:
         given = sum(one.samples for one in made.drawn if one.view == asked.view)
         share = f"{given / total:.4f}" if total else "-"

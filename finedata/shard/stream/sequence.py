@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -90,6 +90,8 @@ class _Tars:
 class Sequence:
     """The samples of a mixture of shards, by number.
 
+    `finedata.shard.stream.released` has another, for comparison.
+
     Args:
         shards: The shards.
         mix: View to weight.
@@ -100,10 +102,23 @@ class Sequence:
         revision: Of the text; the last where None.
         side: `train` or `heldout`.
 
+    Attributes:
+        sets: Names of the sets, by number.
+        views: Names of the views, by number.
+        sources: Names of the sources of each view, by number.
+        asked: What the receipt says of the mixture.
+        digest: See `sequence_digest`.
+
     Raises:
         UsageError: The mixture is none, or a view of it is empty.
         ConformError: A file of the shards is damaged.
     """
+
+    sampling: Literal["scheduled", "released"] = "scheduled"
+    views: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
+    asked: list[Asked]
+    digest: str
 
     def __init__(
         self,
@@ -117,6 +132,43 @@ class Sequence:
         revision: str | None = None,
         side: Side = "train",
     ) -> None:
+        weights = read_mix(mix)
+        own = dict(sources or {})
+        unknown = sorted(set(own) - set(weights))
+        if unknown:
+            raise UsageError(place="sources", found=", ".join(unknown), wanted=", ".join(weights))
+        self._begin(
+            shards, weights, seed=seed, group=group, policy=policy, revision=revision, side=side
+        )
+        self._number = {name: k for k, name in enumerate(self.sets)}
+        self._tars: dict[tuple[str, str], _Tars] = {}
+        self._bits = lru_cache(maxsize=None)(self._open_bits)
+        self._starts = {name: _starts(shards.sets[name]) for name in self.sets}
+        # What no weight asks for is not opened; a weight of zero stays in what was asked.
+        views = [self._view(name, own.get(name)) for name in sorted(weights)]
+        self.mixture = Mixture(views, weights=weights, seed=seed)
+        self.views = tuple(view.name for view in self.mixture.views)
+        self.sources = tuple(view.sources for view in self.mixture.views)
+        self.asked = [
+            self._asked(view, weight)
+            for view, weight in zip(views, self.mixture.schedule.weights, strict=True)
+        ]
+        self.digest = sequence_digest(
+            shards=shards.identity, mix=self.asked, seed=seed, group=group
+        )
+
+    def _begin(
+        self,
+        shards: Shards,
+        weights: Mapping[str, Fraction],
+        *,
+        seed: int,
+        group: int,
+        policy: Policy,
+        revision: str | None,
+        side: Side,
+    ) -> None:
+        """What every sequence has, before its mixture."""
         if shards.document.sample != "step":
             raise UsageError(
                 place=str(shards.root),
@@ -126,11 +178,6 @@ class Sequence:
             )
         if group < 1:
             raise UsageError(place="group", found=str(group), wanted="one shard or more")
-        weights = read_mix(mix)
-        own = dict(sources or {})
-        unknown = sorted(set(own) - set(weights))
-        if unknown:
-            raise UsageError(place="sources", found=", ".join(unknown), wanted=", ".join(weights))
         self.shards = shards
         self.seed = seed
         self.group = group
@@ -142,21 +189,6 @@ class Sequence:
                 for one in shards.sets.values()
                 if one.side == side and any(one.tier in VIEW_TIERS[view] for view in weights)
             )
-        )
-        self._number = {name: k for k, name in enumerate(self.sets)}
-        self._tars: dict[tuple[str, str], _Tars] = {}
-        self._bits = lru_cache(maxsize=None)(self._open_bits)
-        self._starts = {name: _starts(shards.sets[name]) for name in self.sets}
-        # What no weight asks for is not opened; a weight of zero stays in what was asked.
-        views = [self._view(name, own.get(name)) for name in sorted(weights)]
-        self.mixture = Mixture(views, weights=weights, seed=seed)
-        self.views: tuple[str, ...] = tuple(view.name for view in self.mixture.views)
-        self.asked = [
-            self._asked(view, weight)
-            for view, weight in zip(views, self.mixture.schedule.weights, strict=True)
-        ]
-        self.digest = sequence_digest(
-            shards=shards.identity, mix=self.asked, seed=seed, group=group
         )
         self._episode_id = lru_cache(maxsize=65_536)(self._read_episode_id)
 
@@ -176,6 +208,18 @@ class Sequence:
                     view.name, view.sources[source], draws.shard[here], draws.rank[here]
                 )
         return self._named(draws.n, draws.view, draws.source, draws.ordinal, draws.epoch, *columns)
+
+    def drawn(self, first: int, stop: int) -> Iterator[tuple[str, str, int, int]]:
+        """(view, source, epoch, how often) of samples first..stop-1; by arithmetic."""
+        before, after = self.mixture.drawn(first), self.mixture.drawn(stop)
+        for view in self.mixture.views:
+            for source, order in zip(view.sources, view.orders, strict=True):
+                at, end = before[view.name, source], after[view.name, source]
+                while at < end:
+                    epoch = at // order.size
+                    upto = min(end, (epoch + 1) * order.size)
+                    yield view.name, source, epoch, upto - at
+                    at = upto
 
     def sample_of(self, n: int, view: int, source: int, ordinal: int) -> Samples:
         """The sample of an ordinal of a source, as if it were number n of the sequence."""

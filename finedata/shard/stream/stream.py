@@ -24,8 +24,9 @@ from finedata.shard.stream.fill import Filler, picture_size
 from finedata.shard.stream.parts import read_roles
 from finedata.shard.stream.places import prepare_places
 from finedata.shard.stream.record import Record
+from finedata.shard.stream.released import open_sequence
 from finedata.shard.stream.ring import Ring
-from finedata.shard.stream.sequence import Samples, Sequence
+from finedata.shard.stream.sequence import Samples
 from finedata.shard.stream.settings import Numbers, Pictures, Wanted, Words, as_text
 from finedata.shard.stream.words import needs_text
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from finedata.shard.schedule import Weight
     from finedata.shard.stream.fill import Bad
     from finedata.shard.stream.mix import Mix
+    from finedata.shard.stream.sequence import Sequence
     from finedata.shard.stream.settings import Encoding, Form, Policy, Traces
 
 __all__ = ["OnBad", "Stream", "stream"]
@@ -386,6 +388,7 @@ def stream(
     Args:
         shards: The folder, or the shards opened.
         mix: View to weight, as `{"fg": 1, "raw": 2}` or `"fg=1,raw=2"`; exact at every prefix.
+            `"released"` and `"released:fg=2,raw=1"` sample as the papers' released code does.
         batch: Samples of a global batch, of all ranks together.
         seed: Of order, ties and choices of words.
         horizon: See `Numbers`; so are `stride`, `history`, `action`, `rotation`, `normalise`.
@@ -425,7 +428,7 @@ def stream(
         ...     train(batch.pictures["main"], batch.vectors["action"], batch.text)
     """
     opened = shards if isinstance(shards, Shards) else Shards.open(shards)
-    sequence = Sequence(
+    sequence = open_sequence(
         opened,
         mix=mix,
         sources=sources,
@@ -462,7 +465,7 @@ def stream(
         shards=str(opened.root),
         sets=sequence.sets,
         views=sequence.views,
-        sources=tuple(view.sources for view in sequence.mixture.views),
+        sources=sequence.sources,
         roles=found_roles,
         words=asked_words,
         numbers=numbers,

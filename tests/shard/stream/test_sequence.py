@@ -209,7 +209,6 @@ def test_iterating_again_goes_on(tiny: Path):
         ({"text": "gone"}, "text revision"),
         ({"sources": {"fg": {"z": 1}}}, "sources of view fg"),
         ({"sources": {"x": {"a": 1}}}, "fg, raw"),
-        ({"mix": "released"}, "does not have"),
     ],
 )
 def test_wrong_arguments_are_refused(tiny: Path, change: dict, words: str):
