@@ -18,3 +18,11 @@ def test_things_are_told_by_kind_and_name():
         tallies.report(report, source="made")
         told.append([(thing.kind, thing.name) for thing in report.things])
     assert told == [sorted(met)] * 6
+
+
+def test_notes_are_told_in_one_order():
+    report = VerifyReport()
+    for text in ("pictures of b: not compared", "pictures of a: not compared"):
+        report.note(text)
+    Tallies().report(report, source="made")
+    assert report.not_checked == ["pictures of a: not compared", "pictures of b: not compared"]

@@ -88,3 +88,4 @@ class Tallies:
                 report.add(
                     f"{source}: {tally.kind} {tally.name}", f"lost in {more} more episodes", "none"
                 )
+        report.not_checked.sort()
