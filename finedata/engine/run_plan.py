@@ -1,5 +1,8 @@
 """Plan, work, keep: the one orchestrator of runs, whole or shared by many processes.
 
+`run_plan` is for a run whose jobs come out of a plan that is itself work; `run_jobs` for one whose
+jobs are known, or read, here. Both hand tasks to an engine in the same bounds.
+
 A run is planned unit by unit, in order; a plan that is there makes jobs possible; a job that is
 finished is kept at once, so that a killed run goes on. How far planning runs ahead, and how many
 jobs are in flight, is decided here and nowhere else: memory stays bounded, and a unit's bytes are
@@ -12,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from finedata.engine.engine import Engine
 
-__all__ = ["Flow", "PlannedRun", "run_plan"]
+__all__ = ["Flow", "PlannedRun", "run_jobs", "run_plan"]
 
 _P = TypeVar("_P")
 _J = TypeVar("_J")
@@ -144,3 +147,58 @@ def run_plan(run: PlannedRun[_P, _J, _R], *, engine: Engine, first: Iterable[int
         work(run.jobs_of(plans.pop(unit)))
     work(run.last_jobs())
     flow.drain()
+
+
+def run_jobs(
+    function: Callable[[_J], _R],
+    jobs: Iterable[_J],
+    *,
+    engine: Engine,
+    known: Callable[[_J], _R | None] | None = None,
+    in_flight: int = _IN_FLIGHT,
+) -> Iterator[tuple[_J, _R]]:
+    """Do jobs that need no plan, and give their results in the jobs' order.
+
+    A job is drawn when one that was drawn before it has been given back, so that `jobs` may read
+    what it hands out: no more than `in_flight` times the workers are held, done or not.
+
+    Args:
+        function: What is done with each; at the top of a module.
+        jobs: Plain values.
+        engine: Where it works.
+        known: Tells the result of a job that need not be done.
+        in_flight: Jobs held for each worker. 1 for jobs that are large: with the one worker of this
+            process the next is drawn when the last is done, though `jobs` may prepare it meanwhile.
+
+    Yields:
+        Each job and its result.
+
+    Raises:
+        OutputError: A worker died.
+        Exception: Whatever a task raised.
+    """
+    flow, done = Flow(engine), dict[int, tuple[_J, _R]]()
+    drawn = given = 0
+
+    def keep(number: int, job: _J, result: _R) -> None:
+        done[number] = job, result
+
+    def next_given() -> tuple[_J, _R]:
+        while given not in done:
+            flow.take()
+        return done.pop(given)
+
+    for job in jobs:
+        result = None if known is None else known(job)
+        if result is None:
+            flow.submit(function, job, keep=partial(keep, drawn, job))
+        else:
+            keep(drawn, job, result)
+        drawn += 1
+        del job, result  # or it would be held while the next is read
+        while given in done or drawn - given >= in_flight * engine.workers:
+            yield next_given()
+            given += 1
+    while given < drawn:
+        yield next_given()
+        given += 1

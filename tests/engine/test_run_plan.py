@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.engine.local import LocalEngine
-from finedata.engine.run_plan import run_plan
+from finedata.engine.run_plan import run_jobs, run_plan
 
 
 class Shuffled:
@@ -148,3 +148,42 @@ def test_what_a_task_raises_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_plan(Broken(3, empty(), (0, 1)), engine=LocalEngine(workers=1))
+
+
+@given(st.integers(0, 999), st.integers(1, 4), st.integers(0, 20), st.integers(1, 3))
+def test_jobs_are_given_back_in_order_and_drawn_in_bounds(
+    seed: int, workers: int, count: int, in_flight: int
+) -> None:
+    given_back: list[tuple[int, int]] = []
+    most_held = drawn = 0
+
+    def jobs() -> Iterator[int]:
+        nonlocal most_held, drawn
+        for number in range(count):
+            drawn += 1
+            most_held = max(most_held, drawn - len(given_back))
+            yield number
+
+    for pair in run_jobs(
+        work,
+        jobs(),
+        engine=Shuffled(seed, workers),
+        known=lambda job: 0 if job % 3 == 1 else None,
+        in_flight=in_flight,
+    ):
+        given_back.append(pair)  # noqa: PERF402  (jobs() looks at it meanwhile)
+    assert given_back == [(n, 0 if n % 3 == 1 else n + 1) for n in range(count)]
+    assert most_held <= in_flight * workers
+
+
+def test_a_large_job_is_drawn_when_the_one_before_is_done() -> None:
+    events: list[str] = []
+
+    def jobs() -> Iterator[int]:
+        for number in range(3):
+            events.append(f"drawn {number}")
+            yield number
+
+    for job, _ in run_jobs(work, jobs(), engine=LocalEngine(workers=1), in_flight=1):
+        events.append(f"given {job}")
+    assert events == [f"{what} {n}" for n in range(3) for what in ("drawn", "given")]
