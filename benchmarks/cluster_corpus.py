@@ -28,7 +28,7 @@ from numba import njit, prange
 
 from finedata.cluster import pipeline, rank, units
 from finedata.cluster.motion import ArmLayout, UnitTracks
-from finedata.cluster.pipeline import Engine
+from finedata.cluster.pipeline import Kernel
 from finedata.cluster.settings import ClusterSettings, Weights
 from finedata.cluster.units import plan_units
 from finedata.motion.dtw import FrameCost, Tracks, dtw_pairs
@@ -119,8 +119,8 @@ def cluster(values: np.ndarray, offsets: np.ndarray, options: argparse.Namespace
     tracks = UnitTracks.of(values, offsets=offsets, unit_offsets=task_offsets, arms=(arm,))
     settings = ClusterSettings(two_stage=options.two_stage, auto=True, budget=options.budget)
     cost = settings.frame_cost("ee", Weights())
-    engine = Engine(cost=cost, threads=options.threads)
-    work = plan_units(tracks, settings=settings, engine=engine, row_bytes=32)
+    kernel = Kernel(cost=cost, threads=options.threads)
+    work = plan_units(tracks, settings=settings, kernel=kernel, row_bytes=32)
     started = time.perf_counter()
     _warm(values)
     read_s = time.perf_counter() - started

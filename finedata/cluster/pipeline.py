@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TILE",
-    "Engine",
+    "Kernel",
     "LargeUnit",
     "MemoryStore",
     "TileStore",
@@ -56,7 +56,7 @@ class TileStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class Kernel:
     """How distances are computed.
 
     Args:
@@ -99,7 +99,7 @@ def unit_distances(
     tracks: UnitTracks,
     *,
     tiles: Sequence[Tile],
-    engine: Engine,
+    kernel: Kernel,
     store: TileStore | None = None,
     first_number: int = 0,
     on_tile: Callable[[Tile, bool], None] | None = None,
@@ -109,7 +109,7 @@ def unit_distances(
     Args:
         tracks: The units.
         tiles: Their plan, from `plan_tiles`.
-        engine: How.
+        kernel: How.
         store: Where finished tiles are; None to keep none.
         first_number: Added to the tiles' numbers in the store.
         on_tile: Called after each tile with it and whether it was computed now.
@@ -122,11 +122,11 @@ def unit_distances(
         OutputError: The store cannot be written.
     """
     scales = Scales(tracks)
-    large = LargeUnit(engine.dtype)
+    large = LargeUnit(kernel.dtype)
 
     def ready(tile: Tile) -> tuple[Loaded, bytes]:
-        loaded = load(tile, tracks, scales=scales, dtype=engine.dtype)
-        return loaded, digest(loaded, cost=engine.cost, band=engine.band, dtype=engine.dtype)
+        loaded = load(tile, tracks, scales=scales, dtype=kernel.dtype)
+        return loaded, digest(loaded, cost=kernel.cost, band=kernel.band, dtype=kernel.dtype)
 
     with ThreadPoolExecutor(1) as reader:
         coming = [reader.submit(ready, tile) for tile in tiles[:1]]
@@ -134,16 +134,16 @@ def unit_distances(
             loaded, key = coming.pop().result()
             if place + 1 < len(tiles):
                 coming.append(reader.submit(ready, tiles[place + 1]))
-            values = _stored(store, first_number + tile.number, key, tile, engine.dtype)
+            values = _stored(store, first_number + tile.number, key, tile, kernel.dtype)
             computed = values is None
             if values is None:
                 values = compute(
                     loaded,
-                    cost=engine.cost,
-                    band=engine.band,
-                    dtype=engine.dtype,
-                    threads=engine.threads,
-                    device=engine.device,
+                    cost=kernel.cost,
+                    band=kernel.band,
+                    dtype=kernel.dtype,
+                    threads=kernel.threads,
+                    device=kernel.device,
                 )
                 if store is not None:
                     store.put(TILE, first_number + tile.number, key + _bytes_of(values))

@@ -170,7 +170,7 @@ def _again(work: UnitWork, store: TileStore, wanted: set[int]) -> Iterator[UnitD
         get,
         tiles=work.tiles,
         unit_offsets=work.tracks.unit_offsets,
-        dtype=work.engine.dtype,
+        dtype=work.kernel.dtype,
         wanted=wanted,
     )
 

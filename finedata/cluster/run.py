@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import finedata
 from finedata.cluster.manifest import FINISHED, INDEX, Finished, finished_bytes, store_manifest
 from finedata.cluster.notes import other_ledgers, tasks_apart
-from finedata.cluster.pipeline import Engine
+from finedata.cluster.pipeline import Kernel
 from finedata.cluster.plan import LEFT_OUT, DatasetPlan, plan_dataset
 from finedata.cluster.preset import preset_of
 from finedata.cluster.quality import episode_quality
@@ -186,7 +186,7 @@ def _plan(
         if note and settings.preset:
             notes.append(note)
         for group in own:
-            engine = Engine(
+            kernel = Kernel(
                 cost=settings.frame_cost(group.space, settings.weights(preset)),
                 band=settings.band,
                 dtype=settings.dtype,
@@ -197,7 +197,7 @@ def _plan(
                 plan_units(
                     group.tracks,
                     settings=settings,
-                    engine=engine,
+                    kernel=kernel,
                     names=[
                         f"{part.part}/{task_id}/{'+'.join(group.arms)}"
                         for task_id in group.task_ids

@@ -15,7 +15,7 @@ import numpy as np
 
 from finedata.cluster.group import group_unit, subset_for
 from finedata.cluster.pipeline import (
-    Engine,
+    Kernel,
     UnitDistances,
     unit_distances,
 )
@@ -45,14 +45,14 @@ class UnitWork:
     Args:
         tracks: The units.
         tiles: Their tiles.
-        engine: How distances are computed.
+        kernel: How distances are computed.
         first_number: Added to the tiles' numbers in the store.
         fixed_k: See `group_unit`.
     """
 
     tracks: UnitTracks
     tiles: list[Tile]
-    engine: Engine
+    kernel: Kernel
     first_number: int = 0
     fixed_k: int | None = None
 
@@ -61,7 +61,7 @@ def plan_units(
     tracks: UnitTracks,
     *,
     settings: ClusterSettings,
-    engine: Engine,
+    kernel: Kernel,
     names: Sequence[str] | None = None,
     row_bytes: int = 64,
     limits: TileLimits | None = None,
@@ -73,7 +73,7 @@ def plan_units(
     Args:
         tracks: The units.
         settings: The rules.
-        engine: How distances are computed.
+        kernel: How distances are computed.
         names: What chance for each unit depends on; its number by default.
         row_bytes: Of a raw frame.
         limits: What a tile may cost.
@@ -87,14 +87,14 @@ def plan_units(
     tiles = plan_tiles(
         tracks,
         limits=limits or TileLimits(),
-        item_bytes=np.dtype(engine.dtype).itemsize,
+        item_bytes=np.dtype(kernel.dtype).itemsize,
         row_bytes=row_bytes,
         subset_of=subset,
     )
     return UnitWork(
         tracks=tracks,
         tiles=tiles,
-        engine=engine,
+        kernel=kernel,
         first_number=first_number,
         fixed_k=fixed_k,
     )
@@ -144,7 +144,7 @@ def cluster_units(
         for units in unit_distances(
             work.tracks,
             tiles=work.tiles,
-            engine=work.engine,
+            kernel=work.kernel,
             store=store,
             first_number=work.first_number,
             on_tile=on_tile,

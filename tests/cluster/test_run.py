@@ -17,7 +17,7 @@ from finedata.cluster.distances import iter_distances, read_distances, read_task
 from finedata.cluster.group import choose
 from finedata.cluster.group_special import QUALITY_WEIGHT, small_unit
 from finedata.cluster.medoid import medoids
-from finedata.cluster.pipeline import Engine, UnitDistances
+from finedata.cluster.pipeline import Kernel, UnitDistances
 from finedata.cluster.rank import rank_units
 from finedata.cluster.run import cluster, estimate
 from finedata.cluster.select import task_order
@@ -273,8 +273,8 @@ def test_wrong_settings(wrong: dict[str, object]) -> None:
 
 def in_memory(sizes: list[int], settings: ClusterSettings, **shape: int) -> tuple:
     tracks = make_units(sizes, seed=2, **shape)
-    engine = Engine(cost=settings.frame_cost("ee", Weights()), threads=1)
-    work = plan_units(tracks, settings=settings, engine=engine, row_bytes=32)
+    kernel = Kernel(cost=settings.frame_cost("ee", Weights()), threads=1)
+    work = plan_units(tracks, settings=settings, kernel=kernel, row_bytes=32)
     store = MemoryStore()
     clusters = cluster_units(work, settings=settings, store=store)
     return clusters, rank_units(clusters, settings=settings, works=[work], store=store)
@@ -338,8 +338,8 @@ def test_equal_episodes_stand_for_themselves() -> None:
     settings = ClusterSettings(k=1, per_cluster=3)
     tracks = make_units([5, 2], length=(6, 6))
     tracks.values[:] = np.tile(tracks.values[:6], (7, 1))
-    engine = Engine(cost=settings.frame_cost("ee", Weights()), threads=1)
-    work = plan_units(tracks, settings=settings, engine=engine, row_bytes=32)
+    kernel = Kernel(cost=settings.frame_cost("ee", Weights()), threads=1)
+    work = plan_units(tracks, settings=settings, kernel=kernel, row_bytes=32)
     store = MemoryStore()
     clusters = cluster_units(work, settings=settings, store=store)
     chosen = rank_units(clusters, settings=settings, works=[work], store=store)

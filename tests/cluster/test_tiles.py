@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finedata.cluster.motion import ArmLayout, UnitTracks, prepare, unit_limits
-from finedata.cluster.pipeline import Engine, LargeUnit, UnitDistances, unit_distances
+from finedata.cluster.pipeline import Kernel, LargeUnit, UnitDistances, unit_distances
 from finedata.cluster.tiles import Subset, Tile, TileLimits, condensed_places, plan_tiles
 from finedata.motion.dtw import FrameCost, dtw_all_pairs, dtw_path
 
@@ -30,8 +30,8 @@ def plan(
 
 
 def all_distances(tracks: UnitTracks, tiles: list[Tile], **named: object) -> list[UnitDistances]:
-    engine = Engine(cost=COST, threads=1)
-    found = unit_distances(tracks, tiles=tiles, engine=engine, **named)
+    kernel = Kernel(cost=COST, threads=1)
+    found = unit_distances(tracks, tiles=tiles, kernel=kernel, **named)
     return [one for some in found for one in some]
 
 
@@ -184,10 +184,10 @@ def test_a_stale_tile_is_never_used() -> None:
     for one, other in zip(found, all_distances(tracks, tiles), strict=True):
         assert np.array_equal(one.condensed, other.condensed)
     # Another cost, and a payload that is cut short.
-    engine = Engine(cost=FrameCost(space="pose"), threads=1)
+    kernel = Kernel(cost=FrameCost(space="pose"), threads=1)
     again: list[bool] = []
     kept = dict(store.held)
-    list(unit_distances(tracks, tiles=tiles, engine=engine, store=store,
+    list(unit_distances(tracks, tiles=tiles, kernel=kernel, store=store,
                         on_tile=lambda _, new: again.append(new)))  # fmt: skip
     assert all(again)
     store.held = {key: payload[:-4] for key, payload in kept.items()}
@@ -226,9 +226,9 @@ def test_blocks_break_ties_as_one_call_does() -> None:
         unit_offsets=np.array([0, 30]),
         arms=(ArmLayout(scaled=(0,), has_gripper=False),),
     )
-    engine = Engine(cost=FrameCost(space="euclidean"), threads=1)
+    kernel = Kernel(cost=FrameCost(space="euclidean"), threads=1)
     one, many = (
-        next(unit_distances(tracks, tiles=plan(tracks, limits), engine=engine))[0].condensed
+        next(unit_distances(tracks, tiles=plan(tracks, limits), kernel=kernel))[0].condensed
         for limits in (TileLimits(), TileLimits(cells=9000, block=7))
     )
     assert np.array_equal(one, many)
