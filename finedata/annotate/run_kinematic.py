@@ -1,4 +1,4 @@
-"""Facts measured from the recorded motion: no model, no cost, from episodes to the new files."""
+"""Facts measured from the recorded motion: no model and no cost, in batches on an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finedata.annotate.judging import motions_in_order
+import msgspec
+import polars as pl
+
 from finedata.annotate.outcome import AnnotateSummary
 from finedata.annotate.selection import (
     Choice,
@@ -14,14 +16,19 @@ from finedata.annotate.selection import (
     nothing_chosen,
     select_ids,
 )
+from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
+from finedata.engine.run_plan import run_jobs
 from finedata.kinematic import KinematicRows, measure
+from finedata.kinematic.read import motion_rows, motions_of
 from finedata.schema.identity import hash16
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import undeclared_note
-from finedata.store.table import TableWriter, append_rows, undo_unfinished
+from finedata.store.table import append_rows, undo_unfinished
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
 
@@ -37,6 +44,7 @@ def annotate_kinematic(
     root: str | Path,
     *,
     choice: Choice | None = None,
+    workers: int = 1,
     on_progress: OnProgress = None,
 ) -> AnnotateSummary:
     """Write steps and facts measured from the motion.
@@ -44,6 +52,7 @@ def annotate_kinematic(
     Args:
         root: Root of the dataset.
         choice: Which episodes; the representatives by default.
+        workers: Processes; they change no byte.
         on_progress: Called after each batch of episodes.
 
     Returns:
@@ -62,34 +71,20 @@ def annotate_kinematic(
     chosen = select_ids(dataset, choice or Choice())
     known = kinematic_episodes(dataset, run_id=KINEMATIC_RUN)
     todo = [episode_id for episode_id in chosen if episode_id not in known]
-    undeclared: Counter[str] = Counter()
-    done = pending = silent = 0
-    rows = KinematicRows(run_id=KINEMATIC_RUN)
+    jobs, undeclared = _jobs(dataset, todo)
+    done = silent = 0
     verdicts: Counter[str] = Counter()
-
-    def flush(writer: TableWriter) -> None:
-        facts = rows.facts()
-        counted: Any = facts["kinematic_verdict"].value_counts()
-        verdicts.update({one["values"].as_py(): one["counts"].as_py() for one in counted})
-        writer.add_table("steps", rows.steps())
-        writer.add_table("facts", facts)
-
-    parts = dict(dataset.episodes.select("episode_id", "part").collect().iter_rows())
-    with append_rows(path, ("steps", "facts")) as writer:
-        for episode_id, motion in motions_in_order(dataset, todo):
-            if motion is None:
-                undeclared[parts[episode_id]] += 1
-                continue
-            before = len(rows)
-            rows.add(measure(motion), episode_id=episode_id)
-            silent += len(rows) == before
-            done, pending = done + 1, pending + 1
-            if pending == _EPISODES_AT_ONCE:
-                flush(writer)
-                rows, pending = KinematicRows(run_id=KINEMATIC_RUN), 0
-                if on_progress is not None:
-                    on_progress(Progress("measuring", done, len(todo)))
-        flush(writer)
+    # One process more for one batch would cost more than the batch.
+    engine = LocalEngine(workers=min(workers, len(jobs)))
+    with append_rows(path, ("steps", "facts")) as writer, engine:
+        for job, found in run_jobs(_measure_some, jobs, engine=engine):
+            counted: Any = found.facts["kinematic_verdict"].value_counts()
+            verdicts.update({one["values"].as_py(): one["counts"].as_py() for one in counted})
+            writer.add_table("steps", found.steps)
+            writer.add_table("facts", found.facts)
+            done, silent = done + job.episodes, silent + found.silent
+            if on_progress is not None:
+                on_progress(Progress("measuring", done, len(todo)))
     return AnnotateSummary(
         product="kinematic",
         teacher="kinematic",
@@ -115,6 +110,64 @@ def annotate_kinematic(
         ],
         files=sorted(writer.files.values()),
     )
+
+
+class _Job(msgspec.Struct, frozen=True):
+    """Some episodes to measure; what is read of them first travels with the job.
+
+    Attributes:
+        root: The dataset.
+        rows: (part, rows of `motion_rows`), in the dataset's order.
+    """
+
+    root: str
+    rows: list[tuple[str, pl.DataFrame]]
+
+    @property
+    def episodes(self) -> int:
+        """How many."""
+        return sum(len(rows) for _, rows in self.rows)
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """Rows of some episodes; `silent` of them have no fact."""
+
+    steps: pa.Table
+    facts: pa.Table
+    silent: int
+
+
+def _jobs(dataset: Dataset, ids: list[str]) -> tuple[list[_Job], Counter[str]]:
+    """Jobs of so many episodes each, over all parts, and the episodes that nobody declares."""
+    undeclared: Counter[str] = Counter()
+    jobs: list[_Job] = []
+    held: list[tuple[str, pl.DataFrame]] = []
+    free = _EPISODES_AT_ONCE
+    for part in dataset.parts:
+        every = motion_rows(dataset, part.name, ids)
+        rows = every.filter(pl.col("space") != "undeclared")
+        undeclared[part.name] += len(every) - len(rows)
+        while len(rows):
+            held.append((part.name, rows.head(free)))
+            free, rows = free - len(held[-1][1]), rows.slice(free)
+            if not free:
+                jobs.append(_Job(str(dataset.root), held))
+                held, free = [], _EPISODES_AT_ONCE
+    if held:
+        jobs.append(_Job(str(dataset.root), held))
+    return jobs, +undeclared
+
+
+def _measure_some(job: _Job) -> _Found:
+    """Read and measure a job's episodes, one at a time."""
+    dataset = open_dataset(job.root)
+    rows, silent = KinematicRows(run_id=KINEMATIC_RUN), 0
+    for part, episodes in job.rows:
+        for episode_id, motion in motions_of(dataset, part=part, rows=episodes):
+            before = len(rows)
+            rows.add(measure(motion), episode_id=episode_id)
+            silent += len(rows) == before
+    return _Found(rows.steps(), rows.facts(), silent)
 
 
 def _silent_note(dataset: Dataset, count: int) -> str:

@@ -161,13 +161,25 @@ class Annotating(store.Dataset):
         episodes: Names = (),
         everything: bool = False,
         limit: int | None = None,
+        workers: int = 1,
         on_progress: OnProgress = None,
     ) -> AnnotateSummary:
-        """Facts measured from the recorded motion: no model, no cost; see `annotate_facts`."""
+        """Facts measured from the recorded motion: no model, no cost; see `annotate_facts`.
+
+        Args:
+            where: Only episodes for which this SQL over `episodes` holds.
+            episodes: Only these ids.
+            everything: All of them; else the representatives.
+            limit: So many at most.
+            workers: Processes; 500 episodes are one's work at a time.
+            on_progress: Told after every 500 episodes.
+        """
         from finedata.annotate.run import annotate_kinematic
 
         choice = _choice(where, episodes, limit, everything=everything)
-        return annotate_kinematic(self.root, choice=choice, on_progress=on_progress)
+        return annotate_kinematic(
+            self.root, choice=choice, workers=workers, on_progress=on_progress
+        )
 
     def annotation_status(self) -> AnnotateStatus:
         """What is annotated, what failed and why, tokens, cost, and cost per accepted fact."""

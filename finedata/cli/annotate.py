@@ -81,7 +81,7 @@ def facts(
 ) -> None:
     """See _FACTS."""
     if asked.teacher is None:
-        _kinematic(asked.root, asked.chosen, strict=asked.strict, as_json=asked.as_json)
+        _kinematic(asked.root, asked.chosen, workers=1, strict=asked.strict, as_json=asked.as_json)
         return
     from finedata.api import open
 
@@ -128,11 +128,15 @@ def kinematic(
     episodes: Episodes = "",
     where: Where = "",
     limit: Limit = None,
+    workers: Annotated[
+        int, typer.Option("--workers", "--num-workers", min=1, help="Processes. Changes no byte.")
+    ] = 1,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """See _KINEMATIC."""
-    _kinematic(root, chosen(everything, episodes, where, limit), strict=strict, as_json=as_json)
+    which = chosen(everything, episodes, where, limit)
+    _kinematic(root, which, workers=workers, strict=strict, as_json=as_json)
 
 
 @app.command("status", help=_STATUS)
@@ -168,11 +172,13 @@ def export(
         typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)
 
 
-def _kinematic(root: Path, which: dict[str, Any], *, strict: bool, as_json: bool) -> None:
+def _kinematic(
+    root: Path, which: dict[str, Any], *, workers: int, strict: bool, as_json: bool
+) -> None:
     from finedata.api import open
 
     with interruptible(), progress_bar() as on_progress:
-        summary = open(root).annotate_kinematic(on_progress=on_progress, **which)
+        summary = open(root).annotate_kinematic(workers=workers, on_progress=on_progress, **which)
     _end(summary, strict=strict, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""From units to distances, tile after tile: motion comes in, distances of whole units go out.
+"""From units to distances, tile after tile, on an engine.
 
 One thread reads and scales the next tile while the cores compute this one; the caller groups what
 came out meanwhile (the kernels let go of the interpreter). Finished tiles go to a store under
@@ -8,6 +8,7 @@ digest is the same.
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,8 @@ import numpy as np
 
 from finedata.cluster.tile_work import Loaded, Scales, compute, digest, load
 from finedata.cluster.tiles import Tile, condensed_places
+from finedata.engine.local import LocalEngine
+from finedata.engine.run_plan import run_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from finedata.cluster.motion import UnitTracks
     from finedata.cluster.tiles import Subset, UnitPlan
+    from finedata.engine.engine import Engine
     from finedata.motion.dtw import FrameCost
 
 __all__ = [
@@ -103,6 +107,7 @@ def unit_distances(
     store: TileStore | None = None,
     first_number: int = 0,
     on_tile: Callable[[Tile, bool], None] | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[list[UnitDistances]]:
     """Compute the distances of units.
 
@@ -113,6 +118,8 @@ def unit_distances(
         store: Where finished tiles are; None to keep none.
         first_number: Added to the tiles' numbers in the store.
         on_tile: Called after each tile with it and whether it was computed now.
+        engine: Where tiles are computed; in this process by default, where the kernels' threads
+            take all cores.
 
     Yields:
         The units of a tile, in their order, or a large unit by itself when its last tile is done.
@@ -123,39 +130,67 @@ def unit_distances(
     """
     scales = Scales(tracks)
     large = LargeUnit(kernel.dtype)
+    taken: set[int] = set()
 
-    def ready(tile: Tile) -> tuple[Loaded, bytes]:
+    def read(tile: Tile) -> _TileJob:
         loaded = load(tile, tracks, scales=scales, dtype=kernel.dtype)
-        return loaded, digest(loaded, cost=kernel.cost, band=kernel.band, dtype=kernel.dtype)
+        key = digest(loaded, cost=kernel.cost, band=kernel.band, dtype=kernel.dtype)
+        return _TileJob(tile=tile, loaded=loaded, key=key, kernel=kernel)
 
-    with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(ready, tile) for tile in tiles[:1]]
-        for place, tile in enumerate(tiles):
-            loaded, key = coming.pop().result()
-            if place + 1 < len(tiles):
-                coming.append(reader.submit(ready, tiles[place + 1]))
-            values = _stored(store, first_number + tile.number, key, tile, kernel.dtype)
-            computed = values is None
-            if values is None:
-                values = compute(
-                    loaded,
-                    cost=kernel.cost,
-                    band=kernel.band,
-                    dtype=kernel.dtype,
-                    threads=kernel.threads,
-                    device=kernel.device,
-                )
-                if store is not None:
-                    store.put(TILE, first_number + tile.number, key + _bytes_of(values))
-            if tile.plan is None:
-                found = units_of_tile(tile, values, tracks.unit_offsets)
-            else:
-                found = large.add(tile, values)
-            del loaded, values
-            if on_tile is not None:
-                on_tile(tile, computed)
-            if found:
-                yield found
+    def jobs() -> Iterator[_TileJob]:
+        with ThreadPoolExecutor(1) as reader:
+            coming = deque(reader.submit(read, tile) for tile in tiles[:1])
+            for tile in tiles[1:]:
+                coming.append(reader.submit(read, tile))
+                yield coming.popleft().result()
+            for last in coming:
+                yield last.result()
+
+    def known(job: _TileJob) -> NDArray[np.floating] | None:
+        values = _stored(store, first_number + job.tile.number, job.key, job.tile, kernel.dtype)
+        if values is not None:
+            taken.add(job.tile.number)
+        return values
+
+    done = run_jobs(
+        _distances, jobs(), engine=engine or LocalEngine(workers=1), known=known, in_flight=1
+    )
+    for job, values in done:
+        tile, key = job.tile, job.key
+        computed = tile.number not in taken
+        if computed and store is not None:
+            store.put(TILE, first_number + tile.number, key + _bytes_of(values))
+        if tile.plan is None:
+            found = units_of_tile(tile, values, tracks.unit_offsets)
+        else:
+            found = large.add(tile, values)
+        del job, values
+        if on_tile is not None:
+            on_tile(tile, computed)
+        if found:
+            yield found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _TileJob:
+    """A tile that is read and scaled, and how its distances are computed."""
+
+    tile: Tile
+    loaded: Loaded
+    key: bytes
+    kernel: Kernel
+
+
+def _distances(job: _TileJob) -> NDArray[np.floating]:
+    kernel = job.kernel
+    return compute(
+        job.loaded,
+        cost=kernel.cost,
+        band=kernel.band,
+        dtype=kernel.dtype,
+        threads=kernel.threads,
+        device=kernel.device,
+    )
 
 
 def units_of_tile(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from finedata.cluster.pipeline import TileStore
     from finedata.cluster.settings import ClusterSettings
     from finedata.cluster.tiles import Subset
+    from finedata.engine.engine import Engine
 
 __all__ = ["UnitWork", "cluster_units", "plan_units"]
 
@@ -107,6 +108,7 @@ def cluster_units(
     quality: NDArray[np.float64] | None = None,
     store: TileStore | None = None,
     on_tile: Callable[[Tile, bool], None] | None = None,
+    engine: Engine | None = None,
 ) -> list[UnitClusters]:
     """Compare and group units.
 
@@ -116,6 +118,7 @@ def cluster_units(
         quality: (N,) of every track, in [0, 1]; 1 for all by default.
         store: Where finished tiles are kept, e.g. a `Ledger`; None to keep none.
         on_tile: Called after each tile with it and whether it was computed now.
+        engine: Where tiles are computed; see `unit_distances`.
 
     Returns:
         One for each unit, in order.
@@ -148,6 +151,7 @@ def cluster_units(
             store=store,
             first_number=work.first_number,
             on_tile=on_tile,
+            engine=engine,
         ):
             waiting.append(grouper.submit(group, units))
             del units

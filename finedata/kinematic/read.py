@@ -1,4 +1,4 @@
-"""Inputs of the annotator out of a dataset: a part comes in, one `EpisodeMotion` after another out.
+"""The motion of a dataset's episodes, as what measures it wants it.
 
 What the numbers mean is asked of the converter file that made the episode: it is kept, as text, in
 the dataset's `finedata.json`, and which of its forms read an episode is in `episodes.variant`. Only
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from finedata.schema.converter import ArmSpec, BaseAxes
     from finedata.store.dataset import Dataset
 
-__all__ = ["ArmConvention", "arm_conventions", "episode_motions"]
+__all__ = ["ArmConvention", "arm_conventions", "episode_motions", "motion_rows", "motions_of"]
 
 _STATE = "observation.state"
 _EXTRA = (
@@ -122,6 +122,19 @@ def episode_motions(
         UsageError: There is no such part.
         ConformError: The data files do not hold what the table of episodes says.
     """
+    yield from motions_of(dataset, part=part, rows=motion_rows(dataset, part, episodes))
+
+
+def motions_of(
+    dataset: Dataset, *, part: str, rows: pl.DataFrame
+) -> Iterator[tuple[str, EpisodeMotion]]:
+    """`episode_motions` of episodes whose rows are known.
+
+    Args:
+        dataset: The dataset.
+        part: Name of the part.
+        rows: From `motion_rows`.
+    """
     entry = next((one for one in dataset.parts if one.name == part), None)
     if entry is None:
         raise UsageError(
@@ -134,7 +147,7 @@ def episode_motions(
     # Of undeclared parts nothing is read: a name that nobody declares says nothing of a motion.
     columns = [name for name in (_STATE, *_EXTRA) if without_vector(features, name) is None]
     names = {name: features[name].names or () for name in columns}
-    rows = _episode_rows(dataset, part, episodes).filter(pl.col("space") != "undeclared")
+    rows = rows.filter(pl.col("space") != "undeclared")
     known: dict[tuple[str, str], Mapping[str, ArmConvention]] = {}
     for some, values in scan_episodes(dataset.part_folder(part), rows, columns=columns):
         begin = 0
@@ -150,7 +163,8 @@ def episode_motions(
             yield str(fact["episode_id"]), _motion(own, names, fact, known[key])
 
 
-def _episode_rows(dataset: Dataset, part: str, episodes: Collection[str] | None) -> pl.DataFrame:
+def motion_rows(dataset: Dataset, part: str, episodes: Collection[str] | None) -> pl.DataFrame:
+    """What is read of a part's episodes, or of some of them, before their motion: plain values."""
     rows = dataset.episodes.filter(pl.col("part") == part)
     if episodes is not None:
         rows = rows.filter(pl.col("episode_id").is_in(list(episodes)))

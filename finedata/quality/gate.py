@@ -1,4 +1,4 @@
-"""The gate: a dataset comes in, a verdict with reasons for every written episode goes out.
+"""The gate: a verdict with reasons for every written episode.
 
 FineVLA promises a gate by action-state consistency; this is it as the paper says (dynamic time
 warping, all arms, the gripper too), with checks for what else makes a log useless. Nothing is

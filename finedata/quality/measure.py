@@ -1,4 +1,4 @@
-"""All that is measured of a part: its motion is read batch by batch, arrays over episodes go out.
+"""All that is measured of a part, batch by batch of its motion, on an engine.
 
 Only these arrays stay in memory, some hundred bytes an episode: a million trajectories need no
 more than a batch of motion and they.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from finedata.engine.local import LocalEngine
+from finedata.engine.run_plan import run_jobs
 from finedata.errors import ConformError
 from finedata.quality.checks import CheckColumn, EpisodeFacts, batch_checks, joined_checks
 from finedata.quality.duplicates import has_motion, motion_digests
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from finedata.engine.engine import Engine
     from finedata.quality.groups import Group
     from finedata.quality.settings import GateSettings
     from finedata.store.dataset import Dataset
@@ -103,6 +106,7 @@ def measure_part(
     frames_per_batch: int,
     threads: int | None = None,
     on_frames: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> Measured:
     """Measure every episode of a part.
 
@@ -114,6 +118,8 @@ def measure_part(
         frames_per_batch: Frames read at once.
         threads: Threads of the DTW engine.
         on_frames: Told the frames of each batch when it is done.
+        engine: Where batches are measured; in this process by default, where the DTW engine's
+            threads take all cores.
 
     Raises:
         ConformError: The motion read is not that of the table of episodes.
@@ -124,15 +130,39 @@ def measure_part(
     names = () if state is None else state.names or ()
     if "undeclared" in facts["space"] or any(map(is_hand_column, names)):
         usual = _usual_ranges(dataset, part, leave_idle=settings.method == "dtw")
+    jobs = (
+        _Batch(tracks, rows, usual, settings, fps, threads)
+        for tracks, rows in _batches(dataset, part, facts, frames_per_batch)
+    )
     batches: list[Measured] = []
-    for tracks, rows in _batches(dataset, part, facts, frames_per_batch):
-        groups = part_groups(tracks, scales=settings.scales, column_range=usual)
-        batches.append(
-            _measure_batch(tracks, rows, groups, settings=settings, fps=fps, threads=threads)
-        )
+    for job, measured in run_jobs(
+        _measure_batch, jobs, engine=engine or LocalEngine(workers=1), in_flight=1
+    ):
+        batches.append(measured)
         if on_frames is not None:
-            on_frames(len(tracks.state))
+            on_frames(len(job.tracks.state))
     return _joined(batches, facts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Whole episodes of a part, and what measuring them needs to know.
+
+    Attributes:
+        tracks: Their motion.
+        rows: Their rows of `part_facts`.
+        usual: Of undeclared columns the usual range.
+        settings: Those of the run.
+        fps: Frames a second of the part.
+        threads: Of the DTW engine.
+    """
+
+    tracks: PartTracks
+    rows: pl.DataFrame
+    usual: NDArray[np.float64] | None
+    settings: GateSettings
+    fps: float
+    threads: int | None
 
 
 def _batches(
@@ -152,15 +182,9 @@ def _batches(
         yield tracks, rows
 
 
-def _measure_batch(
-    tracks: PartTracks,
-    rows: pl.DataFrame,
-    groups: Sequence[Group],
-    *,
-    settings: GateSettings,
-    fps: float,
-    threads: int | None,
-) -> Measured:
+def _measure_batch(batch: _Batch) -> Measured:
+    tracks, rows, settings, fps = batch.tracks, batch.rows, batch.settings, batch.fps
+    groups = part_groups(tracks, scales=settings.scales, column_range=batch.usual)
     present = present_groups(tracks, groups, rows["arms"].to_list())
     facts = EpisodeFacts(
         has_instruction=rows["task"].fill_null("").ne("").to_numpy(),
@@ -175,7 +199,7 @@ def _measure_batch(
         score = _released(tracks, groups, present, rows["source"].to_list(), settings)
         score[~usable] = np.nan
     else:
-        score = action_state_scores(tracks, groups, present, usable, threads=threads)
+        score = action_state_scores(tracks, groups, present, usable, threads=batch.threads)
     lag = _lags(tracks, groups, present, usable, fps)
     digests, known = motion_digests(tracks), has_motion(tracks)
     return Measured(rows, checks, score, judged, lag, digests, known)

@@ -83,3 +83,19 @@ def test_a_broken_ledger_of_calls_is_an_error_and_not_a_success(root, settings) 
     with pytest.raises(finedata.FinedataError):
         run(root, settings)
     assert Scripted().requests == []
+
+
+def test_facts_of_motion_depend_on_no_process(root, tmp_path, monkeypatch) -> None:
+    import finedata.annotate.run_kinematic as module
+
+    choice = Choice(everything=True)
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    first = annotate_kinematic(root, choice=choice)
+    monkeypatch.setattr(module, "_EPISODES_AT_ONCE", 5)
+    told = []
+    second = annotate_kinematic(other, choice=choice, workers=2, on_progress=told.append)
+    assert (first.done, first.rows, first.verdicts) == (second.done, second.rows, second.verdicts)
+    assert [one.done for one in told][:2] == [5, 10]
+    assert told[-1].done == first.done
+    assert digests(root) == digests(other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cluster.units import ARM, TWO_ARMS, MemoryStore, make_units
+from engine.shuffled import Shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,17 +85,18 @@ def test_every_pair_is_in_one_tile_and_no_tile_is_too_large(
 
 
 @pytest.mark.parametrize("arms", [ARM, TWO_ARMS])
-def test_distances_do_not_depend_on_the_tiles(arms: tuple) -> None:
+def test_distances_depend_neither_on_the_tiles_nor_on_the_engine(arms: tuple) -> None:
     tracks = make_units([7, 1, 3, 2], arms=arms, seed=3)
     wanted = all_distances(tracks, plan(tracks, TileLimits()))
     assert len(plan(tracks, TileLimits())) == 1
     for limits in (TileLimits(cells=300), TileLimits(cells=900, block=3), TileLimits(bytes_=900)):
         tiles = plan(tracks, limits)
         assert len(tiles) > 3
-        found = all_distances(tracks, tiles)
-        assert [one.unit for one in found] == [0, 1, 2, 3]
-        for one, other in zip(found, wanted, strict=True):
-            assert np.array_equal(one.condensed, other.condensed)
+        for engine in (None, Shuffled(3, workers=3)):
+            found = all_distances(tracks, tiles, engine=engine)
+            assert [one.unit for one in found] == [0, 1, 2, 3]
+            for one, other in zip(found, wanted, strict=True):
+                assert np.array_equal(one.condensed, other.condensed)
 
 
 def test_distances_are_those_of_the_scaled_tracks_with_arms_added() -> None:

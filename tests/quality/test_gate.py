@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from corpora.corpus import write_bridge_corpus
+from engine.shuffled import Shuffled
 from quality.planted import CORRUPTIONS, clean
 from quality.planted_dataset import rewrite_episodes, rewrite_motion
 
 from finedata.convert.run import convert
 from finedata.engine.progress import Progress
 from finedata.errors import MissingExtraError, UsageError
+from finedata.quality import measure
 from finedata.quality.gate import gate
 from finedata.quality.groups import Scales
 from finedata.schema.conform import conform
@@ -120,13 +122,17 @@ def test_every_planted_corruption_is_gated_and_no_clean_episode(copy) -> None:
     assert wrong == {}
 
 
-def test_a_second_run_and_other_batches_give_the_same_bytes(copy) -> None:
+def test_a_second_run_other_batches_and_any_engine_give_the_same_bytes(copy, monkeypatch) -> None:
     told: list[Progress] = []
     gate(copy, frames_per_batch=100, workers=1, on_progress=told.append)
     path = copy / "curation" / "gate.parquet"
     first = path.read_bytes()
     path.unlink()
     gate(copy, workers=2)
+    assert path.read_bytes() == first
+    path.unlink()
+    monkeypatch.setattr(measure, "LocalEngine", lambda workers: Shuffled(5, workers=3))
+    gate(copy, frames_per_batch=100)
     assert path.read_bytes() == first
     assert len(told) > 3
     assert told[-1].done == told[-1].total
