@@ -27,6 +27,7 @@ from finedata.convert.columns import episode_numbers
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare_from_dataset
 from finedata.convert.slabs import EpisodePictures
+from finedata.convert.verify_alone import check_counts, check_indices
 from finedata.convert.verify_episode import check_pictures, check_round_trips, check_videos
 from finedata.convert.verify_report import VerifyReport
 from finedata.convert.verify_tables import TableChecks
@@ -66,10 +67,10 @@ def verify(
     run = prepare_from_dataset(dataset.info, addresses=addresses, out=str(root))
     report = VerifyReport()
     with damage_of(root, report):
-        _check_counts(dataset, report)
+        check_counts(dataset, report)
     for part in dataset.parts:
         with damage_of(f"{root}/{part.path}", report):
-            _check_indices(dataset, part.name, report)
+            check_indices(dataset, part.name, report)
     with damage_of(root, report), closing(Output(dataset.root, dataset.info)) as output:
         _Records(run, dataset, output, report, decode=decode).check()
         with damage_of(root, report):
@@ -109,40 +110,6 @@ def _check_accounts(
             complete=complete,
             decode=decode,
         )
-
-
-def _check_counts(dataset: Dataset, report: VerifyReport) -> None:
-    counts = dataset.info.counts
-    statuses = dict(dataset.receipts.group_by("status").len().collect().iter_rows())
-    episodes, frames = dataset.episodes.select(pl.len(), pl.col("length").sum()).collect().row(0)
-    report.expect("finedata.json found", counts["found"], counts["written"] + counts["failed"])
-    report.expect("receipts written", statuses.get("written", 0), counts["written"])
-    report.expect("receipts failed", statuses.get("failed", 0), counts["failed"])
-    report.expect("rows of episodes", episodes, counts["written"])
-    report.expect("sum of episodes.length", frames or 0, counts["frames_written"])
-    report.expect(
-        "frames read", counts["frames_read"], counts["frames_written"] + counts["frames_dropped"]
-    )
-    report.expect("rows of frames", dataset.frames.select(pl.len()).collect().item(), frames or 0)
-
-
-def _check_indices(dataset: Dataset, part: str, report: VerifyReport) -> None:
-    """LeRobot finds rows by position: any gap shifts every later episode without a word."""
-    rows = (
-        dataset.episodes.filter(pl.col("part") == part)
-        .select("episode_id", "episode_index", "dataset_from_index", "dataset_to_index", "length")
-        .collect()
-    )
-    index = dataset.part_frames(part).select("index").collect()["index"].to_numpy()
-    gapless = bool((index == np.arange(len(index))).all())
-    report.require(f"{part}: frames.index", holds=gapless, wanted="0, 1, 2, ...")
-    ends = np.cumsum(rows["length"].to_numpy())
-    ordered = (rows["episode_index"].to_numpy() == np.arange(rows.height)).all()
-    report.require(f"{part}: episodes.episode_index", holds=bool(ordered), wanted="0, 1, 2, ...")
-    adds_up = bool((rows["dataset_to_index"].to_numpy() == ends).all())
-    report.require(
-        f"{part}: episodes.dataset_to_index", holds=adds_up, wanted="the sum of lengths so far"
-    )
 
 
 class _Records:
