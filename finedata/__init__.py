@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from finedata.api import Dataset as Dataset
     from finedata.api import Source as Source
     from finedata.api import Teacher as Teacher
+    from finedata.api import card as card
     from finedata.api import doctor as doctor
     from finedata.api import finish_shares as finish_shares
     from finedata.api import merge as merge
     from finedata.api import open as open
+    from finedata.api import publish as publish
     from finedata.api import source as source
     from finedata.api import status as status
     from finedata.api import teacher as teacher
@@ -35,10 +37,12 @@ _LAZY = {
     "Progress": "finedata.engine.progress",
     "Source": "finedata.api",
     "Teacher": "finedata.api",
+    "card": "finedata.api",
     "doctor": "finedata.api",
     "finish_shares": "finedata.api",
     "merge": "finedata.api",
     "open": "finedata.api",
+    "publish": "finedata.api",
     "source": "finedata.api",
     "status": "finedata.api",
     "stream": "finedata.shard.stream.stream",
@@ -53,10 +57,12 @@ __all__ = [
     "Source",
     "Teacher",
     "__version__",
+    "card",
     "doctor",
     "finish_shares",
     "merge",
     "open",
+    "publish",
     "source",
     "status",
     "stream",

@@ -4,6 +4,7 @@
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
     merge(...)                several datasets to one
+    publish(...), card(...)   datasets and shards as a repository of the Hub, and its card
     status(...), doctor()     what was done in a folder; what works on this machine
 
 The command line and the demo call this and nothing below it. One dialect:
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from finedata.api.dataset import Dataset, finish_shares, merge, open
 from finedata.api.doctor import doctor
+from finedata.api.hub import card, publish
 from finedata.api.source import Source, source
 from finedata.api.status import status
 from finedata.api.teacher import Teacher, teacher
@@ -32,10 +34,12 @@ __all__ = [
     "Dataset",
     "Source",
     "Teacher",
+    "card",
     "doctor",
     "finish_shares",
     "merge",
     "open",
+    "publish",
     "source",
     "status",
     "teacher",

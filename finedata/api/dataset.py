@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from finedata.convert.run import ConvertSummary
     from finedata.convert.verify_report import VerifyReport
     from finedata.engine.progress import OnProgress
+    from finedata.hub.plan import PublishPlan
+    from finedata.hub.send import PublishSummary
     from finedata.quality.gate import GateSummary
     from finedata.report.report import ReportSummary
     from finedata.shard.run import ShardEstimate, ShardSummary
@@ -327,6 +329,27 @@ class Dataset(Annotating):
 
         act = estimate_export if dry_run else export_dataset
         return act(self, out=out, format=format, where=where, keep_pictures=keep_pictures)
+
+    def publish(
+        self,
+        repo_id: str,
+        *,
+        shards: str | Path | None = None,
+        dry_run: bool = False,
+        **options: Any,
+    ) -> PublishSummary | PublishPlan:
+        """Publish this dataset on the Hugging Face Hub; see `finedata.publish`.
+
+        Args:
+            repo_id: `org/name`.
+            shards: Its shards, to publish with it.
+            dry_run: Verify and count; send nothing and ask nobody.
+            options: The other arguments of `finedata.publish`.
+        """
+        from finedata.api.hub import publish
+
+        roots = [self.root] if shards is None else [self.root, shards]
+        return publish(roots, repo_id=repo_id, dry_run=dry_run, **options)
 
     def lerobot(self, part: str | None = None, **options: Any) -> Any:
         """This dataset, or a part of it, as LeRobot reads it.

@@ -11,6 +11,7 @@ import typer
 from finedata.cli import (
     annotate,
     bench,
+    card,
     cluster,
     convert,
     demo,
@@ -20,6 +21,7 @@ from finedata.cli import (
     gate,
     info,
     merge,
+    publish,
     query,
     report,
     shard,
@@ -52,6 +54,8 @@ app.command("gate", help=gate.HELP)(gate.gate)
 app.command("cluster", help=cluster.HELP)(cluster.cluster)
 app.command("report", help=report.HELP)(report.report)
 app.command("shard", help=shard.HELP)(shard.shard)
+app.command("publish", help=publish.HELP)(publish.publish)
+app.command("card", help=card.HELP)(card.card)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")

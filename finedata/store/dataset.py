@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["Dataset", "open_dataset"]
+__all__ = ["ANNOTATIONS", "Dataset", "open_dataset"]
 
-_ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
+ANNOTATIONS = ("steps", "facts", "traces", "instructions", "reviews", "calls")
+"""The tables in `annotations/`."""
 _OF_PARTS = ("episodes", "frames")
-_TABLES = ("episodes", "frames", "images", *CURATION, *_ANNOTATIONS)
+_TABLES = ("episodes", "frames", "images", *CURATION, *ANNOTATIONS)
 _PICTURES = picture_column("")
 
 
@@ -164,7 +165,7 @@ class Dataset:
         waiting = self._waiting_reviews() if name == "reviews" else None
         if name in CURATION:
             files = sorted(self.root.glob(f"curation/{name}.parquet"))
-        elif name in _ANNOTATIONS:
+        elif name in ANNOTATIONS:
             files = annotation_files(self.root, name)
         else:
             wanted = f"one of {', '.join(_TABLES)}"
