@@ -57,9 +57,9 @@ class Input:
 def write_inputs(folder: Path) -> list[Input]:
     """Write every fixture below a folder, and name the real bytes that are there."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
-    from convert.test_sources import CASES
     from corpora.corpus import write_bridge_corpus
     from sources import generic_lerobot
+    from sources.case import all_cases
 
     write_bridge_corpus(folder / "demo", episodes=10, image_size=48, mean_length=20)
     demo = str(folder / "demo" / "bridge_dataset" / "1.0.0")
@@ -67,7 +67,7 @@ def write_inputs(folder: Path) -> list[Input]:
         Input("demo", "bridge_v2", demo, whole=True),
         Input("demo-fixed", "bridge_v2", demo, ("--resize", "32x32", "--max-episodes", "3")),
     ]
-    for case in CASES:
+    for case in all_cases():
         case.write(folder / case.name)
         options = [f"{name}={value}" for name, value in case.options]
         flags = tuple(word for option in options for word in ("--option", option))

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 from sources import rlds_writer as rlds
+from sources.case import VECTOR_TO_EULER, Case
 from sources.motion import smooth_gripper, smooth_positions, smooth_rotations
 from sources.truth import ArmTruth, SourceTruth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["INSTRUCTIONS", "NAME", "VERSION", "write"]
+__all__ = ["CASES", "INSTRUCTIONS", "NAME", "VERSION", "write"]
 
 NAME = "bc_z"
 VERSION = "0.1.0"
@@ -169,3 +170,13 @@ def _episode(
         vectors={"is_intervention": intervention.astype(bool)},
     )
     return record, truth
+
+
+CASES = [
+    Case(
+        "bc_z",
+        "bc_z",
+        write,
+        breaks=(VECTOR_TO_EULER, ("component_sum", "base_left"), ("open = 0.2", "open = 0.0")),
+    ),
+]

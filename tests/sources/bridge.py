@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 from sources import rlds_writer as rlds
+from sources.case import EULER_TO_VECTOR, LEFT_TO_RIGHT, Case
 from sources.motion import smooth, smooth_gripper, smooth_positions, smooth_rotations
 from sources.truth import ArmTruth, SourceTruth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DEFAULT_ROTATION", "INSTRUCTIONS", "PREFIX", "write", "write_oxe"]
+__all__ = ["CASES", "DEFAULT_ROTATION", "INSTRUCTIONS", "PREFIX", "write", "write_oxe"]
 
 DEFAULT_ROTATION = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 PREFIX = "/nfs/kun2/users/homer/datasets/bridge_data_all/"
@@ -275,3 +276,22 @@ def _oxe_record(motion: _Motion, frames: list[bytes], instruction: str) -> dict[
         "steps/observation/natural_language_instruction": [instruction.encode()] * length,
         "steps/observation/state": motion.state,
     }
+
+
+CASES = [
+    Case(
+        "bridge_v2",
+        "bridge_v2",
+        write,
+        breaks=(
+            EULER_TO_VECTOR,
+            LEFT_TO_RIGHT,
+            (
+                "[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]",
+                "[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]",
+            ),
+        ),
+    ),
+    Case("bridge_oxe", "bridge_v2", write_oxe, breaks=(LEFT_TO_RIGHT,)),
+    Case("bridge_oxe_without_id", "bridge_v2", write_oxe, knobs={"episode_id": False}),
+]

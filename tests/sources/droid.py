@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.spatial.transform import Rotation
 from sources import rlds_writer as rlds
+from sources.case import CLOSED_IS_OPEN, EULER_TO_VECTOR, Case
 from sources.motion import smooth, smooth_gripper
 from sources.truth import ArmTruth, SourceTruth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CAMERAS", "NAME", "PREFIXES", "flange_pose", "write"]
+__all__ = ["CAMERAS", "CASES", "NAME", "PREFIXES", "flange_pose", "write"]
 
 NAME = "droid"
 CAMERAS = ("exterior_image_1_left", "exterior_image_2_left", "wrist_image_left")
@@ -259,3 +260,9 @@ def _extra(number: int) -> dict[str, Any]:
         "episode_metadata/extrinsics_exterior_cam_1": extrinsics + np.float32(0.1),
         "episode_metadata/extrinsics_exterior_cam_2": extrinsics - np.float32(0.1),
     }
+
+
+CASES = [
+    Case("droid", "droid", write, breaks=(EULER_TO_VECTOR, CLOSED_IS_OPEN)),
+    Case("droid_1.0.1", "droid", write, knobs={"version": "1.0.1"}),
+]

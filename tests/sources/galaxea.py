@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from sources.case import XYZW_TO_WXYZ, Case
 from sources.lerobot_writer import WrittenEpisode, write_lerobot
 from sources.motion import (
     smooth,
@@ -22,7 +23,7 @@ from sources.motion import (
 )
 from sources.truth import ArmTruth, SourceTruth, StepTruth
 
-__all__ = ["CAMERAS", "TASKS", "write"]
+__all__ = ["CAMERAS", "CASES", "TASKS", "write"]
 
 CAMERAS = ("observation.images.head_rgb", "observation.images.left_wrist_rgb")
 FPS = 15
@@ -164,3 +165,13 @@ def _continuous(rotation: Rotation) -> np.ndarray:
         if quaternion[row] @ quaternion[row - 1] < 0:
             quaternion[row] *= -1
     return quaternion
+
+
+CASES = [
+    Case(
+        "galaxea_lerobot",
+        "galaxea",
+        write,
+        breaks=(XYZW_TO_WXYZ, ("open = 100.0, closed = 0.0", "open = 0.0, closed = 100.0")),
+    ),
+]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sources import rlds_writer as rlds
+from sources.case import Case
 from sources.motion import smooth, smooth_gripper, smooth_joints
 from sources.truth import ArmTruth, SourceTruth, StepTruth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CAMERAS", "DEPTH_CAMERAS", "NAME", "PREFIX", "VERSION", "write"]
+__all__ = ["CAMERAS", "CASES", "DEPTH_CAMERAS", "NAME", "PREFIX", "VERSION", "write"]
 
 NAME = "part1_r1_lite"
 VERSION = "1.0.0"
@@ -221,3 +222,8 @@ def _depth(
 
 def _exact(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(np.float64)
+
+
+CASES = [
+    Case("galaxea_rlds", "galaxea", write, breaks=(("columns = [7, 13]", "columns = [6, 12]"),)),
+]

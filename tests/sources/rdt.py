@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from sources import encode
+from sources.case import Case
 from sources.motion import smooth, smooth_gripper, smooth_joints
 from sources.truth import ArmTruth, SourceTruth
 
-__all__ = ["ACTION_GRIPPER", "FPS", "STATE_GRIPPER", "write"]
+__all__ = ["ACTION_GRIPPER", "CASES", "FPS", "STATE_GRIPPER", "write"]
 
 FPS = 25.0
 # Raw value at fully open: RoboticsDiffusionTransformer, data/hdf5_vla_dataset.py.
@@ -147,3 +148,13 @@ def _write_language(place: Path, form: int) -> tuple[str, tuple[str, ...]]:
     name = "expanded_instruction" if form == 2 else "expanded_instruction_gpt-4-turbo"
     (place / f"{name}.json").write_text(json.dumps(entry, indent=2), encoding="utf-8")
     return goal, tuple(simplified + expanded)
+
+
+CASES = [
+    Case(
+        "rdt",
+        "rdt",
+        write,
+        breaks=(("13.9231", "11.8997"), ("columns = [7, 13]", "columns = [6, 12]")),
+    ),
+]

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from sources.case import WXYZ_TO_XYZW, Case
 from sources.motion import smooth, smooth_gripper, smooth_joints, smooth_positions, smooth_rotations
 from sources.truth import ArmTruth, SourceTruth
 from sources.video import write_video
 
-__all__ = ["DAMAGES", "HIDDEN", "OPEN_MM", "reference_serial", "write"]
+__all__ = ["CASES", "DAMAGES", "HIDDEN", "OPEN_MM", "reference_serial", "write"]
 
 # Robot, gripper, joints and whether their velocities follow, as rh20t_api slices them.
 _ROBOTS = {
@@ -401,3 +402,9 @@ def _break_stamps(camera: Path, kind: str) -> None:
     else:  # a camera that stopped for a while: two rows are left without a frame
         color = [time + 1000 if index > 8 else time for index, time in enumerate(color)]
     _save(file, {"color": color, "depth": color})
+
+
+CASES = [
+    Case("rh20t", "rh20t", write, breaks=(WXYZ_TO_XYZW, ("open = 95.0", "open = 85.0"))),
+    Case("rh20t_raw", "rh20t", write, knobs={"resized": False, "separate_joints": True}),
+]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from sources.case import XYZW_TO_WXYZ, Case
 from sources.lerobot_writer import WrittenEpisode, write_lerobot
 from sources.motion import (
     smooth,
@@ -23,7 +24,7 @@ from sources.motion import (
 )
 from sources.truth import ArmTruth, SourceTruth, StepTruth
 
-__all__ = ["CAMERAS", "EARLY_CAMERAS", "STATE_NAMES", "SUBTASKS", "write", "write_early"]
+__all__ = ["CAMERAS", "CASES", "EARLY_CAMERAS", "STATE_NAMES", "SUBTASKS", "write", "write_early"]
 
 CAMERAS = ("observation.images.cam_high_rgb",)
 EARLY_CAMERAS = ("observation.images.cam_high",)
@@ -261,3 +262,14 @@ def _stored(values: np.ndarray) -> np.ndarray:
 
 def _cameras(names: tuple[str, ...], number: int) -> dict[str, str]:
     return {name: f"videos/chunk-000/{name}/episode_{number:06d}.mp4" for name in names}
+
+
+CASES = [
+    Case(
+        "robocoin",
+        "robocoin",
+        write,
+        breaks=(('default = "euler_xyz_extrinsic"', 'default = "rotation_vector"'),),
+    ),
+    Case("robocoin_early", "robocoin", write_early, breaks=(XYZW_TO_WXYZ,)),
+]

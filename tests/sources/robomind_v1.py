@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 from sources import encode
+from sources.case import CLOSED_IS_OPEN, EULER_TO_VECTOR, VECTOR_TO_EULER, XYZW_TO_WXYZ, Case
 from sources.motion import (
     smooth,
     smooth_gripper,
@@ -32,6 +33,7 @@ from sources.truth import ArmTruth, SourceTruth, StepTruth
 
 __all__ = [
     "AGILEX_GRIPPER_OPEN_M",
+    "CASES",
     "EMBODIMENTS",
     "FPS",
     "INSTRUCTIONS",
@@ -456,3 +458,19 @@ def _write_language(folder: Path, notes: dict[str, list[Any]]) -> None:
         table = csv.writer(out, lineterminator="\n")
         table.writerow(["", "task", "instruction"])
         table.writerows([n, task, text] for n, (task, text) in enumerate(INSTRUCTIONS.items()))
+
+
+CASES = [
+    Case(
+        "robomind_v1",
+        "robomind_v1",
+        write,
+        breaks=(
+            EULER_TO_VECTOR,
+            VECTOR_TO_EULER,
+            XYZW_TO_WXYZ,
+            CLOSED_IS_OPEN,
+            ("stride_to_cameras", "none"),
+        ),
+    ),
+]

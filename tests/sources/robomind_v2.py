@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 from sources import encode
+from sources.case import CLOSED_IS_OPEN, XYZW_TO_WXYZ, Case
 from sources.motion import (
     smooth,
     smooth_gripper,
@@ -29,6 +30,7 @@ from sources.truth import ArmTruth, SourceTruth
 
 __all__ = [
     "BODIES",
+    "CASES",
     "DRIVE_M",
     "HEAD_RAD",
     "RATES",
@@ -365,3 +367,8 @@ def _opened(robot: _Robot, end: np.ndarray) -> np.ndarray | None:
         return None
     value = end[:, 0].astype(np.float64)
     return 1 - value if robot.closed_is == 1.0 else value
+
+
+CASES = [
+    Case("robomind_v2", "robomind_v2", write, breaks=(XYZW_TO_WXYZ, CLOSED_IS_OPEN)),
+]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.spatial.transform import Rotation
 from sources import rlds_writer as rlds
+from sources.case import LEFT_TO_RIGHT, XYZW_TO_WXYZ, Case
 from sources.motion import smooth_gripper, smooth_positions, smooth_rotations
 from sources.truth import ArmTruth, SourceTruth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["INSTRUCTIONS", "NAME", "VERSION", "write"]
+__all__ = ["CASES", "INSTRUCTIONS", "NAME", "VERSION", "write"]
 
 NAME = "fractal20220817_data"
 VERSION = "0.1.0"
@@ -246,3 +247,25 @@ def _bystanders(rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:
         f"steps/observation/{name}": rng.standard_normal((length, *shape)).astype(np.float32)
         for name, shape in _BOXES.items()
     }
+
+
+CASES = [
+    Case(
+        "rt_1",
+        "rt_1",
+        write,
+        breaks=(
+            XYZW_TO_WXYZ,
+            LEFT_TO_RIGHT,
+            ("open = -1.0, closed = 1.0", "open = 1.0, closed = -1.0"),
+        ),
+    ),
+    Case(
+        "rt_1_rotvec",
+        "rt_1",
+        write,
+        knobs={"rotation": "rotvec", "picture_form": "PNG"},
+        options=(("rotation_delta", "rotation_vector"),),
+        breaks=(('encoding = "option:rotation_delta"', 'encoding = "euler_xyz_extrinsic"'),),
+    ),
+]
