@@ -3,6 +3,9 @@
 `shards.json` is read; everything else is mapped when it is first used, and of what is mapped only a
 bounded number stays open. Memory is that of the list of tars, however many samples there are: no
 list over samples or episodes is ever made.
+
+Every byte that a stream reads is opened here and nowhere else. Shards that are somewhere else than
+in a folder have to stand behind `open`, `_open_table`, `_open_tar` and `fine_bits`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import google_crc32c
+import numpy as np
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
@@ -22,13 +26,14 @@ from finedata.shard.mapped import MappedTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from finedata.schema.shards_file import ShardSet, ShardsFile, TextRevision
+    from finedata.schema.shards_file import Policy, ShardSet, ShardsFile, TextRevision
 
 __all__ = ["Shards", "member_crc32c"]
 
 # Descriptors are dearer than memory: most systems allow a process 1,024 of them.
 _OPEN_TARS = 256
 _OPEN_TABLES = 64
+_BITS: dict[Policy, str] = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
 member_crc32c = cast(
     "Callable[[bytes], int]",
     google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
@@ -114,6 +119,23 @@ class Shards:
         name = self.text_revision(revision).revision
         path = self.root / "text" / name / self._set(set_name).name / f"{table}.arrow"
         return self._table(path, f"text_{table}")
+
+    def fine_bits(self, set_name: str, *, revision: str, policy: Policy) -> np.ndarray:
+        """One bit a sample of a set, little bit order: whether it has fine-grained text; mapped.
+
+        Raises:
+            ConformError: The file is not there, or of another size than the set's samples need.
+        """
+        path = self.root / "text" / revision / self._set(set_name).name / _BITS[policy]
+        wanted = -(-self.sets[set_name].samples // 8)
+        found = path.stat().st_size if path.is_file() else None
+        if found != wanted:
+            raise self._damaged(
+                path,
+                "nothing" if found is None else f"{found} bytes",
+                f"{wanted} bytes, one bit a sample",
+            )
+        return np.memmap(path, np.uint8, mode="r") if wanted else np.zeros(0, np.uint8)
 
     def tar_path(self, set_name: str, number: int) -> Path:
         """The file of a tar, by its place in the set's list."""

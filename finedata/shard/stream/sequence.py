@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "Sequence"]
 
-_BITS: dict[Policy, str] = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
-
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -142,6 +140,7 @@ class Sequence:
         )
         self._number = {name: k for k, name in enumerate(self.sets)}
         self._tars: dict[tuple[str, str], _Tars] = {}
+        self._orders: dict[tuple[str, str], SourceOrder] = {}
         self._bits = lru_cache(maxsize=None)(self._open_bits)
         self._starts = {name: _starts(shards.sets[name]) for name in self.sets}
         # What no weight asks for is not opened; a weight of zero stays in what was asked.
@@ -260,6 +259,7 @@ class Sequence:
                 seed=self.seed,
                 group=self.group,
             )
+            self._orders[name, source] = orders[source]
         exact = exact_weights(weights, place=f"sources of {name}") if weights else None
         return View(name, orders=orders, weights=exact, seed=self.seed)
 
@@ -285,11 +285,21 @@ class Sequence:
         )
 
     def _counts(self, view: str, one: ShardSet) -> np.ndarray:
-        """How many samples of each tar of a set a view takes."""
+        """How many samples of each tar of a set a view takes, as shards.json says."""
         if view != "fg":
             return np.array([tar.samples for tar in one.tars], np.int64)
-        bits = (self._tar_bits(one.name, k) for k in range(len(one.tars)))
-        return np.array([int(np.bitwise_count(piece).sum()) for piece in bits], np.int64)
+        texts = () if self.revision is None else self.revision.sets
+        found = next((text for text in texts if text.name == one.name), None)
+        counts: list[int] = [] if found is None else getattr(found, self.policy)
+        if len(counts) != len(one.tars):
+            raise ConformError(
+                place=f"text revision {self.revision and self.revision.revision}, set {one.name}",
+                found=f"counts of {len(counts)} tars",
+                wanted=f"{len(one.tars)}: words of every tar of the set",
+                next_command=f"finedata shard {self.shards.root} --text DATASET",
+            )
+        self._bits(one.name)
+        return np.array(counts, np.int64)
 
     def _find(
         self, view: str, source: str, shard: np.ndarray, rank: np.ndarray
@@ -304,7 +314,9 @@ class Sequence:
             here = np.flatnonzero(shard == one)
             name, tar = self.sets[tars.shard_set[one]], int(tars.number[one])
             length = self.shards.sets[name].tars[tar].samples
-            place[here] = select(self._tar_bits(name, tar), rank[here], length=length)
+            bits = self._tar_bits(name, tar)
+            self._check_bits(view, source, int(one), bits)
+            place[here] = select(bits, rank[here], length=length)
         return shard_set, number, place
 
     def _named(self, *columns: Any) -> Samples:
@@ -332,18 +344,21 @@ class Sequence:
     def _open_bits(self, set_name: str) -> np.ndarray:
         if self.revision is None:
             raise KeyError(set_name)
-        root = self.shards.root / "text" / self.revision.revision
-        path = root / set_name / _BITS[self.policy]
-        wanted = -(-int(self._starts[set_name][-1]) // 8)
-        found = path.stat().st_size if path.is_file() else None
+        return self.shards.fine_bits(set_name, revision=self.revision.revision, policy=self.policy)
+
+    def _check_bits(self, view: str, source: str, shard: int, bits: np.ndarray) -> None:
+        """Refuse a bitmap that is not the one whose counts shards.json has."""
+        wanted = int(self._orders[view, source].counts[shard])
+        found = int(np.bitwise_count(bits).sum())
         if found != wanted:
+            tars = self._tars[view, source]
+            name, tar = self.sets[int(tars.shard_set[shard])], int(tars.number[shard])
             raise ConformError(
-                place=str(path),
-                found="nothing" if found is None else f"{found} bytes",
-                wanted=f"{wanted} bytes, one bit a sample",
+                place=f"fine-grained samples of {self.shards.tar_path(name, tar)}",
+                found=f"{found} bits",
+                wanted=f"{wanted}, as shards.json has them",
                 next_command=f"finedata verify {self.shards.root}",
             )
-        return np.memmap(path, np.uint8, mode="r") if wanted else np.zeros(0, np.uint8)
 
     def _read_episode_id(self, shard_set: int, episode: int) -> str:
         return self.shards.episodes(self.sets[shard_set]).value("episode_id", episode)

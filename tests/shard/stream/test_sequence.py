@@ -6,6 +6,7 @@ import json
 import shutil
 from fractions import Fraction
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -253,3 +254,24 @@ def test_a_damaged_bitmap_is_named(tiny: Path, tmp_path: Path):
     with pytest.raises(ConformError, match="nothing"):
         stream(root, mix="fg=1", batch=4)
     stream(root, mix="raw=1", batch=4)
+
+
+def test_a_bitmap_that_is_not_what_shards_json_counted_is_named(tiny: Path, tmp_path: Path):
+    root = shutil.copytree(tiny, tmp_path / "s")
+    path = next(root.glob("text/*/a-main-rep-train/fg.bits"))
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    opened = stream(root, mix="fg=1", batch=14)
+    with pytest.raises(ConformError, match=r"train-000000.tar: found \d bits"):
+        list(islice(opened, 3))
+
+
+def test_a_text_revision_that_lacks_tars_is_named(tiny: Path, tmp_path: Path):
+    root = shutil.copytree(tiny, tmp_path / "s")
+    document = json.loads((root / "shards.json").read_text())
+    document["texts"][0]["sets"][0]["not_contradicted"].pop()
+    (root / "shards.json").write_text(json.dumps(document))
+    with pytest.raises(ConformError, match=r"set a-main-rep-train: found counts of \d tars"):
+        stream(root, mix="fg=1", batch=4)
+    stream(root, mix="fg=1", batch=4, policy="reviewed")

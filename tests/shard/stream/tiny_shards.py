@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from finedata.schema.shards_file import (
     ShardsFile,
     Statistics,
     TextRevision,
+    TextSet,
     shards_identity,
     text_revision,
 )
@@ -235,12 +237,23 @@ def write_words(root: Path, sets: list[TinySet], *, words: str) -> TextRevision:
     return TextRevision(
         revision=name, sha256=sha256,
         files=[FileDigest(path=f"text/{name}/{f.path}", bytes=f.bytes, sha256=f.sha256) for f in files],
-        runs=["r1"], rows={}, left_out={}, views=[], **_sets_of_text(sets),
+        runs=["r1"], rows={}, left_out={}, views=[], sets=[_ones(root, name, one) for one in sets],
     )  # fmt: skip
 
 
-def _sets_of_text(sets: list[TinySet]) -> dict:
-    return {"sets": []} if "sets" in TextRevision.__struct_fields__ else {}
+def _ones(root: Path, revision: str, one: TinySet) -> TextSet:
+    """How many bits are one, of each tar; read from the files as they were written."""
+    lengths = [
+        pa.ipc.open_file(path).read_all().num_rows
+        for path in sorted(tar_folder(root, one.name).glob("*.index.arrow"))
+    ]
+    edges = np.cumsum([0, *lengths])
+    found = {}
+    for policy, name in (("not_contradicted", "fg.bits"), ("reviewed", "fg_reviewed.bits")):
+        content = (root / "text" / revision / one.name / name).read_bytes()
+        flags = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")
+        found[policy] = [int(flags[a:b].sum()) for a, b in pairwise(edges)]
+    return TextSet(name=one.name, **found)
 
 
 def _provenance(count: int) -> dict:
