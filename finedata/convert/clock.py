@@ -59,7 +59,7 @@ def read_clock(view: EpisodeView, spec: TimeSpec, *, frames: int) -> Clock:
     base = "measured" if spec.measured else "declared"
     declared = spec.fps
     if declared is None and spec.fps_feature is not None:
-        declared = float(np.asarray(view.numbers(spec.fps_feature), np.float64).reshape(-1)[0])
+        declared = float(view.single(spec.fps_feature))
     stamps, start = _stamps(view, spec, frames)
     if stamps is None or len(stamps) < 2:
         return Clock(fps=_positive(declared), base=base)

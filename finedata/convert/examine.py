@@ -275,11 +275,15 @@ def _locator(view: EpisodeView, spec: EpisodeSpec) -> str:
     def value(match: re.Match[str]) -> str:
         feature = match.group(1)
         try:
-            text = view.texts(feature)[0]
+            text = next(iter(view.texts(feature)), None)
         except MissingFeatureError:
             raise
         except FeatureError:
-            text = str(np.asarray(view.numbers(feature)).reshape(-1)[0].item())
+            text = str(view.single(feature))
+        if text is None:
+            raise MissingFeatureError(
+                place=f"feature {feature}", found="no text", wanted="one, for the episode's id"
+            )
         prefix = next((cut for cut in spec.strip_prefixes if text.startswith(cut)), "")
         return text.removeprefix(prefix)
 
@@ -304,7 +308,7 @@ def _success(view: EpisodeView, spec: SuccessSpec | None) -> bool | None:
 
 
 def _last(view: EpisodeView, feature: str) -> float:
-    return float(np.asarray(view.numbers(feature), np.float64).reshape(-1)[-1])
+    return float(view.single(feature, at=-1))
 
 
 def _of_unknown_width(view: EpisodeView, declared: Variant, fitted: Variant) -> set[str]:

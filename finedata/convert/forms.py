@@ -158,13 +158,24 @@ class EpisodeView:
         values = self.numbers(feature)
         if values.ndim == 1:
             return values[:, None]
-        if values.ndim != 2:
+        if values.ndim != 2 or not values.shape[1]:
             raise FeatureError(
                 place=f"feature {feature}",
                 found=f"values of shape {values.shape[1:]}",
                 wanted="one row of numbers a step",
             )
         return values
+
+    def single(self, feature: str, *, at: int = 0) -> Any:
+        """One number of a feature, the first unless `at` says which.
+
+        Raises:
+            FeatureError: It is missing, no number, or empty.
+        """
+        values = np.asarray(self.numbers(feature)).reshape(-1)
+        if not values.size:
+            raise FeatureError(place=f"feature {feature}", found="nothing", wanted="a number")
+        return values[at].item()
 
     def column(self, feature: str, *, column: int, named: str | None) -> np.ndarray:
         """One column, (T,)."""

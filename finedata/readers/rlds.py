@@ -182,8 +182,10 @@ class RldsEpisode:
         return feature in self.raw or f"{feature}/ragged_flat_values" in self.raw
 
     def feature_names(self) -> list[str]:
-        """The declared features that the record holds; see `RawEpisode.feature_names`."""
-        return [name for name in self.infos if self.has(name)]
+        """The declared features that the record holds, then those that nothing declares."""
+        there = dict.fromkeys(name.split("/ragged_")[0] for name in self.raw)
+        declared = [name for name in self.infos if self.has(name)]
+        return declared + [name for name in there if name not in self.infos]
 
     def columns_of(self, feature: str) -> tuple[str, ...] | None:
         """TFDS names no columns; see `RawEpisode.columns_of`."""

@@ -305,15 +305,15 @@ def _time_limit() -> Iterator[None]:
     def ring(*_: object) -> None:
         raise TimeLimitError
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
-    faulthandler.dump_traceback_later(3 * _SECONDS, exit=True)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS)  # of this process: others may be at work
+    faulthandler.dump_traceback_later(30 * _SECONDS, exit=True)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
 
 
 # The families

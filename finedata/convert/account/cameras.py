@@ -79,7 +79,7 @@ class CameraAccount:
         taken: set[str] = set()
         missing: set[str] = set(stored.row.get("cameras_missing") or ())
         # What is recognised goes first: a camera that shows something else takes what is left.
-        later: list[tuple[str, VideoWindow | Pictures, Tally]] = []
+        later: list[tuple[str, VideoWindow | Pictures, Tally, list[str]]] = []
         for name, shown in episode.cameras.items():
             tally = self._tallies.of("camera", name)
             uses = uses_of(name)
@@ -97,9 +97,9 @@ class CameraAccount:
             elif self._options.cameras and not self._is_asked_for(name, named):
                 tally.left_out("--cameras names others")
             elif not self._recognised(name, shown, stored, taken, tally):
-                later.append((name, shown, tally))
-        for name, shown, tally in later:
-            self._unrecognised(name, shown, stored, taken, place, tally, missing)
+                later.append((name, shown, tally, named))
+        for name, shown, tally, named in later:
+            self._unrecognised(name, shown, stored, taken, place, tally, missing, named)
         self._check_times(stored, place)
 
     def _check_times(self, stored: StoredEpisode, place: str) -> None:
@@ -230,12 +230,15 @@ class CameraAccount:
         place: str,
         tally: Tally,
         missing: set[str],
+        named: list[str],
     ) -> None:
         receipt = stored.receipt
         rewritten = self._rewritten(receipt)
         left = [camera for camera in stored.cameras if camera not in taken]
-        camera = max(left, key=lambda camera: _likeness(name, camera), default=None)
-        if camera is None or (_likeness(name, camera) == 0 and len(left) != 1):
+        # The converter's own name of it, where it gives one: else the name that is most like it.
+        meant = [camera for camera in left if camera.removesuffix("_bgr") in named]
+        camera = max(meant or left, key=lambda camera: _likeness(name, camera), default=None)
+        if camera is None or (not meant and _likeness(name, camera) == 0 and len(left) != 1):
             if "camera_left_out" in receipt["flags"]:
                 tally.left_out("flag camera_left_out")
                 return
