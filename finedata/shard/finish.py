@@ -82,8 +82,6 @@ def finish_shards(
     write_roles(root, listed)
     before = [one for one in texts if one.revision != text.revision]
     settings = run.context.settings
-    before = list(known.texts) if known else []
-    text = write_text(root, run.datasets, listed, before=before)
     lineage = [lineage_of(dataset) for dataset in run.datasets]
     left_out = dict(known.left_out) if known else {}
     for reason, count in run.sorted.left_out.items():

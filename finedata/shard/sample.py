@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -23,17 +24,29 @@ from PIL import Image
 
 from finedata.errors import ConformError
 from finedata.store.episode import is_swapped
-from finedata.store.pictures import decode_picture, read_header
+from finedata.store.pictures import decode_picture, jpeg_frame_offset, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from finedata.shard.plan import CameraPlan, SetPlan
     from finedata.shard.settings import ShardSettings
     from finedata.store.episode import Episode
 
-__all__ = ["CameraCounts", "PictureCoder", "iter_steps", "npy", "sample_key", "step_meta"]
+__all__ = [
+    "CameraCounts",
+    "PictureCoder",
+    "iter_steps",
+    "npy",
+    "npy_rows",
+    "sample_key",
+    "step_meta",
+]
 
+_JPEG_END = b"\xff\xd9"
+# Members of numbers are made for so many frames at once: one call of NumPy for each would cost more
+# than writing them, and those of a long episode at once would fill memory.
+_FRAMES_AT_ONCE = 256
 _FEATURE_OF = {"state": "observation.state", "action": "action"}
 
 
@@ -75,9 +88,14 @@ class PictureCoder:
     quality: int
     counts: CameraCounts = field(default_factory=CameraCounts)
     measure: bool = True
+    _known: bytes | None = None
 
     def stored(self, picture: bytes) -> bytes | None:
         """A stored picture: as it is if it fits, else encoded; None where it does not decode."""
+        known = self._known
+        if known is not None and picture.startswith(known) and picture.endswith(_JPEG_END):
+            self.counts.untouched += 1
+            return picture
         header = read_header(picture)
         if header is None:
             return None
@@ -89,16 +107,20 @@ class PictureCoder:
         deep = header.codec == "png" and picture[24] == 16
         if fits and deep == (self.camera.bits == 16) and not is_swapped(self.camera.name):
             self.counts.untouched += 1
+            if header.codec == "jpeg":
+                # Pictures of a camera mostly begin alike, up to the frame header (its ten bytes
+                # give the size), and are read as quickly as they are compared.
+                self._known = picture[: (jpeg_frame_offset(picture) or 0) + 10]
             return picture
         pixels = decode_picture(picture)
-        if pixels is None:
-            return None
-        if pixels.ndim == 3 and is_swapped(self.camera.name):
+        if pixels is not None and pixels.ndim == 3 and is_swapped(self.camera.name):
             pixels = pixels[..., ::-1]
         return self.decoded(pixels)
 
-    def decoded(self, pixels: np.ndarray) -> bytes | None:
+    def decoded(self, pixels: np.ndarray | None) -> bytes | None:
         """A picture in right colours, (height, width, 3) or, of 16 bits, (height, width)."""
+        if pixels is None:
+            return None
         camera = self.camera
         if (pixels.ndim == 2) != (camera.bits == 16):
             # A camera of depth that is absent in an episode has black pictures of 8 bits.
@@ -139,6 +161,18 @@ def npy(values: np.ndarray) -> bytes:
     """An array as a `.npy` file of version 1.0; only numbers, so never a pickle."""
     values = np.ascontiguousarray(values)
     return _npy_header(values.dtype.str, values.shape) + values.tobytes()
+
+
+def npy_rows(values: np.ndarray) -> list[bytes]:
+    """Each of N arrays, (N, ...), as `npy` gives it."""
+    values = np.ascontiguousarray(values)
+    header = np.frombuffer(_npy_header(values.dtype.str, values.shape[1:]), np.uint8)
+    content = values.reshape(len(values), -1).view(np.uint8)
+    files = np.empty((len(values), len(header) + content.shape[1]), np.uint8)
+    files[:, : len(header)] = header
+    files[:, len(header) :] = content
+    size, joined = files.shape[1], files.tobytes()
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
 
 
 _headers: dict[tuple[str, tuple[int, ...]], bytes] = {}
@@ -182,95 +216,112 @@ def iter_steps(
         ConformError: A picture does not decode, or a file of the dataset is damaged.
     """
     chosen = range(0, len(episode), settings.every) if frames is None else frames
-    streams = [
-        _pictures(episode, camera, settings, chosen, whole=frames is None, counts=counts)
-        for camera in plan.cameras
-    ]
-    numbers = _Numbers(episode, plan, settings)
-    for frame in chosen:
-        pictures = tuple(next(stream) for stream in streams)
-        if settings.thin:
-            yield frame, pictures
-            continue
-        texts = tuple((words or {})[name][frame] for name in plan.baked)
-        yield frame, (*pictures, *numbers.members(frame), *texts)
+    found = _pictures(episode, plan, settings, frames, counts)
+    if settings.thin:
+        yield from zip(chosen, found, strict=True)
+        return
+    baked = [(words or {})[name] for name in plan.baked]
+    numbers = _numbers(episode, plan, settings, np.asarray(chosen, np.int64))
+    for frame, pictures, members in zip(chosen, found, numbers, strict=True):
+        yield frame, (*pictures, *members, *(texts[frame] for texts in baked))
 
 
 def _pictures(
     episode: Episode,
-    camera: CameraPlan,
+    plan: SetPlan,
     settings: ShardSettings,
-    frames: Sequence[int] | range,
-    *,
-    whole: bool,
+    frames: Sequence[int] | range | None,
     counts: Mapping[str, CameraCounts] | None,
-) -> Iterator[bytes]:
-    coder = PictureCoder(camera, settings.quality)
+) -> Iterator[tuple[bytes, ...]]:
+    """The pictures of all cameras, frame by frame; of all that become samples by default."""
+    coders = {camera.name: PictureCoder(camera, settings.quality) for camera in plan.cameras}
     if counts is not None:
-        coder.counts = counts[camera.name]
-    if camera.video:
-        found: Iterator[bytes | None] = (
-            None if frame is None else coder.decoded(frame)
-            for frame in episode.iter_frames(camera.name, frames)
+        for name, coder in coders.items():
+            coder.counts = counts[name]
+    every = settings.every
+    videos = {
+        camera.name: map(
+            coders[camera.name].decoded,
+            episode.iter_frames(
+                camera.name, range(0, len(episode), every) if frames is None else frames
+            ),
         )
-    elif whole:
-        found = (
-            coder.stored(slab.pictures[camera.name][frame - slab.frames.start])
-            for slab in episode.slabs(columns=(), cameras=[camera.name])
-            for frame in slab.frames
-            if frame % settings.every == 0
+        for camera in plan.cameras
+        if camera.video
+    }
+    stored = [name for name in coders if name not in videos]
+    # Some frames, and the stored pictures of them.
+    pieces: Iterable[tuple[Sequence[int], dict[str, list[bytes]]]]
+    if frames is None:
+        pieces = (
+            (
+                slab.frames[first::every],
+                {name: slab.pictures[name][first::every] for name in stored},
+            )
+            for slab in episode.slabs(columns=(), cameras=stored)
+            for first in (-slab.frames.start % every,)
         )
     else:
-        found = (coder.stored(picture) for picture in episode.stored(camera.name, frames))
-    for frame, picture in zip(frames, found, strict=True):
-        if picture is None:
-            raise ConformError(
-                place=f"frame {frame} of camera {camera.name} of episode {episode.episode_id}",
-                found="a picture that does not decode, or no depth where depth should be",
-                wanted="a JPEG or PNG, as all of the camera",
-                next_command=f"--where \"episode_id <> '{episode.episode_id}'\" leaves it out",
-            )
-        yield picture
+        pieces = [(frames, {name: episode.stored(name, frames) for name in stored})]
+    for numbers, pictures in pieces:
+        columns = [
+            islice(videos[name], len(numbers)) if name in videos
+            else map(coder.stored, pictures[name])
+            for name, coder in coders.items()
+        ]  # fmt: skip
+        for frame, row in zip(numbers, zip(*columns, strict=True), strict=True):
+            if None in row:
+                raise _bad_picture(episode, list(coders)[row.index(None)], frame)
+            yield cast("tuple[bytes, ...]", row)
 
 
-class _Numbers:
-    """State, action chunk and meta.json of an episode's frames."""
+def _bad_picture(episode: Episode, camera: str, frame: int) -> ConformError:
+    return ConformError(
+        place=f"frame {frame} of camera {camera} of episode {episode.episode_id}",
+        found="a picture that does not decode, or no depth where depth should be",
+        wanted="a JPEG or PNG, as all of the camera",
+        next_command=f"--where \"episode_id <> '{episode.episode_id}'\" leaves it out",
+    )
 
-    def __init__(self, episode: Episode, plan: SetPlan, settings: ShardSettings) -> None:
-        self._horizon = settings.horizon
-        self._length = len(episode)
-        self._fps = episode.fps
-        self._columns: dict[str, np.ndarray] = {}
-        self._valid = np.ones(self._length, np.bool_)
-        if settings.thin:
-            return
-        names = [_FEATURE_OF[name] for name in plan.numbers]
-        asked = [*names, "action_valid"] if "action" in names else names
-        rows = episode.rows(asked) if asked else {}
-        self._columns = {
-            name: np.atleast_2d(rows[_FEATURE_OF[name]].T).T.astype("<f4", copy=False)
-            for name in plan.numbers
-        }
-        self._valid = rows.get("action_valid", self._valid)
-        self._meta = step_meta(episode, plan)
 
-    def members(self, frame: int) -> Iterator[bytes]:
-        """The bytes of state, action and meta.json, of those that the set has."""
-        last = self._length - 1
-        for name, values in self._columns.items():
-            if name == "action":
-                chunk = np.minimum(np.arange(frame, frame + self._horizon), last)
-                yield npy(values[chunk])
-            else:
-                yield npy(values[frame])
-        valid = self._valid[frame : frame + self._horizon]
-        meta: dict[str, Any] = {
-            **self._meta,
-            "frame_index": frame,
-            "time_s": frame / self._fps,
-            "valid_steps": len(valid) if valid.all() else int(valid.argmin()),
-        }
-        yield msgspec.json.encode(meta)
+def _numbers(
+    episode: Episode, plan: SetPlan, settings: ShardSettings, frames: np.ndarray
+) -> Iterator[tuple[bytes, ...]]:
+    """State, action chunk and meta.json of frames (those of them that the set has), in order."""
+    names = [_FEATURE_OF[name] for name in plan.numbers]
+    rows = episode.rows([*names, *(["action_valid"] if "action" in names else [])]) if names else {}
+    columns = {
+        name: np.atleast_2d(rows[_FEATURE_OF[name]].T).T.astype("<f4", copy=False)
+        for name in plan.numbers
+    }
+    last = len(episode) - 1
+    # Of each frame, the first one from it on whose action is a repetition.
+    ends = np.full(len(episode), len(episode))
+    if "action_valid" in rows:
+        ends = np.where(rows["action_valid"], ends, np.arange(len(episode)))
+        ends = np.minimum.accumulate(ends[::-1])[::-1]
+    head = msgspec.json.encode(step_meta(episode, plan))[:-1] + b","
+    for begin in range(0, len(frames), _FRAMES_AT_ONCE):
+        some = frames[begin : begin + _FRAMES_AT_ONCE]
+        steps = np.minimum(some[:, None] + np.arange(settings.horizon), last)
+        arrays = [
+            npy_rows(values[steps] if name == "action" else values[some])
+            for name, values in columns.items()
+        ]
+        valid = np.minimum(ends[some] - some, settings.horizon)
+        metas = [
+            head + msgspec.json.encode(_StepMeta(frame, frame / episode.fps, steps))[1:]
+            for frame, steps in zip(some.tolist(), valid.tolist(), strict=True)
+        ]
+        yield from zip(*arrays, metas, strict=True)
+
+
+class _StepMeta(msgspec.Struct, frozen=True):
+    """What meta.json says of a frame, behind what it says of the episode."""
+
+    frame_index: int
+    time_s: float
+    valid_steps: int
 
 
 def step_meta(episode: Episode, plan: SetPlan) -> dict[str, Any]:

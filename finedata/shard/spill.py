@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Spilled:
     tar: int
     position: int
     number: int
-    members: tuple[bytes | memoryview, ...]
+    members: tuple[bytes, ...]
 
 
 def write_spill(path: Path, samples: Sequence[Spilled], *, num_members: int) -> None:
@@ -60,23 +60,24 @@ def write_spill(path: Path, samples: Sequence[Spilled], *, num_members: int) -> 
     """
     ordered = sorted(samples, key=lambda sample: (sample.tar, sample.position))
     rows = np.zeros(len(ordered), _row_type(num_members))
-    at = 0
-    with atomic_path(path) as partial, partial.open("wb", buffering=4 << 20) as file:
-        for row, sample in zip(rows, ordered, strict=True):
-            row["tar"], row["position"] = sample.tar, sample.position
-            row["number"], row["offset"] = sample.number, at
-            row["size"] = [len(member) for member in sample.members]
-            for member in sample.members:
-                file.write(member)
-                at += len(member)
+    rows["tar"] = [sample.tar for sample in ordered]
+    rows["position"] = [sample.position for sample in ordered]
+    rows["number"] = [sample.number for sample in ordered]
+    contents = [content for sample in ordered for content in sample.members]
+    size = np.array([len(content) for content in contents], np.int64).reshape(-1, num_members)
+    rows["size"] = size
+    of_sample = size.sum(1)
+    rows["offset"] = np.cumsum(of_sample) - of_sample
+    with atomic_path(path) as partial, partial.open("wb", buffering=1 << 20) as file:
+        file.writelines(contents)
         file.write(rows.tobytes())
-        file.write(np.array([at, len(rows)], "<u8").tobytes())
+        file.write(np.array([of_sample.sum(), len(rows)], "<u8").tobytes())
 
 
 def read_tar_samples(
     spills: Sequence[Path], tar: int, *, num_members: int, count: int
-) -> Iterator[tuple[int, tuple[memoryview, ...]]]:
-    """The samples of one tar in their order: the number each was spilled under, and its members.
+) -> tuple[np.ndarray, Iterator[tuple[bytes, ...]]]:
+    """The samples of one tar in their order: the numbers they were spilled under, their members.
 
     Args:
         spills: All spill files of the set.
@@ -89,22 +90,30 @@ def read_tar_samples(
     """
     pieces = [_read_piece(spill, tar, num_members) for spill in spills]
     pieces = [(rows, content) for rows, content in pieces if len(rows)]
-    none = np.zeros(0, np.int64)
-    place = np.concatenate([rows["position"] for rows, _ in pieces] or [none])
-    if not np.array_equal(np.sort(place), np.arange(count)):
-        raise _not_of_this_run(spills[0].parent, f"{len(place)} samples of tar {tar}, not {count}")
-    owner = np.concatenate([np.full(len(rows), i) for i, (rows, _) in enumerate(pieces)] or [none])
-    within = np.concatenate([np.arange(len(rows)) for rows, _ in pieces] or [none])
-    for i in np.argsort(place).tolist():
-        rows, content = pieces[owner[i]]
-        row = rows[within[i]]
-        ends = int(row["offset"] - rows["offset"][0]) + np.cumsum(row["size"])
-        starts = ends - row["size"]
-        members = tuple(content[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
-        yield int(row["number"]), members
+    rows = np.concatenate([rows for rows, _ in pieces] or [np.zeros(0, _row_type(num_members))])
+    if not np.array_equal(np.sort(rows["position"]), np.arange(count)):
+        raise _not_of_this_run(spills[0].parent, f"{len(rows)} samples of tar {tar}, not {count}")
+    # Where each member begins and ends in its piece.
+    ends = np.cumsum(rows["size"], axis=1)
+    first = np.concatenate(
+        [of_piece["offset"] - of_piece["offset"][0] for of_piece, _ in pieces] or [ends[:, 0]]
+    )
+    ends += first[:, None]
+    begins = (ends - rows["size"]).tolist()
+    owner = np.repeat(np.arange(len(pieces)), [len(of_piece) for of_piece, _ in pieces]).tolist()
+    contents = [content for _, content in pieces]
+    order = np.argsort(rows["position"])
+    ends = ends.tolist()
+
+    def members() -> Iterator[tuple[bytes, ...]]:
+        for at in cast("list[int]", order.tolist()):
+            content = contents[owner[at]]
+            yield tuple([content[a:b] for a, b in zip(begins[at], ends[at], strict=True)])
+
+    return rows["number"][order], members()
 
 
-def _read_piece(path: Path, tar: int, num_members: int) -> tuple[np.ndarray, memoryview]:
+def _read_piece(path: Path, tar: int, num_members: int) -> tuple[np.ndarray, bytes]:
     """Rows of one tar in a spill file, and the bytes of their members, which lie together."""
     row_type = _row_type(num_members)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -117,9 +126,9 @@ def _read_piece(path: Path, tar: int, num_members: int) -> tuple[np.ndarray, mem
         rows = all_rows[first:last].copy()
         del all_rows  # a mapping that is looked at cannot be closed
         if not len(rows):
-            return rows, memoryview(b"")
+            return rows, b""
         end = int(rows["offset"][-1] + rows["size"][-1].sum())
-        return rows, memoryview(mapped[int(rows["offset"][0]) : end])
+        return rows, mapped[int(rows["offset"][0]) : end]
 
 
 def _row_type(num_members: int) -> np.dtype[np.void]:

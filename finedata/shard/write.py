@@ -33,7 +33,7 @@ from finedata.shard.spill import Spilled, read_tar_samples, write_spill
 from finedata.shard.tar import BLOCK_BYTES, Sample, TarPlaces, write_energon_index, write_tar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = [
     "TarResult",
@@ -117,17 +117,17 @@ def write_step_tar(task: Task) -> TaskResult:
     spills = [spill_path(context, plan, unit) for unit in range(len(plan.units) - 1)]
     names = suffixes(plan, context.settings)
     count = min(plan.per_tar, plan.samples - task.number * plan.per_tar)
-    samples = read_tar_samples(spills, task.number, num_members=len(names), count=count)
+    places, samples = read_tar_samples(spills, task.number, num_members=len(names), count=count)
     starts, every = _starts(context, plan), context.settings.every
-    ids = plan_table(context, plan.name).column("episode_id")
-
-    def named() -> Iterator[tuple[int, int, str, tuple[bytes | memoryview, ...]]]:
-        for position, members in samples:
-            number = int(np.searchsorted(starts, position, side="right")) - 1
-            frame = (position - int(starts[number])) * every
-            yield number, frame, ids[number].as_py(), members
-
-    return TaskResult(0, _write(task, named(), names), {})
+    numbers = np.searchsorted(starts, places, side="right") - 1
+    frames = (places - starts[numbers]) * every
+    of_set: Any = plan_table(context, plan.name).column("episode_id")
+    ids: dict[int, str] = {n: of_set[n].as_py() for n in np.unique(numbers).tolist()}
+    named = (
+        (number, frame, ids[number], members)
+        for number, frame, members in zip(numbers.tolist(), frames.tolist(), samples, strict=True)
+    )
+    return TaskResult(0, _write(task, named, names), {})
 
 
 def write_episode_tar(task: Task) -> TaskResult:
@@ -174,7 +174,7 @@ def _clips(
 
 def _write(
     task: Task,
-    samples: Iterator[tuple[int, int, str, tuple[bytes | memoryview, ...]]],
+    samples: Iterator[tuple[int, int, str, tuple[bytes, ...]]],
     names: tuple[str, ...],
 ) -> TarResult:
     """Write a tar with its two indexes."""
@@ -210,10 +210,10 @@ def _index_table(
     places: TarPlaces, episodes: list[int], ids: list[str], frames: list[int], tar: int
 ) -> pa.Table:
     offsets = np.array(places.sample_offset, np.int64)
-    width = len(places.offset[0])
+    width = places.offset.shape[1]
 
-    def vectors(values: Sequence[Sequence[int]], kind: type[np.generic]) -> Any:
-        flat: Any = pa.array(np.array(values, kind).reshape(-1))
+    def vectors(values: np.ndarray) -> Any:
+        flat: Any = pa.array(values.reshape(-1))
         lists: Any = pa.FixedSizeListArray
         return lists.from_arrays(flat, width)
 
@@ -225,9 +225,9 @@ def _index_table(
         pa.array(np.full(len(ids), tar, np.int32)),
         pa.array(offsets[:-1]),
         pa.array(np.diff(offsets)),
-        vectors(places.offset, np.int64),
-        vectors(places.size, np.int64),
-        vectors(places.crc32c, np.uint32),
+        vectors(places.offset),
+        vectors(places.size),
+        vectors(places.crc32c),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 

@@ -3,11 +3,12 @@
 finedata writes one row group for each slab of an episode (`store/lerobot/write.py`), so an episode
 has one or many; a data file of another writer may hold several episodes in one. Both are the same
 here: an episode is a list of stretches, each of one row group. A footer is parsed once and kept;
-the file itself is opened for each read, so any number of threads may read at once.
+each reading thread has an open file of its own, so any number of them may read at once.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,9 @@ class DataFile:
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     _mixed: dict[int, NDArray[np.int64]] = field(default_factory=dict[int, "NDArray[np.int64]"])
+    # A reader that nobody uses at the moment: opening one takes as long as reading an episode's
+    # numbers. Taking it out and putting one in are single operations, so threads never share one.
+    _idle: deque[Any] = field(default_factory=lambda: deque[Any](maxlen=1))
 
     @classmethod
     def open(cls, path: Path) -> DataFile:
@@ -127,9 +131,14 @@ class DataFile:
             ConformError: It is damaged.
         """
         with reading(self.path):
-            file: Any = pq.ParquetFile(self.path, metadata=self.metadata)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-            with file:
-                return file.read_row_group(group, columns=columns, use_threads=False)
+            try:
+                file: Any = self._idle.pop()
+            except IndexError:
+                # Reading ahead in threads of its own helps a distant file, and costs a local one.
+                file = pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+            found = file.read_row_group(group, columns=columns, use_threads=False)
+            self._idle.append(file)
+        return found
 
 
 class DataFileCache:

@@ -13,7 +13,7 @@ import pytest
 
 from finedata.errors import OutputError
 from finedata.shard.spill import Spilled, read_tar_samples, write_spill
-from finedata.shard.tar import Sample, member_header, write_energon_index, write_tar
+from finedata.shard.tar import Sample, member_headers, write_energon_index, write_tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +34,10 @@ def samples(count: int) -> list[Sample]:
 def test_the_standard_library_reads_what_was_written(tmp_path: Path):
     written = samples(20)
     write_tar(tmp_path / "a.tar", written, suffixes=SUFFIXES)
-    with tarfile.open(tmp_path / "a.tar") as tar:
-        members = tar.getmembers()
+    with tarfile.open(tmp_path / "a.tar") as opened:
+        members = opened.getmembers()
         assert [m.name for m in members] == [f"{s.key}.{x}" for s in written for x in SUFFIXES]
-        found = [tar.extractfile(m).read() for m in members]  # type: ignore[union-attr]
+        found = [opened.extractfile(m).read() for m in members]  # type: ignore[union-attr]
         assert found == [content for s in written for content in s.members]
         for member in members:
             assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
@@ -55,9 +55,20 @@ def test_places_point_at_the_bytes(tmp_path: Path):
             at, size = places.offset[i][j], places.size[i][j]
             assert content[at : at + size] == member
             assert places.crc32c[i][j] == google_crc32c.value(member)
-    with tarfile.open(path) as tar:
-        starts = [m.offset for m in tar.getmembers()][:: len(SUFFIXES)]
+    with tarfile.open(path) as opened:
+        starts = [m.offset for m in opened.getmembers()][:: len(SUFFIXES)]
     assert places.sample_offset[:-1] == starts
+
+
+def test_batches_leave_no_trace_in_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written = samples(40)
+    once = write_tar(tmp_path / "once.tar", written, suffixes=SUFFIXES)
+    monkeypatch.setattr("finedata.shard.tar._BATCH_BYTES", 1500)
+    pieces = write_tar(tmp_path / "pieces.tar", written, suffixes=SUFFIXES)
+    assert (tmp_path / "pieces.tar").read_bytes() == (tmp_path / "once.tar").read_bytes()
+    assert pieces.sample_offset == once.sample_offset
+    for name in ("offset", "size", "crc32c"):
+        assert np.array_equal(getattr(pieces, name), getattr(once, name)), name
 
 
 def test_energons_index_is_offsets_and_an_end(tmp_path: Path):
@@ -68,17 +79,22 @@ def test_energons_index_is_offsets_and_an_end(tmp_path: Path):
     assert len(index) == 4
 
 
-def test_a_header_is_that_of_the_standard_library():
-    info = tarfile.TarInfo("000000001.main.jpg")
-    info.size = 12345
-    assert member_header(info.name, info.size) == info.tobuf(tarfile.USTAR_FORMAT)
+def test_headers_are_those_of_the_standard_library():
+    named = {"000000001.main.jpg": 12345, "x": 0, "k" * 100: (8 << 30) - 1, "é.~": 8}
+    wanted = b""
+    for name, size in named.items():
+        info = tarfile.TarInfo(name)
+        info.size = size
+        wanted += info.tobuf(tarfile.USTAR_FORMAT)
+    names = [name.encode() for name in named]
+    assert member_headers(names, np.array(list(named.values()))) == wanted
 
 
 def test_what_no_header_holds_is_refused(tmp_path: Path):
     with pytest.raises(OutputError, match="101 bytes"):
-        member_header("x" * 101, 1)
+        member_headers([b"x", b"x" * 101], np.array([1, 1]))
     with pytest.raises(OutputError):
-        member_header("x", 8 << 30)
+        member_headers([b"x"], np.array([8 << 30]))
     with pytest.raises(OutputError):
         write_tar(tmp_path / "a.tar", [Sample("k" * 99, (b"",))], suffixes=("x.jpg",))
     assert list(tmp_path.iterdir()) == []
@@ -102,12 +118,12 @@ def test_each_tar_gets_its_samples_in_their_places(tmp_path: Path):
         paths.append(tmp_path / f"{number}.spill")
         write_spill(paths[-1], unit, num_members=2)
     for tar, count in enumerate([5, 0, 7]):
-        found = list(read_tar_samples(paths, tar, num_members=2, count=count))
+        numbers, members = read_tar_samples(paths, tar, num_members=2, count=count)
         wanted = sorted(
             (s for unit in units for s in unit if s.tar == tar), key=lambda s: s.position
         )
-        assert [number for number, _ in found] == [s.number for s in wanted]
-        assert [tuple(map(bytes, members)) for _, members in found] == [s.members for s in wanted]
+        assert numbers.tolist() == [s.number for s in wanted]
+        assert list(members) == [s.members for s in wanted]
 
 
 @pytest.mark.parametrize("damage", ["missing unit", "unit twice", "cut"])
@@ -123,4 +139,4 @@ def test_spills_of_another_run_are_refused(tmp_path: Path, damage: str):
     else:
         paths[0].write_bytes(paths[0].read_bytes()[7:])
     with pytest.raises(OutputError, match="next: remove"):
-        list(read_tar_samples(paths, 0, num_members=2, count=4))
+        read_tar_samples(paths, 0, num_members=2, count=4)
