@@ -164,7 +164,7 @@ def npy(values: np.ndarray) -> bytes:
 
 
 def npy_rows(values: np.ndarray) -> list[bytes]:
-    """Each of N arrays, (N, ...), as `npy` gives it."""
+    """Each of N arrays, (N, n, ...), as `npy` gives it."""
     values = np.ascontiguousarray(values)
     header = np.frombuffer(_npy_header(values.dtype.str, values.shape[1:]), np.uint8)
     content = values.reshape(len(values), -1).view(np.uint8)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from finedata.shard.plan import CameraPlan
-from finedata.shard.sample import CameraCounts, PictureCoder, npy, sample_key
+from finedata.shard.sample import CameraCounts, PictureCoder, npy, npy_rows, sample_key
 from finedata.store.pictures import black_jpeg
 
 HEIGHT, WIDTH = 24, 32
@@ -53,6 +53,27 @@ def test_a_fitting_jpeg_is_untouched() -> None:
     for picture in (jpeg(scene()), jpeg(scene()[..., :1], colorspace="GRAY")):
         assert one.stored(picture) is picture
     assert (one.counts.untouched, one.counts.encoded, one.counts.psnr_db) == (2, 0, None)
+
+
+def test_what_stood_before_changes_no_verdict() -> None:
+    whole = jpeg(scene())
+    one = coder()
+    for picture in (
+        whole,
+        whole[:-40],
+        whole[:200],
+        whole + bytes(3),
+        jpeg(scene(12, 64)),
+        jpeg(scene(48, 64)),
+        jpeg(scene()[..., :1], colorspace="GRAY"),
+        png(scene()),
+        b"",
+        whole,
+    ):
+        alone = coder()
+        assert one.stored(picture) == alone.stored(picture)
+        one.counts.add(CameraCounts(-alone.counts.untouched, -alone.counts.encoded))
+        assert (one.counts.untouched, one.counts.encoded) == (0, 0)
 
 
 @pytest.mark.parametrize("picture", [jpeg(scene(48, 64)), png(scene()), png(scene(48, 64))])
@@ -142,6 +163,17 @@ def test_npy_is_what_numpy_writes(values: np.ndarray) -> None:
     found = np.load(io.BytesIO(npy(values)), allow_pickle=False)
     assert found.dtype == wanted.dtype
     np.testing.assert_array_equal(found, wanted)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.dtype("<f4"), np.dtype(np.int64)]),
+        hnp.array_shapes(min_dims=2, max_dims=3, max_side=5),
+    )
+)
+def test_rows_are_files_of_their_own(values: np.ndarray) -> None:
+    assert npy_rows(values) == [npy(row) for row in values]
+    assert npy_rows(values[::-1]) == [npy(row) for row in values[::-1]]
 
 
 def test_keys() -> None:

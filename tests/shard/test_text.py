@@ -204,6 +204,7 @@ def test_as_the_published_rules_say(
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "_ROWS_AT_ONCE", data.draw(st.sampled_from([1, 5, 1000])))
+        patch.setattr(words, "_PIECE_ROWS", data.draw(st.sampled_from([1, 3, 1000])))
         made = write_words(folder, [dataset], sets)
     for name, members in sets.items():
         wanted = [{"episode_id": one} | plainly(rows, one) for one in members]
