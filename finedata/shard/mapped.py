@@ -86,6 +86,8 @@ class MappedTable:
         batch, at = np.divmod(rows, BATCH_ROWS)
         stacked = self._stacked(column)
         if stacked is not None and (batch.size == 0 or int(batch.max()) < len(stacked)):
+            if stacked.dtype == np.uint8 and stacked.shape[1] == BATCH_ROWS // 8:
+                return (stacked[batch, at >> 3] >> (at & 7).astype(np.uint8) & 1).astype(bool)
             return stacked[batch, at]
         found = np.unique(batch)
         if len(found) == 1:
@@ -126,20 +128,27 @@ class MappedTable:
     def _stack(self, column: str) -> np.ndarray | None:
         """All full batches of a column as one array over the file; None where they are not so.
 
+        Of truth values it is (batches, bytes) of their bits, the first one lowest.
+
         Batches of the same rows and types have the same length in the file, so batch b begins b
         strides behind the first. One gather then serves rows of any batches, which matters because
         the frames of a step-shuffled batch lie all over the file.
         """
-        views = [self._view(k, column) for k in range(min(self._full, 2))]
-        if len(views) < 2 or views[0].dtype == bool:
+        if self._full < 2:
             return None
+        view = self._view(0, column)
         firsts = [self._address(k, column) for k in range(self._full)]
         strides = set(np.diff(firsts).tolist())
         if len(strides) != 1:
             return None
-        shape, inner = (self._full, *views[0].shape), views[0].strides
+        if view.dtype == bool:
+            if BATCH_ROWS % 8:
+                return None
+            bits = self._batch(0).column(column).buffers()[1]
+            view = np.frombuffer(bits, np.uint8, BATCH_ROWS // 8)
+        shape, inner = (self._full, *view.shape), view.strides
         return np.lib.stride_tricks.as_strided(
-            views[0], shape, (strides.pop(), *inner), writeable=False
+            view, shape, (strides.pop(), *inner), writeable=False
         )
 
     def _address(self, batch: int, column: str) -> int:
@@ -148,6 +157,8 @@ class MappedTable:
         if values.null_count:
             raise self.damaged(found=f"nulls in column {column}", wanted="numbers")
         flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
+        if flat.offset % 8 and pa.types.is_boolean(flat.type):
+            raise self.damaged(found=f"bits of column {column} inside a byte", wanted="whole bytes")
         return int(flat.buffers()[1].address) + flat.offset * flat.type.bit_width // 8
 
     def _open_view(self, batch: int, column: str) -> np.ndarray:

@@ -113,6 +113,23 @@ def test_every_row_is_taken_at_once(by_length: dict[int, MappedTable], length: i
         by_length[length].take("hole", rows)
 
 
+def test_truth_values_are_taken_from_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for module in (mapped, files):
+        monkeypatch.setattr(module, "BATCH_ROWS", 16)
+    values = np.random.default_rng(0).random(75) < 0.5
+    schema = pa.schema({"valid": pa.bool_()}, schema_tag("shard_frames"))
+    for rows in (16, 32, 75):
+        path = tmp_path / f"{rows}.arrow"
+        table = pa.table({"valid": values[:rows]}).cast(schema)
+        write_arrow(path, [table.slice(0, 5), table.slice(5)], schema=schema)
+        taken = np.random.default_rng(1).integers(0, rows, (20, 3))
+        full = np.minimum(taken, rows // 16 * 16 - 1)
+        for wanted in (taken, full):
+            found = MappedTable(path, name="shard_frames").take("valid", wanted)
+            assert found.dtype == bool
+            assert np.array_equal(found, values[wanted])
+
+
 def test_single_values(small_batches: MappedTable):
     assert len(small_batches) == ROWS
     assert [small_batches.value("word", r) for r in (0, 6, 7, 49)] == [None, "w6", "w7", "w49"]

@@ -145,7 +145,8 @@ class VectorReader:
             state = self._gather(frames, states, at, self._roles[vector.role])
             values, mask = normalise_masked(codec, values, mask, *state)
         # Padding is masked last: until here it is turned and scaled like what it repeats.
-        return values, mask & counts[:, :, None]
+        mask &= counts[:, :, None]
+        return values, mask
 
     def _vector(self, role: str, vector: VectorRole) -> Vector:
         kind = vector_kind(role, self._parts)
@@ -193,6 +194,15 @@ class VectorReader:
     def _gather(
         self, frames: MappedTable, picks: tuple[Pick, ...], rows: np.ndarray, vector: VectorRole
     ) -> tuple[np.ndarray, np.ndarray]:
+        if len(picks) == 1 and len(picks[0].places) == len(vector.names):
+            # One feature fills the role, most often as it stands: nothing to lay out.
+            (pick,) = picks
+            found = frames.take(pick.feature, rows).reshape(*rows.shape, -1)
+            found = np.asarray(found[..., _order(pick)], np.float32)
+            real = np.isfinite(found)
+            if not real.all():
+                found = np.where(real, found, np.float32(vector.fill))
+            return found, real
         values = np.full((*rows.shape, len(vector.names)), vector.fill, np.float32)
         mask = np.zeros(values.shape, bool)
         for pick in picks:
@@ -204,6 +214,12 @@ class VectorReader:
             values[..., _run(pick.places)] = found
             mask[..., _run(pick.places)] = real
         return values, mask
+
+
+@lru_cache(maxsize=1024)
+def _order(pick: Pick) -> slice | list[int]:
+    """Columns of the feature in the order of the role, of a pick that fills it."""
+    return _run(tuple(pick.columns[pick.places.index(k)] for k in range(len(pick.places))))
 
 
 @lru_cache(maxsize=1024)
