@@ -1,8 +1,9 @@
 """A conversion that kills itself with SIGKILL at the n-th event, or counts events (n = 0).
 
-Run as a program: interrupted.py N INPUT OUT WORKERS [SOURCE]. Events are what changes the disk
-for good: before and after each entry in the ledger, before each sync of a file and after each
-rename. Small data files, so that there are many of them.
+Run as a program: interrupted.py N INPUT OUT WORKERS [SOURCE [measure]]. Events are what changes the
+disk for good: before and after each entry in the ledger, before each sync of a file and after each
+rename; with `measure` they are the episodes whose videos are measured, alone. Small data files, so
+that there are many of them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 
 import finedata.convert.assign
 from finedata.convert.run import convert
+from finedata.convert.video_stats import VideoStats
 from finedata.store import atomic
 from finedata.store.ledger import Ledger
 
@@ -45,9 +47,19 @@ def main() -> None:
         countdown.event()
         sync_folder(path)
 
-    Ledger.put = counted_put
-    atomic._sync_file = counted_sync_file
-    atomic.sync_folder = counted_sync_folder
+    measured = VideoStats.measure
+
+    def counted_measure(*arguments: object, **named: object) -> object:
+        found = measured(*arguments, **named)
+        countdown.event()
+        return found
+
+    if sys.argv[6:] == ["measure"]:
+        VideoStats.measure = counted_measure
+    else:
+        Ledger.put = counted_put
+        atomic._sync_file = counted_sync_file
+        atomic.sync_folder = counted_sync_folder
     finedata.convert.assign.DATA_FILE_MB = 0.1
     source = sys.argv[5] if len(sys.argv) > 5 else "bridge_v2"
     convert(source, input=sys.argv[2], out=sys.argv[3], workers=int(sys.argv[4]))

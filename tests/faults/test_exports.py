@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import pytest
 from faults.plain import Plain, write_plain
 from faults.verbs import say
 from PIL import Image
+from sources import generic_lerobot
 
 from finedata.convert.draft import draft_converter
 from finedata.convert.run import convert
@@ -64,6 +66,76 @@ def test_pictures_of_16_bits_stay_what_they_are_in_rlds(deep: Path, tmp_path: Pa
     assert '"dtype": "uint16"' in file.read_text()
     (records,) = (tmp_path / "out").rglob("*.tfrecord-*")
     assert records.read_bytes().count(_deep_png(1200)) == 1
+
+
+_SCALE = {"depth_min": 0.01, "depth_max": 10.0, "shift": 3.5, "use_log": True}
+
+
+def _deep_video(path: Path, levels: list[int]) -> None:
+    """A lossless video of 12 bits; every frame of one level."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "gray12le"
+        stream.options = {"x265-params": "lossless=1:log-level=none"}
+        for level in levels:
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96), level, np.uint16), "gray12le")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def deep_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deep_video")
+    source = folder / "source"
+    generic_lerobot.write(source, version="v2.1", episodes=2, length=4)
+    info = json.loads((source / "meta/info.json").read_text())
+    feature = info["features"][generic_lerobot.CAMERA]
+    feature["shape"] = [64, 96, 1]
+    feature["info"] = _SCALE | {"video.is_depth_map": True, "video.channels": 1}
+    feature["info"]["video.pix_fmt"] = "gray12le"
+    (source / "meta/info.json").write_text(json.dumps(info))
+    for number, video in enumerate(sorted(source.rglob("*.mp4"))):
+        _deep_video(video, [700 + 400 * number + 3 * k for k in range(4 + 4 * number)])
+    convert("lerobot", input=source, out=folder / "out")
+    return folder / "out"
+
+
+def test_a_depth_video_keeps_its_scale_in_lerobot(deep_video: Path, tmp_path: Path) -> None:
+    said = say("export", deep_video, "--format", "lerobot-v2.1", "--out", tmp_path / "out")
+
+    assert said.code == 0
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    made = info["features"][generic_lerobot.CAMERA]["info"]
+    assert made["video.is_depth_map"]
+    assert made["video.pix_fmt"] == "gray12le"
+    assert {name: made[name] for name in _SCALE} == _SCALE
+
+
+def test_a_depth_video_that_lost_its_bits_has_no_scale(
+    deep_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finedata.store.export.v21_video._is_whole", lambda _: False)
+    monkeypatch.setattr("finedata.store.export.v21_video._cut", lambda *_, **__: False)
+    said = say("export", deep_video, "--format", "lerobot-v2.1", "--out", tmp_path / "out")
+
+    assert "depth scales left out: 1" in said.text
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    made = info["features"][generic_lerobot.CAMERA]["info"]
+    assert not made["video.is_depth_map"]
+    assert not set(_SCALE) & set(made)
+
+
+def test_a_depth_video_keeps_its_bits_in_rlds(deep_video: Path, tmp_path: Path) -> None:
+    assert say("export", deep_video, "--format", "rlds", "--out", tmp_path / "out").code == 0
+
+    (file,) = (tmp_path / "out").rglob("features.json")
+    assert '"dtype": "uint16"' in file.read_text()
+    assert "depth_max" in file.read_text()
+    (shard,) = (tmp_path / "out").rglob("*.tfrecord-*")
+    data = shard.read_bytes()
+    starts = [at for at in range(len(data)) if data.startswith(b"\x89PNG", at)]
+    levels = [int(np.asarray(Image.open(io.BytesIO(data[at:]))).max()) for at in starts]
+    assert levels == [*range(700, 712, 3), *range(1100, 1124, 3)]
 
 
 def test_which_pictures_have_16_bits() -> None:

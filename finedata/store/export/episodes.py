@@ -18,7 +18,7 @@ import polars as pl
 
 from finedata.errors import ConformError, CorruptRecordError, UsageError
 from finedata.store.episode import BGR_ENDING, is_swapped, right_picture, shown_camera
-from finedata.store.lerobot.layout import Feature, picture_column
+from finedata.store.lerobot.layout import Feature, picture_column, read_info
 from finedata.store.nothing import nothing_to_export
 from finedata.store.part_files import read_tasks
 from finedata.store.pictures import as_rgb
@@ -77,6 +77,7 @@ class ExportPart:
         embodiment: The robot.
         fps: Frames a second.
         features: Every stored column, as info.json declares it.
+        infos: What info.json says of cameras beside that: depth, its scale, pixels; by column.
         tasks: Instruction by task_index, as the dataset has them.
         episodes: Rows of the episodes table (without statistics), by episode_index.
         stats: The same episodes' statistics of cameras, one column each.
@@ -87,6 +88,7 @@ class ExportPart:
     embodiment: str
     fps: float
     features: Mapping[str, Feature]
+    infos: Mapping[str, dict[str, Any]]
     tasks: Mapping[int, str]
     episodes: list[dict[str, Any]]
     stats: pl.DataFrame = field(repr=False)
@@ -171,6 +173,7 @@ def export_parts(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[Export
                 embodiment=part.embodiment,
                 fps=part.fps,
                 features=dataset.features(part.name),
+                infos=_infos(dataset.root / part.path),
                 tasks=read_tasks(dataset.root / part.path),
                 episodes=rows.select(plain).to_dicts(),
                 # without the index a part that has no camera would have no rows here either
@@ -178,6 +181,11 @@ def export_parts(dataset: Dataset, *, episode_ids: Sequence[str]) -> list[Export
             )
         )
     return parts
+
+
+def _infos(part: Path) -> dict[str, dict[str, Any]]:
+    features = read_info(part)["features"]
+    return {name: entry["info"] for name, entry in features.items() if entry.get("info")}
 
 
 def camera_features(part: ExportPart) -> dict[str, Feature]:

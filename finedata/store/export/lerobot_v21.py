@@ -168,7 +168,9 @@ class _PartWriter:
         """Columns of the tables: numbers, the added rotations, pictures that stay pictures."""
         numbers = self._numeric_features()
         pictures = {
-            picture_column(shown_camera(name)): Feature("image", feature.shape, feature.names)
+            picture_column(shown_camera(name)): Feature(
+                "image", feature.shape, feature.names, self.part.infos.get(picture_column(name))
+            )
             for name, feature in camera_features(self.part).items()
             if (self.keep_pictures or name in self.deep) and str(feature.dtype) == "image"
         }
@@ -213,7 +215,13 @@ class _PartWriter:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_video(episode, camera=camera, feature=feature, target=target, counts=self.counts)
         if key not in self.videos:
-            self.videos[key] = video_feature(target, feature=feature, fps=self.part.fps)
+            self.videos[key] = video_feature(
+                target,
+                feature=feature,
+                fps=self.part.fps,
+                declared=self.part.infos.get(picture_column(camera), {}),
+                counts=self.counts,
+            )
 
     def _camera_stats(
         self, episode: Episode, cameras: Mapping[str, Feature]

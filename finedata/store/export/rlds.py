@@ -36,6 +36,7 @@ from finedata.store.export.rlds_features import (
 )
 from finedata.store.export.rlds_pictures import RldsPictures
 from finedata.store.export.tfrecord import ExampleValue, encode_example, frame_record
+from finedata.store.lerobot.layout import picture_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +96,11 @@ def _write_part(dataset: Dataset, part: ExportPart, folder: Path, counts: Counte
         ],
         splits={split: (shards.payload_bytes, shards.lengths) for split, shards in written.items()},
     )
-    declared = features_json(part.features, cameras=pictures.declared())
+    infos = {
+        shown_camera(name): part.infos.get(picture_column(name), {})
+        for name in camera_features(part)
+    }
+    declared = features_json(part.features, cameras=pictures.declared(), infos=infos)
     for file, content in (("features.json", declared), ("dataset_info.json", info)):
         text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
         (folder / file).write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ Columns and cameras come in; dictionaries that tensorflow-datasets accepts
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +66,18 @@ def step_vectors(features: Mapping[str, Feature]) -> dict[str, str]:
 
 
 def features_json(
-    features: Mapping[str, Feature], *, cameras: Mapping[str, tuple[tuple[int, ...], str]]
+    features: Mapping[str, Feature],
+    *,
+    cameras: Mapping[str, tuple[tuple[int, ...], str]],
+    infos: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The content of features.json.
 
     Args:
         features: Every stored column.
         cameras: Exported name to ((height, width, channels), `jpeg`, `png` or `png16`).
+        infos: Exported name to what info.json says of a camera: of 16 bits it is described, as
+            RLDS has no place for the scale of a depth.
     """
     observation: dict[str, Any] = {}
     steps: dict[str, Any] = {
@@ -97,7 +103,7 @@ def features_json(
             is_bool = str(features[column].dtype) == "bool"
             steps[key] = _scalar("bool" if is_bool else "float32", f"finedata's column {column}.")
     for name, (shape, codec) in cameras.items():
-        observation[name] = _image(shape, codec)
+        observation[name] = _image(shape, codec, (infos or {}).get(name, {}))
     steps["observation"] = _group(observation)
     metadata = {
         "episode_id": _text("finedata's id of the episode."),
@@ -187,8 +193,9 @@ def _text(description: str) -> dict[str, Any]:
     }
 
 
-def _image(shape: tuple[int, ...], codec: str) -> dict[str, Any]:
+def _image(shape: tuple[int, ...], codec: str, info: Mapping[str, Any]) -> dict[str, Any]:
     deep = codec == "png16"
+    said = f" {json.dumps(info, sort_keys=True)}" if info else ""
     return {
         "pythonClassName": _CORE + "image_feature.Image",
         "image": {
@@ -196,5 +203,5 @@ def _image(shape: tuple[int, ...], codec: str) -> dict[str, Any]:
             "dtype": "uint16" if deep else "uint8",
             "encodingFormat": "png" if deep else codec,
         },
-        "description": "16 bits, as the source has them." if deep else "RGB.",
+        "description": f"16 bits, as the source has them.{said}" if deep else "RGB.",
     }

@@ -16,13 +16,15 @@ from PIL import Image
 from finedata.errors import ConformError
 from finedata.store.episode import shown_camera
 from finedata.store.export.episodes import right_frames, right_pictures
+from finedata.store.export.v21_video import is_deep_video
 from finedata.store.pictures import decode_rgb, is_deep, read_header
+from finedata.store.video_frames import decoded_frames
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from finedata.store.episode import Episode
+    from finedata.store.episode import Episode, VideoSpan
     from finedata.store.lerobot.layout import Feature
 
 __all__ = ["RldsPictures"]
@@ -61,24 +63,39 @@ class RldsPictures:
         size or number of channels is encoded anew; one that does not decode becomes black.
         """
         shape = self._cameras[camera].shape
-        if camera in episode.videos:
+        span = episode.videos.get(camera)
+        if span is not None and is_deep_video(span.path):
+            self._take_deep(camera, episode)
+            return list(self._deep_frames(span))
+        if span is not None:
             self._codecs.setdefault(camera, "jpeg")
             frames = right_frames(episode, camera=camera, shape=shape, counts=self._counts)
             pictures = [self._encode(frame, self._codecs[camera]) for frame in frames]
             self._counts["pictures_encoded"] += len(pictures)
             return pictures
         if is_deep(episode.pictures[camera]):
-            if camera in self._codecs:
-                raise ConformError(
-                    place=f"camera {camera}, episode {episode.episode_id}",
-                    found="pictures of 16 bits, after some of 8",
-                    wanted="one kind: RLDS declares one for all",
-                    next_command="export them apart with --where",
-                )
-            self._deep.add(camera)
+            self._take_deep(camera, episode)
             return list(episode.pictures[camera])
         pictures = right_pictures(episode, camera=camera, counts=self._counts)
         return [self._fitting(picture, camera, shape) for picture in pictures]
+
+    def _take_deep(self, camera: str, episode: Episode) -> None:
+        if camera in self._codecs:
+            raise ConformError(
+                place=f"camera {camera}, episode {episode.episode_id}",
+                found="pictures of 16 bits, after some of 8",
+                wanted="one kind: RLDS declares one for all",
+                next_command="export them apart with --where",
+            )
+        self._deep.add(camera)
+
+    def _deep_frames(self, span: VideoSpan) -> Iterator[bytes]:
+        """The numbers of a video of more than 8 bits, as they are in it: PNGs of 16 bits."""
+        for frame in decoded_frames(span.path, span.first_frame, span.frames):
+            buffer = io.BytesIO()
+            Image.fromarray(frame.to_ndarray().astype(np.uint16)).save(buffer, "PNG")
+            self._counts["pictures_encoded"] += 1
+            yield buffer.getvalue()
 
     def _fitting(self, picture: bytes, camera: str, shape: tuple[int, ...]) -> bytes:
         header = read_header(picture)

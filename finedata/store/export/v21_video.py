@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from finedata.store.episode import Episode, VideoSpan
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["camera_stats", "video_feature", "write_video"]
+__all__ = ["camera_stats", "is_deep_video", "video_feature", "write_video"]
 
 _SAMPLED_FRAMES = 4
 _KEYS = ("min", "max", "mean", "std", "count")
@@ -67,13 +67,23 @@ def write_video(
     counts["videos_encoded"] += 1
 
 
-def video_feature(path: Path, *, feature: Feature, fps: float) -> dict[str, Any]:
+def video_feature(
+    path: Path,
+    *,
+    feature: Feature,
+    fps: float,
+    declared: Mapping[str, Any],
+    counts: Counter[str],
+) -> dict[str, Any]:
     """A camera's entry in info.json, of what its first file really is.
 
     Args:
         path: A written video.
         feature: The camera's feature in the dataset.
         fps: Frames a second.
+        declared: What the dataset declares of it beside its size: a depth's scale. That is passed
+            on where the video still has its bits.
+        counts: `depth_scales_left_out` is counted up where it has not.
     """
     with _stream_of(path) as stream:
         height, width = int(stream.codec_context.height), int(stream.codec_context.width)
@@ -82,11 +92,15 @@ def video_feature(path: Path, *, feature: Feature, fps: float) -> dict[str, Any]
     # A grey picture of more than 8 bits is no colour: `gray12le`, `gray16le`.
     channels = 1 if pixels.startswith("gray") else 3
     deep = channels == 1 and pixels != "gray"
+    if declared.get("video.is_depth_map") and not deep:
+        counts["depth_scales_left_out"] += 1
+        declared = {}
     return {
         "dtype": "video",
         "shape": [height, width, channels],
         "names": list(feature.names or ("height", "width", "channels")),
         "info": {
+            **declared,
             "video.fps": int(fps) if float(fps).is_integer() else fps,
             "video.height": height,
             "video.width": width,
@@ -97,6 +111,13 @@ def video_feature(path: Path, *, feature: Feature, fps: float) -> dict[str, Any]
             "has_audio": False,
         },
     }
+
+
+def is_deep_video(path: Path) -> bool:
+    """Whether a video's pictures are numbers of more than 8 bits: `gray12le`, `gray16le`."""
+    with _stream_of(path) as stream:
+        pixels = str(stream.codec_context.pix_fmt)
+    return pixels.startswith("gray") and pixels != "gray"
 
 
 def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> FeatureStats | None:

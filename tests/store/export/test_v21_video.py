@@ -123,7 +123,7 @@ def test_statistics_come_of_frames_where_there_are_none(video: Path) -> None:
 
 
 def test_info_says_what_the_file_is(video: Path) -> None:
-    found = video_feature(video, feature=FEATURE, fps=10.0)
+    found = video_feature(video, feature=FEATURE, fps=10.0, declared={}, counts=Counter())
     assert found["shape"] == [32, 48, 3]
     assert found["info"]["video.codec"] == "h264"
     assert found["info"]["video.fps"] == 10
