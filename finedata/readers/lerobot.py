@@ -282,8 +282,9 @@ def _places(dataset: LerobotDataset, file: DataFile, table: ParquetRows) -> Iter
     if runs is None:
         yield from _declared_places(dataset, declared, table.rows)
         return
-    places = [_checked(dataset, run, runs) for run in runs]
+    places = [_checked(dataset, file, run, runs) for run in runs]
     there = {episode for episode, _, _ in runs}
+    there |= dataset.elsewhere([one for one in declared if one not in there], file)
     absent = [
         _Place(
             episode,
@@ -356,7 +357,10 @@ def _runs(table: ParquetRows) -> list[tuple[int, int, int]] | None:
 
 
 def _checked(
-    dataset: LerobotDataset, run: tuple[int, int, int], runs: list[tuple[int, int, int]]
+    dataset: LerobotDataset,
+    file: DataFile,
+    run: tuple[int, int, int],
+    runs: list[tuple[int, int, int]],
 ) -> _Place:
     """A run of rows, checked against what the description says of its episode."""
     episode, first, last = run
@@ -367,7 +371,9 @@ def _checked(
     if isinstance(length, int) and length != last - first:
         message = f"episode {episode} has {last - first} rows, and meta/episodes says {length}"
         return _Place(episode, first, last, ("framing_error", message))
-    return _Place(episode, first, last)
+    said = dataset.file_of.get(episode, file.number)
+    flags = ("episode_file_differs",) if said != file.number else ()
+    return _Place(episode, first, last, flags=flags)
 
 
 def _declared_places(dataset: LerobotDataset, declared: list[int], rows: int) -> Iterator[_Place]:
@@ -387,7 +393,10 @@ def _declared_places(dataset: LerobotDataset, declared: list[int], rows: int) ->
 
 def _all_absent(dataset: LerobotDataset, file: DataFile) -> Iterator[tuple[Found, None]]:
     """Every episode that the description puts into a file that is not there."""
-    for number, episode in enumerate(dataset.declared_in[file.number]):
+    declared = dataset.declared_in[file.number]
+    elsewhere = dataset.elsewhere(declared, file)
+    absent = [episode for episode in declared if episode not in elsewhere]
+    for number, episode in enumerate(absent):
         message = f"episode {episode} is declared, and its file is not there"
         yield Found(number, 0, 0, "absent", message), None
 

@@ -6,13 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from finedata.errors import CorruptRecordError, SourceError
+import numpy as np
+
+from finedata.errors import CorruptRecordError, FeatureError, SourceError
 from finedata.readers.lerobot_files import DataFile, fill_template
 from finedata.readers.lerobot_meta import DatasetInfo, DatasetMeta, read_info
-from finedata.readers.lerobot_table import ParquetRows
+from finedata.readers.lerobot_table import ParquetRows, to_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from finedata.readers.files import SourceFolder
     from finedata.readers.lerobot_files import DatasetFiles, FileNumber
@@ -104,6 +106,42 @@ class LerobotDataset:
             start = row.get("dataset_from_index")
             found.setdefault(number, []).append((start if isinstance(start, int) else 0, index))
         return {number: [index for _, index in sorted(rows)] for number, rows in found.items()}
+
+    def elsewhere(self, episodes: Iterable[int], file: DataFile) -> set[int]:
+        """Those of some episodes whose rows another file holds than the one that is said."""
+        wanted = set(episodes)
+        if not wanted:
+            return set()
+        return wanted & {
+            episode
+            for number, held in self._held.items()
+            for episode in held
+            if number != file.number
+        }
+
+    @cached_property
+    def _held(self) -> dict[FileNumber, set[int]]:
+        """The episodes whose rows each readable file holds; asked only where some are missed."""
+        found: dict[FileNumber, set[int]] = {}
+        for file in self.data_files:
+            reader = self.folder.open(f"{self.files.prefix}{file.name}")
+            try:
+                table = ParquetRows(reader, name=file.name)
+                if table.has("episode_index"):
+                    column = table.column("episode_index", first=0, last=table.rows)
+                    values = to_numbers(column, feature="episode_index").reshape(-1)
+                    whole = values[np.isfinite(values)]
+                    found[file.number] = {int(value) for value in np.unique(whole)}
+            except (CorruptRecordError, FeatureError):
+                continue  # its own episodes say so
+            finally:
+                reader.close()
+        return found
+
+    @cached_property
+    def file_of(self) -> dict[int, FileNumber]:
+        """The file that the description puts each episode into."""
+        return {episode: number for number, every in self.declared_in.items() for episode in every}
 
     def video_places(self, feature: str) -> dict[int, tuple[int, int]]:
         """By the declared lengths: where each episode begins in its video file of a camera.

@@ -179,6 +179,9 @@ class _Dataset:
         )
         if len(number) == 1 and episode.declared_length not in (None, last - first):
             episode.doubts["declared_length_differs"] = f"{episode.declared_length} rows declared"
+        said_file = (row.get("data/chunk_index"), row.get("data/file_index"))
+        if len(number) == 2 and None not in said_file and said_file != number:
+            episode.doubts["episode_file_differs"] = f"{said_file} is said to be its file"
         if len(number) == 1 and "episode_index" in table.names:
             others = set(table.numbers("episode_index").tolist()) - {index}
             if others:
