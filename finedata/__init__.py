@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finedata.api import merge as merge
     from finedata.api import open as open
     from finedata.api import publish as publish
+    from finedata.api import pull as pull
     from finedata.api import source as source
     from finedata.api import status as status
     from finedata.api import teacher as teacher
@@ -43,6 +44,7 @@ _LAZY = {
     "merge": "finedata.api",
     "open": "finedata.api",
     "publish": "finedata.api",
+    "pull": "finedata.api",
     "source": "finedata.api",
     "status": "finedata.api",
     "stream": "finedata.shard.stream.stream",
@@ -63,6 +65,7 @@ __all__ = [
     "merge",
     "open",
     "publish",
+    "pull",
     "source",
     "status",
     "stream",

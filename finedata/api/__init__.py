@@ -5,6 +5,7 @@
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
     merge(...)                several datasets to one
     publish(...), card(...)   datasets and shards as a repository of the Hub, and its card
+    pull(...)                 what was published, or a selection of it, brought here
     status(...), doctor()     what was done in a folder; what works on this machine
 
 The command line and the demo call this and nothing below it. One dialect:
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from finedata.api.dataset import Dataset, finish_shares, merge, open
 from finedata.api.doctor import doctor
-from finedata.api.hub import card, publish
+from finedata.api.hub import card, publish, pull
 from finedata.api.source import Source, source
 from finedata.api.status import status
 from finedata.api.teacher import Teacher, teacher
@@ -40,6 +41,7 @@ __all__ = [
     "merge",
     "open",
     "publish",
+    "pull",
     "source",
     "status",
     "teacher",

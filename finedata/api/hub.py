@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
     from finedata.engine.progress import OnProgress
     from finedata.hub.plan import PublishPlan
+    from finedata.hub.pull import PullSummary
     from finedata.hub.send import PublishSummary
 
-__all__ = ["card", "publish"]
+__all__ = ["card", "publish", "pull"]
 
 
 def publish(
@@ -60,3 +61,22 @@ def card(roots: Sequence[str | Path], *, repo_id: str = "org/name") -> list[Path
     from finedata.hub.publish import save_card
 
     return save_card(roots, repo_id=repo_id)
+
+
+def pull(
+    address: str, *, out: str | Path, where: str = "", on_progress: OnProgress = None
+) -> PullSummary:
+    """Bring a published dataset, a selection of it, or shards here; see `finedata.hub.pull`.
+
+    Args:
+        address: `hf://datasets/org/name[@revision][/folder]`.
+        out: The folder.
+        where: Only episodes for which this SQL holds.
+        on_progress: Told after every file.
+
+    Example:
+        >>> pull("hf://datasets/org/name", out="cups", where="task like '%cup%'")  # doctest: +SKIP
+    """
+    from finedata.hub.pull import pull as act
+
+    return act(address, out=out, where=where, on_progress=on_progress)

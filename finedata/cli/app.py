@@ -22,6 +22,7 @@ from finedata.cli import (
     info,
     merge,
     publish,
+    pull,
     query,
     report,
     shard,
@@ -55,6 +56,7 @@ app.command("cluster", help=cluster.HELP)(cluster.cluster)
 app.command("report", help=report.HELP)(report.report)
 app.command("shard", help=shard.HELP)(shard.shard)
 app.command("publish", help=publish.HELP)(publish.publish)
+app.command("pull", help=pull.HELP)(pull.pull)
 app.command("card", help=card.HELP)(card.card)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from finedata.cli.frame import AsJson, emit
+from finedata.cli.frame import AsJson, emit, tell_traffic, traffic_of
 
 __all__ = ["HELP", "export"]
 
@@ -22,7 +22,7 @@ Example: finedata export bridge --format lerobot-v2.1 --out bridge_v21 --where "
 
 def export(
     *,
-    root: Annotated[str, typer.Argument(metavar="DIR", help="A finedata dataset.")],
+    root: Annotated[str, typer.Argument(metavar="DIR", help="A finedata dataset, or its address.")],
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="The new folder.", show_default=False)
     ],
@@ -45,9 +45,12 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """See HELP."""
+    from msgspec import to_builtins
+
     from finedata.api import open
 
-    summary = open(root).write(
+    dataset = open(root)
+    summary = dataset.write(
         out, format=format_, where=where, keep_pictures=keep_pictures, dry_run=dry_run
     )
     parts = "" if summary.parts == ["."] else f" ({', '.join(summary.parts)})"
@@ -55,8 +58,10 @@ def export(
         f"{summary.episodes} episodes, {summary.frames} frames as {summary.format} in "
         f"{summary.out}{parts}{'; nothing was written' if dry_run else ''}"
     )
-    emit(summary, text, as_json=as_json)
+    traffic = traffic_of(dataset.root)
+    emit(to_builtins(summary) | {"traffic": traffic} if traffic else summary, text, as_json=as_json)
     if as_json:
         return
+    tell_traffic(dataset.root)
     for name, count in summary.counts.items():
         typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)

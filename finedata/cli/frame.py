@@ -10,10 +10,21 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from pathlib import Path
 
     from finedata.engine.progress import OnProgress, Progress
 
-__all__ = ["AsJson", "Workers", "emit", "interruptible", "listed", "processes", "progress_bar"]
+__all__ = [
+    "AsJson",
+    "Workers",
+    "emit",
+    "interruptible",
+    "listed",
+    "processes",
+    "progress_bar",
+    "tell_traffic",
+    "traffic_of",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Workers = Annotated[
@@ -40,6 +51,24 @@ def emit(result: object, text: str | Iterable[str], *, as_json: bool) -> None:
         return
     for line in [text] if isinstance(text, str) else text:
         typer.echo(line)
+
+
+def traffic_of(root: Path) -> dict[str, int]:
+    """What reading from elsewhere cost: requests and bytes; nothing for a folder."""
+    from finedata.store.remote.path import remote_store
+
+    store = remote_store(root)
+    if store is None:
+        return {}
+    return {"requests": store.traffic.requests, "received_bytes": store.traffic.received_bytes}
+
+
+def tell_traffic(root: Path) -> None:
+    """Say on stderr what reading from elsewhere cost."""
+    found = traffic_of(root)
+    if found:
+        size = found["received_bytes"] / 1e6
+        typer.echo(f"{root}: {found['requests']:,} requests, {size:,.3f} MB received", err=True)
 
 
 def processes(workers: int | None) -> int:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from finedata.cli.frame import tell_traffic
+
 __all__ = ["HELP", "query"]
 
 HELP = """Query a dataset's tables with SQL (Polars' dialect).
@@ -15,13 +17,17 @@ Tables: episodes, frames, images, receipts, gate, clusters, representatives, ste
 traces, instructions. Pictures are in `images` only, and print as size and sha256. One SELECT is
 run, over these tables: table functions such as read_csv, and other statements, are refused.
 
+An address works as a folder does: hf://datasets/org/name, or @revision behind it.
+
 Example: finedata query bridge "select task, count(*) as n from episodes group by task" --json
 """
 
 
 def query(
     *,
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)],
+    root: Annotated[
+        str, typer.Argument(metavar="DIR", help="The dataset, or its address.", show_default=False)
+    ],
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of row objects.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a header.")] = False,
@@ -41,7 +47,9 @@ def query(
             found="several of --json, --csv, --parquet",
             wanted="one of them",
         )
-    rows = open(root).sql(sql)
+    dataset = open(root)
+    rows = dataset.sql(sql)
+    tell_traffic(dataset.root)
     if parquet is not None:
         with atomic_path(parquet) as partial:
             rows.write_parquet(partial)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.store.damaged import reading
+from finedata.store.remote.path import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,7 @@ def never_revised(paths: Iterable[Path]) -> bool:
     """
     for path in paths:
         with reading(path):
-            metadata: Any = pq.read_metadata(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+            metadata: Any = pq.read_metadata(readable(path))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
         leaf = leaves.index("revision")
         for group in range(metadata.num_row_groups):
@@ -45,7 +46,10 @@ def count_values(paths: Iterable[Path], column: str) -> Counter[str | None]:
     """How often each value of a text column occurs; nulls count as None."""
     counts: Counter[str | None] = Counter()
     for path in paths:
-        with reading(path), pq.ParquetFile(path, read_dictionary=[column]) as file:
+        with (
+            reading(path),
+            pq.ParquetFile(readable(path), read_dictionary=[column], pre_buffer=True) as file,
+        ):
             read: Any = file.read(columns=[column])  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         for chunk in read[column].chunks:
             encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()

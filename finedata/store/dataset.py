@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -25,6 +24,8 @@ from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_fil
 from finedata.store.episode import Episode
 from finedata.store.lerobot.layout import picture_column, read_features
 from finedata.store.open_videos import OpenVideos
+from finedata.store.remote.path import open_root, readable
+from finedata.store.remote.scan import scan_tables
 from finedata.store.review_journal import read_journal
 from finedata.store.row_groups import DataFileCache
 from finedata.store.sealed_sql import SealedQuery, seal_condition, seal_query
@@ -33,6 +34,7 @@ from finedata.store.table import CURATION, REVISED, annotation_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from finedata.store.lerobot.layout import Feature
 
@@ -172,7 +174,7 @@ class Dataset:
             raise UsageError(place="table", found=f"{name!r}", wanted=wanted)
         for file in files:
             _check_tag(file, name)
-        rows = pl.scan_parquet(files) if files else _empty(name)
+        rows = scan_tables(files) if files else _empty(name)
         if waiting is not None:
             waiting = waiting.join(rows.select("review_id"), on="review_id", how="anti")
             return pl.concat([rows, waiting])
@@ -228,7 +230,7 @@ class Dataset:
         files = annotation_files(self.root, name)
         for file in files:
             _check_tag(file, name)
-        return pl.scan_parquet(files) if files else _empty(name)
+        return scan_tables(files) if files else _empty(name)
 
     def sql(self, query: str) -> pl.DataFrame:
         """Run a SELECT in Polars' SQL over the tables, by their published names.
@@ -373,22 +375,27 @@ class Dataset:
                 )
             return _empty(table)
         _check_tag(files[0], table)
-        return pl.scan_parquet(files)
+        return scan_tables(files)
 
 
 def open_dataset(root: str | Path) -> Dataset:
     """Open a finedata dataset.
 
+    Args:
+        root: Its folder, or an address (`hf://datasets/org/name@revision`, `s3://bucket/folder`),
+            which is pinned to the commit that the revision names now.
+
     Raises:
         UsageError: There is none, or it is not finished.
         ConformError: It was written by a newer finedata.
+        SourceError: The network or the server failed.
 
     Example:
         >>> import finedata
         >>> ds = finedata.open("bridge")  # doctest: +SKIP
         >>> ds.sql("select task, count(*) as n from episodes group by task")  # doctest: +SKIP
     """
-    path = Path(root)
+    path = open_root(root)
     return Dataset(path, read_dataset_file(path))
 
 
@@ -425,7 +432,7 @@ def _empty(table: str) -> pl.LazyFrame:
 
 def _check_tag(file: Path, table: str) -> None:
     try:
-        schema = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        schema = pq.read_schema(readable(file))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise damaged_file(file, found=error, wanted=f"a Parquet file of table {table}") from error
     name, _ = read_schema_tag(schema.metadata, place=str(file))

@@ -17,6 +17,7 @@ from finedata.store.damaged import reading
 from finedata.store.dataset_file import PartEntry
 from finedata.store.lerobot.layout import read_info
 from finedata.store.part_copy import PartSlice, copy_part, link_part
+from finedata.store.remote.path import readable
 from finedata.store.table_copy import TableOrigin
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _schema_text(root: Path, folder: str) -> str:
     if file is None:
         return ""
     with reading(file):
-        schema: Any = pq.read_schema(file)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        schema: Any = pq.read_schema(readable(file))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     return str(schema.remove_metadata())
 
 

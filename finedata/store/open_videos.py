@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from finedata.errors import SourceError
 from finedata.store.damaged import damaged_file
+from finedata.store.remote.path import buffered
 from finedata.store.video_frames import VideoReader
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class OpenVideos:
         with self._lock:
             reader = self._idle.pop(path, None)
         try:
-            reader = reader or VideoReader(path)
+            reader = reader or VideoReader(buffered(path))
             yield reader
         except SourceError as error:
             if reader is not None:

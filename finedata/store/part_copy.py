@@ -41,6 +41,7 @@ from finedata.store.lerobot.layout import (
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
 from finedata.store.lerobot.write import write_stats, write_tasks
 from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, read_tasks
+from finedata.store.remote.path import readable
 from finedata.store.video import place_video
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class PartSlice:
         """The chosen rows of meta/episodes, at most a thousand at a time."""
         wanted = None if self.episode_ids is None else pa.array(self.episode_ids, pa.string())
         for path in sorted(self.root.glob("meta/episodes/*/*.parquet")):
-            with reading(path), pq.ParquetFile(path) as file:
+            with reading(path), pq.ParquetFile(readable(path)) as file:
                 for batch in cast("Any", file).iter_batches(batch_size=_ROWS_AT_ONCE):
                     rows: Any = pa.Table.from_batches([batch])
                     if wanted is not None:

@@ -21,6 +21,7 @@ from finedata.store.lerobot.layout import (
     episodes_path,
 )
 from finedata.store.lerobot.write import DataFileWriter
+from finedata.store.remote.path import readable
 from finedata.store.row_groups import DataFile, Stretch
 from finedata.store.table import TableFile
 
@@ -136,7 +137,7 @@ def read_tasks(root: Path) -> dict[int, str]:
     """
     path = root / TASKS_PATH
     with reading(path):
-        table: Any = pq.read_table(path)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        table: Any = pq.read_table(readable(path))  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
     # Ours and newer writers name the column `task`; older ones leave pandas' own name.
     words = "task" if "task" in table.column_names else "__index_level_0__"
     if lost := {"task_index", words} - set(table.column_names):

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.store.damaged import damaged_file, reading
+from finedata.store.remote.path import readable, remote_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ class DataFile:
         Raises:
             ConformError: The file is not there, or is damaged.
         """
-        with reading(path), pq.ParquetFile(path) as file:  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        with reading(path), pq.ParquetFile(readable(path)) as file:  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
             leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
             if _EPISODE not in leaves:
                 raise damaged_file(
@@ -135,7 +136,11 @@ class DataFile:
                 file: Any = self._idle.pop()
             except IndexError:
                 # Reading ahead in threads of its own helps a distant file, and costs a local one.
-                file = pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+                file = pq.ParquetFile(  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+                    readable(self.path),
+                    metadata=self.metadata,
+                    pre_buffer=remote_store(self.path) is not None,
+                )
             found = file.read_row_group(group, columns=columns, use_threads=False)
             self._idle.append(file)
         return found

@@ -20,6 +20,7 @@ from finedata.schema.conform import conform
 from finedata.schema.tables import arrow_schema
 from finedata.store.arrow_compute import compute
 from finedata.store.damaged import reading
+from finedata.store.remote.path import readable
 from finedata.store.review_journal import read_journal
 from finedata.store.table import REVISED, TableFile, annotation_files, part_path
 
@@ -251,7 +252,7 @@ def _taken_ids(origin: TableOrigin, name: str) -> set[str]:
 
 
 def _scanned(path: Path) -> Iterator[Any]:
-    with reading(path), pq.ParquetFile(path) as file:
+    with reading(path), pq.ParquetFile(readable(path)) as file:
         schema = file.schema_arrow
         for batch in cast("Any", file).iter_batches(batch_size=_ROWS_AT_ONCE):
             yield pa.Table.from_batches([batch], schema=schema)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from finedata.errors import ConformError
 from finedata.store.lerobot.layout import DATA_FILE_COLUMNS, data_file
+from finedata.store.remote.path import readable
 from finedata.store.row_groups import DataFile, column_array
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _batches(
     """Rows of the wanted episodes, in the file's order."""
     try:
         data = DataFile.open(path)
-        file: Any = pq.ParquetFile(path, metadata=data.metadata)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
+        file: Any = pq.ParquetFile(readable(path), metadata=data.metadata)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
         with file:
             # A row group is one episode or less: too small to share between threads (half as fast).
             batches = file.iter_batches(

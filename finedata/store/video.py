@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from finedata.errors import CorruptRecordError
 from finedata.store.atomic import output_errors
+from finedata.store.remote.path import fetch_file, remote_store
 from finedata.store.video_file import fresh_path, reading_errors
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def place_video(source: Path, target: Path) -> None:
         OutputError: The disk is full, or `target` cannot be written.
         SourceError: There is no such source.
     """
+    if remote_store(source) is not None:
+        fetch_file(source, target)
+        return
     with reading_errors(source):
         real = source.resolve(strict=True)  # a link of a symbolic link would be one
         real.stat()

@@ -410,7 +410,7 @@ class Handler(BaseHTTPRequestHandler):
         size = path.stat().st_size
         start, stop, status = 0, size, 200
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range") or "")
-        if asked and size:
+        if asked and size and self._hub.ranges:
             first, last = asked.groups()
             start = int(first) if first else max(size - int(last), 0)
             stop = min(int(last) + 1, size) if first and last else size

@@ -84,6 +84,7 @@ class Hub:
         self.latency_s = latency_s
         self.chunk_bytes = chunk_bytes
         self.cdn = cdn
+        self.ranges = True
         self.most_per_commit = most_per_commit
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
