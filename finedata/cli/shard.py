@@ -66,7 +66,7 @@ def shard(
     ] = None,
     type_: Annotated[
         Literal["step", "episode"],
-        typer.Option("--type", help="A sample is a time step, or an episode with MP4 clips."),
+        typer.Option("--type", "--sample", help="A sample is a time step, or an episode with MP4 clips."),
     ] = "step",
     horizon: Annotated[int, typer.Option(min=1, help="Steps of action.npy.")] = 16,
     every: Annotated[int, typer.Option(min=1, help="One sample every so many frames.")] = 1,

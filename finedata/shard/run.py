@@ -183,7 +183,7 @@ def shard_datasets(
     settings.check()
     if shard_index is not None and not 0 <= shard_index < (num_shards or 0):
         raise UsageError(
-            place="shard_index", found=f"{shard_index}", wanted=f"0 to {(num_shards or 1) - 1}"
+            parameter="shard_index", found=f"{shard_index}", wanted=f"0 to {(num_shards or 1) - 1}"
         )
     root = Path(out)
     known = _known(root, settings) if append else None

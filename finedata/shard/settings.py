@@ -91,21 +91,21 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
             *(("resize", side, 1, 16384) for side in self.resize or ()),
         ):
             if not low <= value <= high:
-                raise UsageError(place=name, found=f"{value}", wanted=f"{low} to {high}")
+                raise UsageError(parameter=name, found=f"{value}", wanted=f"{low} to {high}")
         self._check_held_out()
         unknown = sorted(set(self.bake) - set(BAKED))
         if unknown:
-            raise UsageError(place="bake", found=unknown[0], wanted=f"of {', '.join(BAKED)}")
+            raise UsageError(parameter="bake", found=unknown[0], wanted=f"of {', '.join(BAKED)}")
         of_steps = self.order == "step" or self.every > 1 or self.thin or self.bake
         if self.sample == "episode" and of_steps:
             raise UsageError(
-                place="type",
+                parameter="sample",
                 found="episode, with order step, every, thin or bake",
                 wanted="a sample that is a whole episode, in the order of episodes",
             )
         if self.thin and self.bake:
             raise UsageError(
-                place="thin",
+                parameter="thin",
                 found="thin and bake",
                 wanted="pictures only, or words in the tars too",
             )
@@ -117,12 +117,12 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
             right = False
         if not right:
             raise UsageError(
-                place="held_out",
+                parameter="held_out",
                 found=f"{self.held_out!r}",
                 wanted="a share from 0 to below 1, as 0.05 or 1/20, or a file of ids",
             )
         if self.held_out and self.held_out_ids:
-            raise UsageError(place="held_out", found="a share and ids", wanted="one of them")
+            raise UsageError(parameter="held_out", found="a share and ids", wanted="one of them")
 
     def as_options(self) -> ShardOptions:
         """What `shards.json` says of them."""

@@ -48,11 +48,11 @@ def read_mix(mix: Mix) -> dict[str, Fraction]:
     Raises:
         UsageError: It is not of that form, or names no view.
     """
-    written = split_pairs(mix, place="mix") if isinstance(mix, str) else mix
+    written = split_pairs(mix, parameter="mix") if isinstance(mix, str) else mix
     unknown = sorted(set(written) - set(VIEW_TIERS))
     if unknown or not written:
         raise UsageError(
-            place="mix", found=", ".join(unknown) or "no view", wanted=", ".join(VIEW_TIERS)
+            parameter="mix", found=", ".join(unknown) or "no view", wanted=", ".join(VIEW_TIERS)
         )
     return exact_weights(written)
 
@@ -73,7 +73,7 @@ def read_released(mix: Mix) -> dict[str, Fraction]:
     wrong = sorted(set(weights) - {"fg", "raw"})
     if wrong or min(weights.values()) < 0 or not any(weights.values()):
         raise UsageError(
-            place="mix",
+            parameter="mix",
             found=str(mix),
             wanted="released, or released:fg=2,raw=1: weights of zero or more of fg and raw",
         )
@@ -85,7 +85,7 @@ def released_mix(weights: Mapping[str, str]) -> str:
     return "released:" + ",".join(f"{view}={weight}" for view, weight in weights.items())
 
 
-def split_pairs(text: str, *, place: str) -> dict[str, str]:
+def split_pairs(text: str, *, parameter: str) -> dict[str, str]:
     """`a=1,b=2` as a mapping.
 
     Raises:
@@ -95,6 +95,8 @@ def split_pairs(text: str, *, place: str) -> dict[str, str]:
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (name and equals and value) or name in pairs:
-            raise UsageError(place=place, found=repr(part), wanted="name=weight, each name once")
+            raise UsageError(
+                parameter=parameter, found=repr(part), wanted="name=weight, each name once"
+            )
         pairs[name] = value
     return pairs

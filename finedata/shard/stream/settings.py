@@ -70,19 +70,19 @@ class Words:
         unknown = sorted(set(self.forms) - set(_DEFAULT_FORMS))
         if unknown:
             raise UsageError(
-                place="words", found=", ".join(unknown), wanted=", ".join(_DEFAULT_FORMS)
+                parameter="words", found=", ".join(unknown), wanted=", ".join(_DEFAULT_FORMS)
             )
         object.__setattr__(self, "forms", {**_DEFAULT_FORMS, **self.forms})
         for view, form in self.forms.items():
-            _one_of(f"words of {view}", form, get_args(Form))
+            _one_of("words", form, get_args(Form), place=f"words of {view}")
         _one_of("traces", self.traces, get_args(Traces))
         for name in ("drop_facts", "paraphrase"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise UsageError(place=name, found=str(value), wanted="a probability, 0 to 1")
+                raise UsageError(parameter=name, found=str(value), wanted="a probability, 0 to 1")
         if self.drop_facts and "facts" not in self.forms.values():
             raise UsageError(
-                place="drop_facts",
+                parameter="drop_facts",
                 found="no view whose words are facts",
                 wanted='words={"fg": "facts"}',
             )
@@ -118,7 +118,7 @@ class Numbers:
         for name, least in (("horizon", 1), ("stride", 1), ("history", 0)):
             value = getattr(self, name)
             if value < least:
-                raise UsageError(place=name, found=str(value), wanted=f"{least} or more")
+                raise UsageError(parameter=name, found=str(value), wanted=f"{least} or more")
         _one_of("action", self.action, get_args(Action))
         _one_of("rotation", self.rotation, get_args(Rotation))
         _one_of("normalise", self.normalise, get_args(Normalisation))
@@ -144,7 +144,7 @@ class Pictures:
             value = getattr(self, name)
             if value < least:
                 raise UsageError(
-                    place=f"picture_{name}", found=str(value), wanted=f"{least} or more"
+                    parameter=f"picture_{name}", found=str(value), wanted=f"{least} or more"
                 )
 
 
@@ -212,6 +212,6 @@ def as_text(settings: Words | Numbers | Pictures, views: tuple[str, ...] = ()) -
     return found
 
 
-def _one_of(place: str, found: str, wanted: tuple[str, ...]) -> None:
+def _one_of(name: str, found: str, wanted: tuple[str, ...], *, place: str = "") -> None:
     if found not in wanted:
-        raise UsageError(place=place, found=repr(found), wanted=", ".join(wanted))
+        raise UsageError(parameter=name, place=place, found=repr(found), wanted=", ".join(wanted))

@@ -73,18 +73,20 @@ class Stream:
     ) -> None:
         if not 0 <= rank < world or batch < 1 or batch % world:
             raise UsageError(
+                parameter="batch",
                 place="batch, rank and world",
                 found=f"{batch}, {rank}, {world}",
                 wanted="a global batch that the ranks divide, and rank less than world",
             )
         if workers < 0 or bad_quota < 0 or (stop is not None and stop < 0):
             raise UsageError(
+                parameter="workers",
                 place="workers, bad_quota, stop",
                 found=f"{workers}, {bad_quota}, {stop}",
                 wanted="numbers of zero or more",
             )
         if on_bad not in ("raise", "next"):
-            raise UsageError(place="on_bad", found=repr(on_bad), wanted="raise, next")
+            raise UsageError(parameter="on_bad", found=repr(on_bad), wanted="raise, next")
         self.sequence = sequence
         self.wanted = wanted
         self.batch = batch
