@@ -10,9 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from finedata.api import Benchmark as Benchmark
     from finedata.api import Dataset as Dataset
+    from finedata.api import Shards as Shards
     from finedata.api import Source as Source
     from finedata.api import Teacher as Teacher
+    from finedata.api import bench_agree as bench_agree
+    from finedata.api import bench_report as bench_report
+    from finedata.api import bench_score as bench_score
+    from finedata.api import benchmark as benchmark
     from finedata.api import card as card
     from finedata.api import doctor as doctor
     from finedata.api import finish_shares as finish_shares
@@ -20,7 +26,9 @@ if TYPE_CHECKING:
     from finedata.api import open as open
     from finedata.api import publish as publish
     from finedata.api import pull as pull
+    from finedata.api import shards as shards
     from finedata.api import source as source
+    from finedata.api import sources as sources
     from finedata.api import status as status
     from finedata.api import teacher as teacher
     from finedata.engine.progress import Progress as Progress
@@ -32,12 +40,18 @@ __version__ = "0.1.0.dev0"
 
 # public name -> the module that owns it
 _LAZY = {
+    "Benchmark": "finedata.api",
     "Dataset": "finedata.api",
     "Episode": "finedata.store.episode",
     "FinedataError": "finedata.errors",
     "Progress": "finedata.engine.progress",
+    "Shards": "finedata.api",
     "Source": "finedata.api",
     "Teacher": "finedata.api",
+    "bench_agree": "finedata.api",
+    "bench_report": "finedata.api",
+    "bench_score": "finedata.api",
+    "benchmark": "finedata.api",
     "card": "finedata.api",
     "doctor": "finedata.api",
     "finish_shares": "finedata.api",
@@ -45,20 +59,28 @@ _LAZY = {
     "open": "finedata.api",
     "publish": "finedata.api",
     "pull": "finedata.api",
+    "shards": "finedata.api",
     "source": "finedata.api",
+    "sources": "finedata.api",
     "status": "finedata.api",
     "stream": "finedata.shard.stream.stream",
     "teacher": "finedata.api",
 }
 
 __all__ = [
+    "Benchmark",
     "Dataset",
     "Episode",
     "FinedataError",
     "Progress",
+    "Shards",
     "Source",
     "Teacher",
     "__version__",
+    "bench_agree",
+    "bench_report",
+    "bench_score",
+    "benchmark",
     "card",
     "doctor",
     "finish_shares",
@@ -66,7 +88,9 @@ __all__ = [
     "open",
     "publish",
     "pull",
+    "shards",
     "source",
+    "sources",
     "status",
     "stream",
     "teacher",

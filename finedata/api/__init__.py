@@ -3,9 +3,12 @@
     source(...)  -> Source    .estimate() .verify() .convert() .convert_share()
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
+    shards(...)  -> Shards    .stream() .verify() .take_up_text() .leaks() .compare()
+    benchmark(...) -> Benchmark  .vqa() .caption() .profile(); bench_report(), bench_score() ...
     merge(...)                several datasets to one
     publish(...), card(...)   datasets and shards as a repository of the Hub, and its card
     pull(...)                 what was published, or a selection of it, brought here
+    sources(), ...            the converter files there are, copies and drafts of them
     status(...), doctor()     what was done in a folder; what works on this machine
 
 The command line and the demo call this and nothing below it. One dialect:
@@ -24,25 +27,64 @@ Rooms are imported inside the methods, so that opening a dataset loads no more t
 
 from __future__ import annotations
 
-from finedata.api.dataset import Dataset, finish_shares, merge, open
+from finedata.api.bench import (
+    Benchmark,
+    bench_agree,
+    bench_markdown,
+    bench_report,
+    bench_score,
+    benchmark,
+)
+from finedata.api.converters import copy_converter, draft_converter, sources
+from finedata.api.dataset import Dataset
 from finedata.api.doctor import doctor
 from finedata.api.hub import card, publish, pull
+from finedata.api.opening import finish_shares, located, merge, open
+from finedata.api.rows import rows_text, write_rows
+from finedata.api.shards import (
+    Shards,
+    explain,
+    is_shards,
+    measure,
+    receipt_text,
+    shards,
+    write_receipt,
+)
 from finedata.api.source import Source, source
 from finedata.api.status import status
 from finedata.api.teacher import Teacher, teacher
 
 __all__ = [
+    "Benchmark",
     "Dataset",
+    "Shards",
     "Source",
     "Teacher",
+    "bench_agree",
+    "bench_markdown",
+    "bench_report",
+    "bench_score",
+    "benchmark",
     "card",
+    "copy_converter",
     "doctor",
+    "draft_converter",
+    "explain",
     "finish_shares",
+    "is_shards",
+    "located",
+    "measure",
     "merge",
     "open",
     "publish",
     "pull",
+    "receipt_text",
+    "rows_text",
+    "shards",
     "source",
+    "sources",
     "status",
     "teacher",
+    "write_receipt",
+    "write_rows",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from finedata.annotate.status import AnnotateStatus
     from finedata.api.arguments import Names, Views
     from finedata.api.teacher import Teacher
+    from finedata.bench.make import MakeSummary
     from finedata.engine.progress import OnProgress
     from finedata.store.export.episodes import ExportSummary
 
@@ -179,6 +180,57 @@ class Annotating(store.Dataset):
         choice = _choice(where, episodes, limit, everything=everything)
         return annotate_kinematic(
             self.root, choice=choice, workers=workers, on_progress=on_progress
+        )
+
+    def make_benchmark(
+        self,
+        out: str | Path,
+        *,
+        name: str = "",
+        videos: int = 500,
+        questions: float = 2.0,
+        policy: Literal["reviewed", "not_contradicted"] = "reviewed",
+        shards: str | Path | None = None,
+        fps: float = 4.0,
+        where: str = "",
+        episodes: Names = (),
+        everything: bool = False,
+        seed: int = 0,
+        on_progress: OnProgress = None,
+    ) -> MakeSummary:
+        """Cut a benchmark from what is annotated: videos held out, facts, questions.
+
+        Args:
+            out: The new folder; `benchmark(out)` opens it.
+            name: Of the benchmark; the folder's by default.
+            videos: At most so many.
+            questions: For each video, on average.
+            policy: Facts that a person accepted, or all that nothing speaks against.
+            shards: Take the held-out side of these.
+            fps: Pictures a second that are kept.
+            where: Only episodes for which this SQL over `episodes` holds.
+            episodes: Only these ids.
+            everything: Every episode; else the representatives.
+            seed: Of all draws.
+            on_progress: Told after every video.
+
+        Raises:
+            UsageError: Nothing is left to ask about, or `out` holds something.
+        """
+        from finedata.bench.make import make_benchmark
+
+        return make_benchmark(
+            self.root,
+            out=out,
+            name=name,
+            videos=videos,
+            per_video=questions,
+            policy=policy,
+            shards=shards,
+            choice=_choice(where, episodes, None, everything=everything),
+            fps=fps,
+            seed=seed,
+            on_progress=on_progress,
         )
 
     def annotation_status(self) -> AnnotateStatus:

@@ -28,57 +28,9 @@ if TYPE_CHECKING:
     from finedata.shard.run import ShardEstimate, ShardSummary
     from finedata.store.episode import Episode
     from finedata.store.export.episodes import ExportSummary
-    from finedata.store.merge import MergeSummary
+    from finedata.store.index_map import EpisodePlace
 
-__all__ = ["Dataset", "finish_shares", "merge", "open"]
-
-
-def open(root: str | Path) -> Dataset:
-    """Open a dataset.
-
-    Raises:
-        UsageError: There is none, or it is not finished.
-        ConformError: It was written by a newer finedata.
-
-    Example:
-        >>> ds = open("bridge")  # doctest: +SKIP
-        >>> ds.sql("select task, count(*) as n from episodes group by task")  # doctest: +SKIP
-    """
-    found = store.open_dataset(root)
-    return Dataset(found.root, found.info)
-
-
-def merge(
-    datasets: Sequence[str | Path | Dataset],
-    *,
-    out: str | Path,
-    concatenate: bool = False,
-    allow_mixed_licences: bool = False,
-) -> MergeSummary:
-    """Merge finished datasets into a new one; see `finedata.store.merge.merge_datasets`.
-
-    Args:
-        datasets: At least two; their order decides names and numbers.
-        out: The new folder.
-        concatenate: Join parts that differ in nothing.
-        allow_mixed_licences: Go on although licences do not go together.
-    """
-    from finedata.store.merge import merge_datasets
-
-    return merge_datasets(
-        [_root(one) for one in datasets],
-        out=out,
-        concatenate=concatenate,
-        allow_mixed_licences=allow_mixed_licences,
-    )
-
-
-def finish_shares(out: str | Path) -> Dataset:
-    """Finish a conversion that `Source.convert_share` did in shares, when all are done."""
-    from finedata.convert.sharded import merge_shards
-
-    merge_shards(out)
-    return open(out)
+__all__ = ["Dataset", "root_of"]
 
 
 class Dataset(Annotating):
@@ -115,9 +67,46 @@ class Dataset(Annotating):
 
     def description(self) -> str:
         """The dataset on one page of text: sources, parts, features, counts, flags, tables."""
-        from finedata.store.describe import describe, description_text
+        from finedata.store.describe import description_text
 
-        return description_text(describe(self))
+        return description_text(self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """What `description` says, as plain values."""
+        from finedata.store.describe import describe
+
+        return describe(self)
+
+    def places(
+        self,
+        *,
+        ids: Sequence[str] = (),
+        part: str | None = None,
+        episode_indices: Sequence[int] = (),
+        indices: Sequence[int] = (),
+        where: str = "",
+    ) -> list[EpisodePlace]:
+        """Where episodes are: their ids, LeRobot's part and indices, and files.
+
+        Args:
+            ids: These episodes, in this order; or one of the following; all where none is given.
+            part: Name of the part of the indices; needless where there is one.
+            episode_indices: LeRobot's `episode_index`.
+            indices: LeRobot's `index` of any row of the episodes.
+            where: SQL over `episodes`.
+
+        Raises:
+            UsageError: There is no such episode, part or row.
+        """
+        from finedata.store import index_map
+
+        if ids:
+            return index_map.places_of_ids(self, episode_ids=ids)
+        if episode_indices:
+            return index_map.places_of_indices(self, part=part, episode_indices=episode_indices)
+        if indices:
+            return index_map.places_of_frames(self, part=part, indices=indices)
+        return index_map.episode_places(self, where=where)
 
     @property
     def conversion(self) -> ConvertSummary:
@@ -434,7 +423,7 @@ class Dataset(Annotating):
         from finedata.shard.settings import shard_settings
 
         chosen = shard_settings(settings)
-        roots = [self.root, *(_root(one) for one in also)]
+        roots = [self.root, *(root_of(one) for one in also)]
         if dry_run:
             return estimate_shards(
                 roots,
@@ -456,7 +445,8 @@ class Dataset(Annotating):
         )
 
 
-def _root(dataset: str | Path | store.Dataset) -> Path:
+def root_of(dataset: str | Path | store.Dataset) -> Path:
+    """Where a dataset lies."""
     return dataset.root if isinstance(dataset, store.Dataset) else Path(dataset)
 
 

@@ -107,7 +107,7 @@ class Source:
             SourceError: The source cannot be read at all.
             OutputError: The output cannot be written; the same call continues later.
         """
-        from finedata.api.dataset import open
+        from finedata.api.opening import open
         from finedata.convert.run import convert_many
 
         options = self._options(selected)

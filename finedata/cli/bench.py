@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,23 +19,16 @@ from finedata.cli.bench_options import (
     Strict,
     Timeout,
     Workers,
-    make_choice,
-    make_options,
+    or_none,
+    whom,
 )
 from finedata.cli.bench_run import (
-    answerer,
-    model_of,
-    open_named,
-    or_none,
-    print_estimate,
-    run_and_print,
+    AGAIN,
+    print_run,
     summary_lines,
     three_digits,
 )
 from finedata.cli.frame import AsJson, emit, interruptible, progress_bar
-
-if TYPE_CHECKING:
-    from finedata.bench.settings import Judge
 
 __all__ = ["app"]
 
@@ -172,26 +165,22 @@ def vqa(
     as_json: AsJson = False,
 ) -> None:
     """See _VQA."""
-    from finedata.bench.benchmark import read_benchmark
-    from finedata.bench.settings import BenchSettings
+    from finedata.api import benchmark
 
-    settings = BenchSettings(
-        track="vqa", model=model_of(teacher, model, annotator), setting=setting, fps=fps,
-        width=width, max_frames=max_frames, blind=blind, temperature=or_none(temperature),
-        top_p=or_none(top_p), max_output_tokens=max_tokens, seed=seed, trials=trials,
-        method=interval,
+    asked = whom(
+        teacher, model, annotator, base_url=base_url, recorded=recorded, device=device,
+        temperature=or_none(temperature), max_tokens=max_tokens, input_price_usd=input_price,
+        output_price_usd=output_price, requests_per_minute=requests_per_minute,
+        attempts=attempts, timeout_s=timeout,
     )  # fmt: skip
-    options = make_options(
-        workers, requests_per_minute, budget_usd, input_price, output_price, attempts, timeout,
-        retry,
-    )  # fmt: skip
-    benchmark = read_benchmark(data, revision=revision)
-    if dry_run:
-        print_estimate(benchmark, settings, teacher, options, limit, as_json=as_json)
-        return
-    opened = answerer(teacher, benchmark, seed, facts, annotator, base_url, recorded, model, device)
-    run_and_print(benchmark, out, opened, settings, None, options, None, store, limit,
-         strict=strict, as_json=as_json)  # fmt: skip
+    with progress_bar() as on_progress, interruptible(AGAIN):
+        found = benchmark(data, revision=revision).vqa(
+            asked, out=out, trials=trials, setting=setting, facts=facts, blind=blind, fps=fps,
+            width=width, max_frames=max_frames, top_p=or_none(top_p), budget_usd=budget_usd,
+            retry=retry, workers=workers, store=store, limit=limit, interval=interval, seed=seed,
+            dry_run=dry_run, on_progress=on_progress,
+        )  # fmt: skip
+    print_run(found, strict=strict, as_json=as_json)
 
 
 @app.command("caption", help=_CAPTION)
@@ -241,32 +230,29 @@ def caption(
     as_json: AsJson = False,
 ) -> None:
     """See _CAPTION."""
-    from finedata.bench.benchmark import read_benchmark
-    from finedata.bench.settings import BenchSettings, Judge
+    from finedata.api import benchmark
 
-    settings = BenchSettings(
-        track="caption", model=model_of(teacher, model, annotator), setting=setting, fps=fps,
-        width=width, max_frames=max_frames, blind=blind, temperature=or_none(temperature),
-        top_p=or_none(top_p), max_output_tokens=max_tokens, seed=seed, judge_trials=judge_trials,
-        judge_videos=judge_videos, method=interval,
+    asked = whom(
+        teacher, model, annotator, base_url=base_url, recorded=recorded, device=device,
+        temperature=or_none(temperature), max_tokens=max_tokens, input_price_usd=input_price,
+        output_price_usd=output_price, requests_per_minute=requests_per_minute,
+        attempts=attempts, timeout_s=timeout,
     )  # fmt: skip
-    limits = (workers, requests_per_minute, budget_usd)
-    options = make_options(*limits, input_price, output_price, attempts, timeout, retry)
-    judging = make_options(*limits, judge_input_price, judge_output_price, attempts, timeout, retry)
-    benchmark = read_benchmark(data, revision=revision)
-    if dry_run:
-        print_estimate(benchmark, settings, teacher, options, limit, as_json=as_json)
-        return
-    opened_judge: Judge | None = None
-    if judge:
-        opened_judge = Judge(
-            teacher=open_named(judge, judge_base_url, judge_recorded, judge_model, None),
-            model=model_of(judge, judge_model, ""),
-            temperature=or_none(judge_temperature),
-        )
-    opened = answerer(teacher, benchmark, seed, facts, annotator, base_url, recorded, model, device)
-    run_and_print(benchmark, out, opened, settings, opened_judge, options, judging, store, limit,
-         strict=strict, as_json=as_json)  # fmt: skip
+    judging = None if not judge else whom(
+        judge, judge_model, "", base_url=judge_base_url, recorded=judge_recorded,
+        temperature=or_none(judge_temperature), input_price_usd=judge_input_price,
+        output_price_usd=judge_output_price, requests_per_minute=requests_per_minute,
+        attempts=attempts, timeout_s=timeout,
+    )  # fmt: skip
+    with progress_bar() as on_progress, interruptible(AGAIN):
+        found = benchmark(data, revision=revision).caption(
+            asked, judge=judging, out=out, judge_trials=judge_trials, judge_videos=judge_videos,
+            setting=setting, facts=facts, blind=blind, fps=fps, width=width,
+            max_frames=max_frames, top_p=or_none(top_p), budget_usd=budget_usd, retry=retry,
+            workers=workers, store=store, limit=limit, interval=interval, seed=seed,
+            dry_run=dry_run, on_progress=on_progress,
+        )  # fmt: skip
+    print_run(found, strict=strict, as_json=as_json)
 
 
 @app.command("make", help=_MAKE)
@@ -294,18 +280,19 @@ def make(
     as_json: AsJson = False,
 ) -> None:
     """See _MAKE."""
-    from finedata.bench.make import make_benchmark
+    from finedata.api import open
 
     with progress_bar() as on_progress, interruptible():
-        found = make_benchmark(
-            root,
-            out=out,
+        found = open(root).make_benchmark(
+            out,
             name=name,
             videos=videos,
-            per_video=questions,
+            questions=questions,
             policy=policy,
             shards=shards,
-            choice=make_choice(everything, episodes, where),
+            where=where,
+            episodes=episodes,
+            everything=everything,
             fps=fps,
             seed=seed,
             on_progress=on_progress,
@@ -329,10 +316,9 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """See _PROFILE."""
-    from finedata.bench.benchmark import read_benchmark
-    from finedata.bench.profile import profile_benchmark
+    from finedata.api import benchmark
 
-    found = profile_benchmark(read_benchmark(data))
+    found = benchmark(data).profile()
     lines = [
         f"{found.name} {found.revision}: {found.videos} videos, {found.unusable} of them broken, "
         f"{found.files_missing} without all files"
@@ -367,13 +353,13 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """See _REPORT."""
-    from finedata.bench.report import markdown_of, write_report
+    from finedata.api import bench_markdown, bench_report
 
-    sections, written = write_report(results, out=out, force=force)
+    sections, written = bench_report(results, out=out, force=force)
     if as_json:
         emit({"files": written, "sections": sections}, [], as_json=True)
     else:
-        emit(None, written or markdown_of(sections), as_json=False)
+        emit(None, written or bench_markdown(sections), as_json=False)
 
 
 @app.command("score", help=_SCORE)
@@ -385,9 +371,9 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """See _SCORE."""
-    from finedata.bench.result import score_again
+    from finedata.api import bench_score
 
-    found = score_again(result, out=out, method=interval)
+    found = bench_score(result, out=out, interval=interval)
     emit(found, summary_lines(found), as_json=as_json)
 
 
@@ -401,18 +387,14 @@ def agree(
     as_json: AsJson = False,
 ) -> None:
     """See _AGREE."""
-    from finedata.bench.agreement import agree_judges, agree_ranks, read_human, scores_by_model
-    from finedata.bench.result import read_result
+    from finedata.api import bench_agree
+    from finedata.bench.agreement import RankAgreement
 
-    opened = [read_result(one) for one in results]
-    if human is not None:
-        ranks = agree_ranks(scores_by_model(opened), read_human(human))
-        text = f"{ranks.models} models: Pearson {three_digits(ranks.pearson)}, Spearman "
-        emit(ranks, text + three_digits(ranks.spearman), as_json=as_json)
+    found = bench_agree(results, human=human)
+    if isinstance(found, RankAgreement):
+        text = f"{found.models} models: Pearson {three_digits(found.pearson)}, Spearman "
+        emit(found, text + three_digits(found.spearman), as_json=as_json)
         return
-    if len(opened) != 2:
-        raise typer.BadParameter("two results, or --human")  # noqa: EM101
-    found = agree_judges(opened[0], opened[1])
     lines = [
         f"{found.facts} facts of {found.captions} captions: {100 * found.share:.1f} % alike, "
         f"kappa {three_digits(found.kappa)}",

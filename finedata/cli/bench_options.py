@@ -1,15 +1,14 @@
-"""Options that `finedata bench vqa` and `finedata bench caption` share, and what they come to."""
+"""Options that `finedata bench vqa` and `finedata bench caption` share, and whom they mean."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from finedata.annotate.selection import Choice
-    from finedata.teachers.asker import AskOptions
+    from finedata.api import Teacher
 
 __all__ = [
     "Attempts",
@@ -23,8 +22,8 @@ __all__ = [
     "Strict",
     "Timeout",
     "Workers",
-    "make_choice",
-    "make_options",
+    "or_none",
+    "whom",
 ]
 
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
@@ -43,36 +42,18 @@ Retry = Annotated[
     typer.Option(help="Which calls that failed in earlier runs are asked again."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything failed.")]
+_OWN = ("perfect", "random", "blind", "annotated")
 
 
-def make_choice(everything: bool, episodes: str, where: str) -> Choice:  # noqa: FBT001
-    """Which episodes the options mean."""
-    from finedata.annotate.selection import Choice
-    from finedata.cli.frame import listed
-
-    return Choice(everything=everything, episodes=listed(episodes), where=where)
+def or_none(value: float) -> float | None:
+    """Below zero means the server's own."""
+    return None if value < 0 else value
 
 
-def make_options(
-    workers: int,
-    requests_per_minute: float | None,
-    budget_usd: float | None,
-    input_price: float | None,
-    output_price: float | None,
-    attempts: int,
-    timeout_s: float,
-    retry: Literal["never", "unpaid", "all"],
-) -> AskOptions:
-    """Limits of asking."""
-    from finedata.teachers.asker import AskOptions
+def whom(name: str, model: str, annotator: str, *, max_tokens: int = 32_768, **how: Any) -> Teacher:
+    """Whom the options mean; finedata's own answerers are called by their names."""
+    from finedata.api import teacher
 
-    return AskOptions(
-        concurrency=workers,
-        requests_per_minute=requests_per_minute,
-        budget_usd=budget_usd,
-        input_price_usd=input_price,
-        output_price_usd=output_price,
-        attempts=attempts,
-        timeout_s=timeout_s,
-        retry=retry,
-    )
+    if name in _OWN:
+        model = annotator if name == "annotated" else name
+    return teacher(name, model=model, max_tokens=max_tokens, **how)

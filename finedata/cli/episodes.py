@@ -9,7 +9,7 @@ import typer
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from finedata.store.dataset import Dataset
+    from finedata.api import Dataset
     from finedata.store.index_map import EpisodePlace
 
 __all__ = ["HELP", "episodes"]
@@ -65,18 +65,16 @@ def episodes(
 def _found(
     dataset: Dataset, *, where: str, index: str, frame: str, ids: list[str]
 ) -> list[EpisodePlace]:
-    from finedata.store import index_map
-
     if ids:
-        listed = [name.strip() for text in ids for name in text.split(",") if name.strip()]
-        return index_map.places_of_ids(dataset, episode_ids=listed)
+        named = [name.strip() for text in ids for name in text.split(",") if name.strip()]
+        return dataset.places(ids=named)
     if index:
         part, numbers = _numbers(index, option="--index")
-        return index_map.places_of_indices(dataset, part=part, episode_indices=numbers)
+        return dataset.places(part=part, episode_indices=numbers)
     if frame:
         part, numbers = _numbers(frame, option="--frame")
-        return index_map.places_of_frames(dataset, part=part, indices=numbers)
-    return index_map.episode_places(dataset, where=where)
+        return dataset.places(part=part, indices=numbers)
+    return dataset.places(where=where)
 
 
 def _numbers(text: str, *, option: str) -> tuple[str | None, list[int]]:

@@ -35,21 +35,20 @@ def info(
     """See HELP."""
     import msgspec
 
-    from finedata.api import open
-    from finedata.shard.files import is_shards
-    from finedata.store.describe import describe, description_text
-    from finedata.store.remote.path import open_root
+    from finedata.api import is_shards, located, open, shards
 
-    path = open_root(root)
+    path = located(root)
     if is_shards(path):
-        from finedata.shard.describe import shards_text
-        from finedata.shard.shards import Shards
-
-        shards = Shards.open(path)
-        document = msgspec.json.encode(shards.document).decode()
-        typer.echo(document if as_json else shards_text(shards))
+        found = shards(path)
+        document = msgspec.json.encode(found.document).decode()
+        typer.echo(document if as_json else found.description())
         return
-    found = describe(open(path))
-    found |= {"traffic": traffic} if (traffic := traffic_of(path)) else {}
+    dataset = open(path)
+    if as_json:
+        told = dataset.describe()
+        told |= {"traffic": traffic} if (traffic := traffic_of(path)) else {}
+        text = msgspec.json.encode(told).decode()
+    else:
+        text = dataset.description()
     tell_traffic(path)
-    typer.echo(msgspec.json.encode(found).decode() if as_json else description_text(found))
+    typer.echo(text)

@@ -36,10 +36,8 @@ def query(
     ] = None,
 ) -> None:
     """See HELP."""
-    from finedata.api import open
+    from finedata.api import open, rows_text, write_rows
     from finedata.errors import UsageError
-    from finedata.store.atomic import atomic_path
-    from finedata.store.rows import rows_as_csv, rows_as_json
 
     if as_json + as_csv + (parquet is not None) > 1:
         raise UsageError(
@@ -51,14 +49,7 @@ def query(
     rows = dataset.sql(sql)
     tell_traffic(dataset.root)
     if parquet is not None:
-        with atomic_path(parquet) as partial:
-            rows.write_parquet(partial)
+        write_rows(rows, parquet)
         typer.echo(f"{rows.height} rows in {parquet}", err=True)
-    elif as_json:
-        typer.echo(rows_as_json(rows))
-    elif as_csv:
-        typer.echo(rows_as_csv(rows), nl=False)
     else:
-        from finedata.store.rows import rows_as_text
-
-        typer.echo(rows_as_text(rows))
+        typer.echo(rows_text(rows, "json" if as_json else "csv" if as_csv else ""), nl=not as_csv)

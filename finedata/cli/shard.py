@@ -66,7 +66,9 @@ def shard(
     ] = None,
     type_: Annotated[
         Literal["step", "episode"],
-        typer.Option("--type", "--sample", help="A sample is a time step, or an episode with MP4 clips."),
+        typer.Option(
+            "--type", "--sample", help="A sample is a step, or an episode with MP4 clips."
+        ),
     ] = "step",
     horizon: Annotated[int, typer.Option(min=1, help="Steps of action.npy.")] = 16,
     every: Annotated[int, typer.Option(min=1, help="One sample every so many frames.")] = 1,
@@ -132,12 +134,10 @@ def shard(
     as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.api import open
-    from finedata.shard.files import is_shards
+    from finedata.api import is_shards, open
     from finedata.shard.run import ShardEstimate
-    from finedata.shard.settings import BAKED, read_ids
 
-    leaks = read_ids(_read(check_leaks, "--check-leaks")) if check_leaks else ()
+    leaks = _ids(check_leaks, "--check-leaks") if check_leaks else ()
     if out is None and len(datasets) == 1 and is_shards(datasets[0]):
         if text:
             _take_up_text(datasets[0], text, as_json=as_json)
@@ -166,10 +166,6 @@ def shard(
             next_command="--shard-index 0 --num-shards 4",
         )
     share, ids = _held_out(held_out)
-    words = listed(bake)
-    unknown = sorted(set(words) - set(BAKED))
-    if unknown:
-        raise UsageError(place="--bake", found=f"{unknown[0]!r}", wanted=f"of {', '.join(BAKED)}")
     with interruptible(), progress_bar() as on_progress:
         found = open(datasets[0]).shard(
             out,
@@ -197,7 +193,7 @@ def shard(
             held_out_by=held_out_by,
             text_policy=text_policy,
             with_failed=with_failed,
-            bake=tuple(word for word in BAKED if word in words),
+            bake=listed(bake),
             seed=seed,
         )
     if isinstance(found, ShardEstimate):
@@ -207,10 +203,9 @@ def shard(
 
 
 def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
-    from finedata.shard.text import take_up_text
-    from finedata.store.dataset import open_dataset
+    from finedata.api import shards
 
-    made = take_up_text(root, [open_dataset(one) for one in datasets])
+    made = shards(root).take_up_text(datasets)
     lines = [f"text {made.revision}"]
     lines += [
         f"view {view.view}, {view.side}, {view.policy or 'the source'}: {view.episodes} episodes, "
@@ -221,8 +216,7 @@ def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
 
 
 def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
-    from finedata.shard.describe import find_leaks
-    from finedata.shard.shards import Shards
+    from finedata.api import shards
 
     if not ids:
         raise UsageError(
@@ -231,7 +225,7 @@ def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
             wanted="datasets with --out, or --text DIR, or --check-leaks IDS",
             next_command=f"finedata info {root}",
         )
-    found = find_leaks(Shards.open(root), ids)
+    found = shards(root).leaks(ids)
     text = f"{len(found)} of {len(ids)} ids, or episodes of them, are in training files"
     emit({"leaks": found}, [text, *(f"  {one}" for one in found[:20])], as_json=as_json)
     if found:
@@ -240,19 +234,19 @@ def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
 
 def _held_out(text: str) -> tuple[str, tuple[str, ...]]:
     """(share, ids): a number is a share, anything else a file of ids."""
-    from finedata.shard.settings import read_ids
-
     if not text or re.fullmatch(r"[0-9./]+", text):
         return text, ()
-    ids = read_ids(_read(Path(text), "--held-out"))
+    ids = _ids(Path(text), "--held-out")
     if not ids:
         raise UsageError(place=f"--held-out {text}", found="no id", wanted="ids, one a line")
     return "", ids
 
 
-def _read(path: Path, option: str) -> str:
+def _ids(path: Path, option: str) -> tuple[str, ...]:
+    """Ids of a file, one a line, each once and sorted."""
     try:
-        return path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return tuple(sorted({line.strip() for line in lines} - {""}))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             place=f"{option} {path}", found=f"{error}", wanted="a text file of ids, one a line"

@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def sources(
+def _sources(
     context: typer.Context,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of objects.")] = False,
@@ -34,9 +34,9 @@ def sources(
         return
     import msgspec
 
-    from finedata.schema.converter_table import source_rows
+    from finedata.api import sources
 
-    rows = source_rows()
+    rows = sources()
     if as_json:
         typer.echo(msgspec.json.encode(rows).decode())
         return
@@ -77,16 +77,9 @@ def copy(
 
     Example: finedata sources copy bridge_v2 ./mine.toml
     """
-    from finedata.errors import UsageError
-    from finedata.schema.converter_file import find_converter
-    from finedata.store.atomic import write_atomic
+    from finedata.api import copy_converter
 
-    found = find_converter(name)
-    if target.exists():
-        raise UsageError(
-            place=str(target), found="a file that is there already", wanted="a new file"
-        )
-    write_atomic(target, found.text)
+    copy_converter(name, target)
     typer.echo(f"{target}; use it with: finedata convert {target} --input DIR --out DIR", err=True)
 
 
@@ -107,7 +100,7 @@ def draft(
 
     Example: finedata sources draft ./my_dataset > mine.toml
     """
-    from finedata.convert.draft import draft_converter
+    from finedata.api import draft_converter
 
     typer.echo(draft_converter(address, name=name), nl=False)
     typer.echo(

@@ -76,33 +76,25 @@ def stream(
     """See HELP."""
     import msgspec
 
-    from finedata.shard.shards import Shards
-    from finedata.shard.stream.mix import split_pairs
-    from finedata.shard.stream.record import receipt_text
-    from finedata.shard.stream.stream import stream as open_stream
+    from finedata import api
 
     def show(found: Any, text: str) -> None:
         typer.echo(msgspec.json.encode(found).decode() if as_json else text)
 
-    opened_shards = Shards.open(shards)
+    opened_shards = api.shards(shards)
     if diff is not None:
-        from finedata.shard.stream.diff import compare, read_receipt
-
-        a, b = (read_receipt(path) for path in diff)
-        found = compare(a, b, shards=opened_shards)
+        found = opened_shards.compare(*diff)
         show(found, _difference_text(found))
         if not (found.same_sequence and found.same_content) or found.differ_by is not None:
             raise typer.Exit(1)
         return
-    forms: dict[str, Any] = dict(split_pairs(words, place="--words")) if words else {}
-    with open_stream(
-        opened_shards,
+    with opened_shards.stream(
         mix=mix,
         batch=batch,
         seed=seed,
         group=group,
         horizon=horizon,
-        words=forms,
+        words=words,
         traces=traces,
         policy=policy,
         text=text or None,
@@ -113,26 +105,19 @@ def stream(
         stop=None if benchmark else batch * batches,
     ) as opened:
         if explain:
-            from finedata.shard.stream.explain import explain as lineage
-
-            rows = lineage(opened, *_span(explain))
+            rows = api.explain(opened, *_span(explain))
             show(rows, "\n\n".join(_lineage_text(row) for row in rows))
             return
         if benchmark:
-            from finedata.shard.stream.measure import measure
-
-            speed = measure(opened, batches=batches)
+            speed = api.measure(opened, batches=batches)
             show(speed, _speed_text(speed))
             return
         for _ in opened:
             pass
         made = opened.receipt()
     if receipt is not None:
-        from finedata.schema.documents import encode_document
-        from finedata.store.atomic import write_atomic
-
-        write_atomic(receipt, encode_document(made))
-    show(made, receipt_text(made))
+        api.write_receipt(made, receipt)
+    show(made, api.receipt_text(made))
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -110,17 +110,18 @@ def verify(
     import msgspec
 
     report = open(root).verify(input_, decode=decode)
-    found = msgspec.to_builtins(report) | {"counts": report.counts()}
+    fields = msgspec.to_builtins(report).items()
+    found = {name: value for name, value in fields if not name.startswith("_")}
+    found["counts"] = report.counts()
     emit(found, _verified(report), as_json=as_json)
     if report.problems:
         raise typer.Exit(1)
 
 
 def _verify_shards(root: Path, inputs: list[str], *, as_json: bool) -> None:
-    from finedata.shard.verify import verify_shards
-    from finedata.store.dataset import open_dataset
+    from finedata.api import shards
 
-    report = verify_shards(root, [open_dataset(path) for path in inputs])
+    report = shards(root).verify(inputs)
     emit(report, _shards_verified(report), as_json=as_json)
     if report.problems:
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ own digests into the key of a run, so that a run which was stopped is continued 
 from __future__ import annotations
 
 import hashlib
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
@@ -169,8 +170,13 @@ def shard_settings(values: Mapping[str, object]) -> ShardSettings:
     try:
         return msgspec.convert(_as_stored(values), ShardSettings, strict=True)
     except msgspec.ValidationError as error:
+        # "... - at `$.bake[...]`"
+        name = re.search(r"\$\.(\w+)", f"{error}")
         raise UsageError(
-            place="the settings of shards", found=f"{error}", wanted="see ShardSettings"
+            parameter=name[1] if name else "",
+            place=name[1] if name else "the settings of shards",
+            found=f"{error}",
+            wanted="see ShardSettings",
         ) from error
 
 
@@ -182,6 +188,10 @@ def _as_stored(values: Mapping[str, object]) -> dict[str, object]:
     for name in ("cameras", "bake", "held_out_ids"):
         if isinstance(text := found.get(name), str):
             found[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(words := found.get("bake"), tuple | list):
+        given = [str(word) for word in words]  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+        known = [word for word in BAKED if word in given]
+        found["bake"] = (*known, *(word for word in given if word not in BAKED))
     if isinstance(share := found.get("held_out"), float):
         found["held_out"] = str(share)
     return found

@@ -91,6 +91,48 @@ def test_verbs_that_write_elsewhere(ds: fd.Dataset, tmp_path: Path) -> None:
     assert sum(one.episodes for one in shards.sets) > 0
 
 
+def test_shards_are_a_noun_too(ds: fd.Dataset, tmp_path: Path) -> None:
+    ds.shard(tmp_path / "shards", horizon=4, cameras=("image_0",))
+    shards = fd.shards(tmp_path / "shards")
+    assert "sets" in repr(shards)
+    assert shards.description() in shards._repr_html_().replace("&quot;", '"')
+    assert shards.verify([ds]).problems == []
+    assert shards.take_up_text([ds]).revision
+    one = ds.representatives.collect()["episode_id"][0]
+    assert shards.leaks([one]) == [one]
+    with shards.stream(mix="raw=1", words="raw=goal", batch=4, horizon=4, stop=8) as batches:
+        assert [batch.n[0] for batch in batches] == [0, 4]
+        assert fd.api.explain(batches, 0, 1)[0]["view"] == "raw"
+        receipt = batches.receipt()
+    for name in ("a", "b"):
+        fd.api.write_receipt(receipt, tmp_path / name)
+    assert shards.compare(tmp_path / "a", tmp_path / "b").same_sequence
+    assert "raw" in fd.api.receipt_text(receipt)
+
+
+def test_a_benchmark_is_cut_asked_and_scored(ds: fd.Dataset, tmp_path: Path) -> None:
+    ds.annotate_kinematic(everything=True)
+    cut = ds.make_benchmark(
+        tmp_path / "bench", videos=3, policy="not_contradicted", everything=True
+    )
+    assert cut.videos == 3
+    bench = fd.benchmark(tmp_path / "bench")
+    assert bench.profile().videos == 3
+    assert bench.vqa("random", dry_run=True).videos > 0
+    with pytest.raises(fd.FinedataError, match="folder of the result") as refused:
+        bench.vqa("random")
+    assert refused.value.parameter == "out"
+    with pytest.raises(fd.FinedataError, match="one of perfect") as refused:
+        bench.vqa("gemini", out=tmp_path / "x")
+    assert refused.value.parameter == "teacher"
+    for name in ("perfect", "random"):
+        assert bench.vqa(name, out=tmp_path / name).statuses.keys() == {"ok"}
+    sections, _ = fd.bench_report([tmp_path / "perfect", tmp_path / "random"])
+    assert sections
+    again = fd.bench_score(tmp_path / "perfect", out=tmp_path / "again")
+    assert [one.value for one in again.scores if one.metric == "accuracy"]
+
+
 def test_shares_make_the_dataset_of_one_run(
     source: fd.Source, ds: fd.Dataset, tmp_path: Path
 ) -> None:
@@ -106,6 +148,9 @@ def test_errors_name_the_parameter(ds: fd.Dataset) -> None:
         (lambda: ds.cluster(k_ratio=2.0), "k_ratio"),
         (lambda: ds.write("x", format="avi"), "format"),
         (lambda: ds.shard("x", colour="red"), "colour"),
+        (lambda: ds.shard("x", quality=0), "quality"),
+        (lambda: ds.shard("x", bake="songs"), "bake"),
+        (lambda: ds.shard("x", sample="episode", thin=True), "sample"),
         (lambda: ds.lerobot("no such part"), "part"),
         (lambda: fd.teacher("gemini"), "model"),
     ):

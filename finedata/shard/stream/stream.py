@@ -21,6 +21,7 @@ from finedata.shard.shards import Shards
 from finedata.shard.stream.action_statistics import action_statistics
 from finedata.shard.stream.batch import Batch
 from finedata.shard.stream.fill import Filler, picture_size
+from finedata.shard.stream.mix import split_pairs
 from finedata.shard.stream.parts import read_roles
 from finedata.shard.stream.places import prepare_places
 from finedata.shard.stream.record import Record
@@ -363,7 +364,7 @@ def stream(
     action: Action = "absolute",
     rotation: Rotation = "quaternion",
     normalise: Normalisation = "none",
-    words: Mapping[str, Form] | None = None,
+    words: Mapping[str, Form] | str | None = None,
     drop_facts: float = 0.0,
     paraphrase: float = 0.0,
     traces: Traces = "none",
@@ -399,7 +400,8 @@ def stream(
         action: `absolute`, `relative` or `delta`.
         rotation: `quaternion`, `6d` or `euler`.
         normalise: `none`, `quantile`, `min-max` or `mean-std`.
-        words: View to form of words; see `Words`, as for `drop_facts`, `paraphrase`, `traces`.
+        words: View to form of words, or `fg=numbered,raw=goal`; see `Words`, as for `drop_facts`,
+            `paraphrase`, `traces`.
         drop_facts: Probability that a fact is left out.
         paraphrase: Probability that an alternative stands for the goal.
         traces: `none`, `exact` or `hold`.
@@ -440,8 +442,11 @@ def stream(
         revision=text,
         side=side,
     )
+    forms: Any = words or {}
+    if isinstance(forms, str):
+        forms = split_pairs(forms, parameter="words")
     asked_words = Words(
-        forms=dict(words or {}), drop_facts=drop_facts, paraphrase=paraphrase, traces=traces
+        forms=dict(forms), drop_facts=drop_facts, paraphrase=paraphrase, traces=traces
     )
     revision = sequence.revision
     if revision is None and any(needs_text(asked_words, view) for view in sequence.views):
