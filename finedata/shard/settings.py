@@ -190,8 +190,12 @@ def _as_stored(values: Mapping[str, object]) -> dict[str, object]:
             found[name] = tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(words := found.get("bake"), tuple | list):
         given = [str(word) for word in words]  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
-        known = [word for word in BAKED if word in given]
-        found["bake"] = (*known, *(word for word in given if word not in BAKED))
+        for word in given:
+            if word not in BAKED:
+                raise UsageError(
+                    parameter="bake", found=f"{word!r}", wanted=f"of {', '.join(BAKED)}"
+                )
+        found["bake"] = tuple(word for word in BAKED if word in given)
     if isinstance(share := found.get("held_out"), float):
         found["held_out"] = str(share)
     return found
