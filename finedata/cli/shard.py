@@ -23,12 +23,15 @@ A sample is a time step, shuffled over its whole set; sets are split by source, 
 `datasets` read the tars. A run that was stopped continues with the same command.
 
 With SHARDS in the place of DIR and without --out, finished shards are looked at: --text takes up
-new annotations and reviews without writing a pixel; --check-leaks exits with 1 where a list of
+new annotations and reviews without writing a pixel; --compact moves episodes that have become
+representatives to where a fine-grained view finds them; --check-leaks exits with 1 where a list of
 held-out ids is in a training file.
 
 Example: finedata shard bridge --out shards --resize 224
 
 Example: finedata shard shards --text bridge
+
+Example: finedata shard shards --compact bridge
 
 Example: finedata shard shards --check-leaks benchmark_ids.txt
 
@@ -114,6 +117,14 @@ def shard(
             help="Take the words of this dataset into SHARDS, as they are now; may be given again.",
         ),
     ] = None,
+    compact: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--compact",
+            metavar="DIR",
+            help="Move episodes of SHARDS that represent this dataset now; may be given again.",
+        ),
+    ] = None,
     append: Annotated[
         bool, typer.Option("--append", help="Add what finished shards lack, as new tars.")
     ] = False,
@@ -139,17 +150,20 @@ def shard(
 
     leaks = _ids(check_leaks, "--check-leaks") if check_leaks else ()
     if out is None and len(datasets) == 1 and is_shards(datasets[0]):
-        if text:
+        if compact:
+            _compact(datasets[0], compact, workers=processes(workers), as_json=as_json)
+        elif text:
             _take_up_text(datasets[0], text, as_json=as_json)
         else:
             _look_for_leaks(datasets[0], leaks, as_json=as_json)
         return
-    if text:
+    if text or compact:
+        option = "--text" if text else "--compact"
         raise UsageError(
-            place="--text",
+            place=option,
             found="datasets to shard",
             wanted="finished shards in the place of DIR, and no --out",
-            next_command="finedata shard SHARDS --text DIR",
+            next_command=f"finedata shard SHARDS {option} DIR",
         )
     if out is None:
         raise UsageError(
@@ -215,6 +229,23 @@ def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
     emit(made, lines, as_json=as_json)
 
 
+def _compact(root: Path, datasets: list[Path], *, workers: int, as_json: bool) -> None:
+    from finedata.shard.compact import compact_shards
+    from finedata.store.dataset import open_dataset
+
+    with interruptible(), progress_bar() as on_progress:
+        done = compact_shards(
+            root, [open_dataset(one) for one in datasets], workers=workers, on_progress=on_progress
+        )
+    lines = [f"{name}: {count} episodes moved" for name, count in done.moved.items()]
+    if done.revisions_gone:
+        lines.append(
+            f"text {done.revision} takes the place of {', '.join(done.revisions_gone)}: "
+            "numbers of episodes changed"
+        )
+    emit(done, lines or "no episode has become a representative", as_json=as_json)
+
+
 def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
     from finedata.api import shards
 
@@ -222,7 +253,7 @@ def _look_for_leaks(root: Path, ids: tuple[str, ...], *, as_json: bool) -> None:
         raise UsageError(
             place=str(root),
             found="shards, and nothing to do with them",
-            wanted="datasets with --out, or --text DIR, or --check-leaks IDS",
+            wanted="datasets with --out, or --text DIR, --compact DIR or --check-leaks IDS",
             next_command=f"finedata info {root}",
         )
     found = shards(root).leaks(ids)

@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from finedata.shard.prepare import Prepared
-    from finedata.shard.write import TaskResult
+    from finedata.shard.write import TarResult, TaskResult
     from finedata.store.dataset import Dataset
 
-__all__ = ["finish_shards"]
+__all__ = ["add_camera", "as_listed", "finish_shards", "first_rows", "write_energon_folder"]
 
 
 def finish_shards(
@@ -75,7 +75,7 @@ def finish_shards(
         sets[plan.name] = _set_of(run, plan, results[plan.name], old, root)
     listed = [sets[name] for name in sorted(sets)]
     for one in listed:
-        _write_energon_folder(root, one)
+        write_energon_folder(root, one)
     # Words first: what may be shown follows from the tars' indexes and the tables alone.
     texts = list(known.texts) if known else []
     text = write_text(root, run.datasets, listed, before=texts)
@@ -112,7 +112,7 @@ def _write_numbers(run: Prepared, plan: SetPlan, old: ShardSet | None, root: Pat
     table = rows.append_column("first_row", pa.array(first_row)).select(schema.names)
     path = episodes_path(root, plan.name)
     added = conform(table, "shard_episodes", cast=True)
-    write_arrow(path, chain(_before(path, old and old.episodes), [added]), schema=schema)
+    write_arrow(path, chain(first_rows(path, old and old.episodes), [added]), schema=schema)
     path = frames_path(root, plan.name)
     dataset = _dataset_of(run, plan)
     write_frames(
@@ -120,11 +120,11 @@ def _write_numbers(run: Prepared, plan: SetPlan, old: ShardSet | None, root: Pat
         (episode for _, episode in iter_episodes(run.context, plan, range(plan.episodes))),
         columns=frame_columns(dataset, plan.part),
         first=plan.first_episode,
-        before=_before(path, old and old.frames),
+        before=first_rows(path, old and old.frames),
     )
 
 
-def _before(path: Path, rows: int | None) -> Iterator[pa.Table]:
+def first_rows(path: Path, rows: int | None) -> Iterator[pa.Table]:
     """The first rows of a file: those of earlier runs, whether or not this one grew it already."""
     left = rows or 0
     if not left:
@@ -156,24 +156,14 @@ def _set_of(
     old: ShardSet | None,
     root: Path,
 ) -> ShardSet:
-    tars = [
-        Shard(
-            name=result.tar.name,
-            bytes=result.tar.bytes,
-            sha256=result.tar.sha256,
-            samples=result.tar.samples,
-            index_sha256=result.tar.index_sha256,
-        )
-        for result in results
-        if result.tar is not None
-    ]
+    tars = [as_listed(result.tar) for result in results if result.tar is not None]
     counts = {camera.name: CameraCounts() for camera in plan.cameras}
     for result in results:
         for name, count in result.cameras.items():
             counts[name].add(count)
     before = {camera.name: camera for camera in (old.cameras if old else ())}
     cameras = [
-        _camera(
+        add_camera(
             ShardCamera(
                 name=camera.name,
                 member=camera.member,
@@ -217,7 +207,18 @@ def _set_of(
     )
 
 
-def _camera(new: ShardCamera, old: ShardCamera | None) -> ShardCamera:
+def as_listed(tar: TarResult) -> Shard:
+    """A tar as `shards.json` lists it."""
+    return Shard(
+        name=tar.name,
+        bytes=tar.bytes,
+        sha256=tar.sha256,
+        samples=tar.samples,
+        index_sha256=tar.index_sha256,
+    )
+
+
+def add_camera(new: ShardCamera, old: ShardCamera | None) -> ShardCamera:
     """A camera of an appended set: counts add up, and so do mean squared errors."""
     if old is None:
         return new
@@ -236,7 +237,7 @@ def _camera(new: ShardCamera, old: ShardCamera | None) -> ShardCamera:
     )
 
 
-def _write_energon_folder(root: Path, one: ShardSet) -> None:
+def write_energon_folder(root: Path, one: ShardSet) -> None:
     """`.nv-meta`, with which megatron-energon opens a set without preparing it.
 
     `.info.json`, `split.yaml` and `dataset.yaml` as its `prepare` writes them; samples are given

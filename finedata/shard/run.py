@@ -28,6 +28,7 @@ from finedata.shard.finish import finish_shards
 from finedata.shard.mapped import MappedTable
 from finedata.shard.prepare import Prepared, prepare, run_key
 from finedata.shard.settings import ShardSettings
+from finedata.shard.text import changing
 from finedata.shard.write import (
     Task,
     TaskResult,
@@ -191,7 +192,19 @@ def shard_datasets(
     base = f"append-{len(known.lineage)}" if known else "shards"
     share = None if shard_index is None else (shard_index, num_shards or 1)
     name = base if share is None else f"{base}-{share[0]:05d}-of-{share[1]:05d}"
-    with Ledger(root, run_key=key, settings=words, name=name) as ledger:
+    with ExitStack() as outer:
+        if known is not None and share is None:
+            outer.enter_context(changing(root))
+            # What became of the shards while nobody was kept out.
+            if (now := _known(root, settings)).identity != known.identity:
+                raise UsageError(
+                    place=str(root),
+                    found="shards that another run has just changed",
+                    wanted="them as they were when this one began",
+                    next_command="the same command again",
+                )
+            known = now
+        ledger = outer.enter_context(Ledger(root, run_key=key, settings=words, name=name))
         if ledger.get("commit", 0) is not None and is_shards(root):
             return _summary(root, read_shards(root))
         work = root / LEDGER_FOLDER / f"{base}-work"

@@ -46,9 +46,11 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Policy, ShardSet, Side
     from finedata.store.dataset import Dataset
 
-__all__ = ["take_up_text", "write_text"]
+__all__ = ["alone", "changing", "take_up_text", "write_text"]
 
 _POLICIES: tuple[Policy, ...] = ("not_contradicted", "reviewed")
+# Held by whatever changes finished shards: an append that is finishing, words, a compaction.
+_CHANGE_LOCK = "change.lock"
 _BITS = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
 
 
@@ -70,7 +72,7 @@ def take_up_text(root: str | Path, datasets: Sequence[Dataset]) -> TextRevision:
     """
     path = Path(root)
     Shards.open(path)
-    with _alone(path):
+    with alone(path):
         document = Shards.open(path).document
         made = write_text(path, datasets, document.sets, before=document.texts)
         texts = [text for text in document.texts if text.revision != made.revision]
@@ -81,11 +83,37 @@ def take_up_text(root: str | Path, datasets: Sequence[Dataset]) -> TextRevision:
 
 
 @contextmanager
-def _alone(root: Path) -> Generator[None]:
-    """Keep out of a folder in which a run is writing, and others out meanwhile."""
+def changing(root: Path) -> Generator[None]:
+    """Be the only one that changes finished shards.
+
+    Raises:
+        UsageError: A run is changing them.
+    """
+    with _locks(root, [root / LEDGER_FOLDER / _CHANGE_LOCK]):
+        yield
+
+
+@contextmanager
+def alone(root: Path, *, own: str = "") -> Generator[None]:
+    """Keep out of a folder in which a run is writing, and others out meanwhile.
+
+    Args:
+        root: Finished shards.
+        own: Name of the ledger whose lock the caller takes itself.
+
+    Raises:
+        UsageError: A run is writing there.
+    """
     folder = root / LEDGER_FOLDER
+    locks = {folder / _CHANGE_LOCK, *folder.glob("*.lock")} - {folder / f"{own}.lock"}
+    with _locks(root, sorted(locks)):
+        yield
+
+
+@contextmanager
+def _locks(root: Path, paths: Sequence[Path]) -> Generator[None]:
     with ExitStack() as stack:
-        for path in sorted({folder / "text.lock", *folder.glob("*.lock")}):
+        for path in paths:
             lock = take_lock(path, wait=False)
             if lock is None:
                 raise UsageError(

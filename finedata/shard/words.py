@@ -101,7 +101,7 @@ def write_words(
         or [_no_places()]
     )
     kept = _not_there(places["episode_id"], datasets)
-    earlier = _earlier_places(before, list(sets), kept)
+    earlier = _earlier_places(before, kept)
     judged = {table: _judged(datasets, table) for table in _ORDER}
     if before is not None and earlier.height:
         for table, rows_of_datasets in judged.items():
@@ -164,19 +164,18 @@ def _not_there(ids: pl.Series, datasets: Sequence[Dataset]) -> pl.Series:
     return ids.filter(~ids.is_in(known.implode()))
 
 
-def _earlier_places(before: Path | None, sets: Sequence[str], kept: pl.Series) -> pl.DataFrame:
+def _earlier_places(before: Path | None, kept: pl.Series) -> pl.DataFrame:
     """`episode_id`, `folder` (of its set) and `episode` of what is taken from a revision before."""
     found: list[pl.DataFrame] = [
         pl.DataFrame(schema={"episode_id": pl.String, "folder": pl.String, "episode": pl.Int32})
     ]
-    for name in sets if len(kept) else ():
-        path = before and before / name / "episodes.arrow"
-        if path and path.is_file():
-            ids = column(MappedTable(path, name="text_episodes"), "episode_id")
-            of_set = pl.DataFrame({"episode_id": ids, "folder": name}).with_columns(
-                episode=pl.int_range(pl.len(), dtype=pl.Int32)
-            )
-            found.append(of_set.filter(pl.col("episode_id").is_in(kept.implode())))
+    # By its own sets: an episode may have moved to another one since.
+    for path in sorted(before.glob("*/episodes.arrow")) if before and len(kept) else ():
+        ids = column(MappedTable(path, name="text_episodes"), "episode_id")
+        of_set = pl.DataFrame({"episode_id": ids, "folder": path.parent.name}).with_columns(
+            episode=pl.int_range(pl.len(), dtype=pl.Int32)
+        )
+        found.append(of_set.filter(pl.col("episode_id").is_in(kept.implode())))
     places = pl.concat(found)
     missing = kept.filter(~kept.is_in(places["episode_id"].implode())).sort()
     if len(missing):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -43,6 +43,7 @@ __all__ = [
     "measure_sample_bytes",
     "spill_path",
     "write_episode_tar",
+    "write_set_tar",
     "write_step_tar",
     "write_unit",
 ]
@@ -67,6 +68,16 @@ class TarResult(msgspec.Struct, frozen=True):
     sha256: str
     samples: int
     index_sha256: str
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether the tar is there, with its indexes."""
+        path = folder / self.name
+        beside = (index_path(path), path.with_name(f"{path.name}.idx"))
+        return (
+            path.is_file()
+            and path.stat().st_size == self.bytes
+            and all(one.is_file() for one in beside)
+        )
 
 
 class TaskResult(msgspec.Struct, frozen=True):
@@ -177,18 +188,42 @@ def _write(
     samples: Iterator[tuple[int, int, str, tuple[bytes, ...]]],
     names: tuple[str, ...],
 ) -> TarResult:
-    """Write a tar with its two indexes."""
+    """Write a tar of what a run adds to a set."""
     plan, context = task.plan, task.context
     number = plan.first_tar + task.number
     path = tar_folder(Path(context.out), plan.name) / tar_name(plan.side, number)
+    numbered = ((plan.first_episode + episode, *rest) for episode, *rest in samples)
+    as_steps = context.settings.sample == "step"
+    return write_set_tar(path, number, cast("Any", numbered), names, as_steps=as_steps)
+
+
+def write_set_tar(
+    path: Path,
+    number: int,
+    samples: Iterator[tuple[int, int, str, tuple[bytes, ...]]],
+    names: tuple[str, ...],
+    *,
+    as_steps: bool,
+) -> TarResult:
+    """Write a tar with its two indexes.
+
+    Args:
+        path: The tar.
+        number: In its name.
+        samples: Number of the episode in the set, frame, `episode_id`, and the bytes of members.
+        names: Suffixes of the members.
+        as_steps: Whether a sample is a step; else it is an episode.
+
+    Raises:
+        OutputError: The disk is full.
+    """
     episodes: list[int] = []
     ids: list[str] = []
     frames: list[int] = []
-    as_steps = context.settings.sample == "step"
 
     def noted() -> Iterator[Sample]:
         for episode, frame, episode_id, members in samples:
-            episodes.append(plan.first_episode + episode)
+            episodes.append(episode)
             ids.append(episode_id)
             frames.append(frame)
             yield Sample(sample_key(episode_id, frame if as_steps else None), members)
@@ -238,13 +273,7 @@ def is_done(task: Task, result: TaskResult) -> bool:
     if result.tar is None:
         path, size = spill_path(context, plan, task.number), result.spill_bytes
         return path.is_file() and path.stat().st_size == size
-    path = tar_folder(Path(context.out), plan.name) / result.tar.name
-    beside = (index_path(path), path.with_name(f"{path.name}.idx"))
-    return (
-        path.is_file()
-        and path.stat().st_size == result.tar.bytes
-        and all(one.is_file() for one in beside)
-    )
+    return result.tar.is_whole(tar_folder(Path(context.out), plan.name))
 
 
 def measure_sample_bytes(context: ShardContext, plan: SetPlan) -> int:

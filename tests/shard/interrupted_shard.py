@@ -1,10 +1,11 @@
 """A run of shards that is killed with SIGKILL at the n-th event, for every n; then finished.
 
-Run as a program: interrupted_shard.py DATASET FOLDER SETTINGS [MORE] (settings as JSON; MORE is a
-dataset that is then appended). Prints the number of events, or what came out otherwise. Each run
-is a fork of a process that has imported everything and used nothing, so one costs a fraction of a
-second. Events are what changes the disk for good: before and after each entry in the ledger, before
-each sync of a file, after each rename, and before a folder is removed.
+Run as a program: interrupted_shard.py DATASET FOLDER SETTINGS [MORE [compact]] (settings as JSON;
+MORE is a dataset that is then appended, or by which the shards are compacted). Prints the number of
+events, or what came out otherwise. Each run is a fork of a process that has imported everything and
+used nothing, so one costs a fraction of a second. Events are what changes the disk for good: before
+and after each entry in the ledger, before each sync of a file, after each rename, and before and
+after a folder is removed.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from shard.curation import tree
 
 import finedata.shard.plan
 import finedata.shard.prepare
+from finedata.shard import compact as compact_module
 from finedata.shard import run as run_module
 from finedata.shard.settings import ShardSettings
 from finedata.store import atomic
+from finedata.store.dataset import open_dataset
 from finedata.store.ledger import Ledger
 
 
@@ -53,7 +56,7 @@ def watch(countdown: Countdown) -> None:
     Ledger.put = counted(Ledger.put, after=True)
     atomic._sync_file = counted(atomic._sync_file)
     atomic.sync_folder = counted(atomic.sync_folder)
-    run_module.shutil.rmtree = counted(shutil.rmtree)
+    run_module.shutil.rmtree = counted(shutil.rmtree, after=True)
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -74,6 +77,7 @@ def main() -> None:
     dataset, folder = sys.argv[1], Path(sys.argv[2])
     settings = msgspec.json.decode(sys.argv[3], type=ShardSettings)
     more = sys.argv[4] if len(sys.argv) > 4 else None
+    compacts = len(sys.argv) > 5
     finedata.shard.plan.UNIT_BYTES = 1 << 16
     base = folder / "base"
 
@@ -82,7 +86,9 @@ def main() -> None:
             countdown = Countdown()
             countdown.at = at
             watch(countdown)
-            if more is None:
+            if compacts:
+                compact_module.compact_shards(out, [open_dataset(more)])
+            elif more is None:
                 run_module.shard_datasets([dataset], out=out, settings=settings)
             else:
                 run_module.shard_datasets([more], out=out, settings=settings, append=True)

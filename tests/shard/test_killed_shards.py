@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from shard.curation import curate
 
 from finedata.shard.settings import ShardSettings
 
@@ -21,13 +23,21 @@ SMALL = {"shard_bytes": 200_000}
         "step",
         pytest.param("episode", marks=pytest.mark.slow),
         pytest.param("append", marks=pytest.mark.slow),
+        pytest.param("compact", marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_every_event(order: str, two_parts: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = two_parts
-    chosen = "step" if order == "append" else order
-    settings = ShardSettings(order=chosen, **SMALL)  # type: ignore[arg-type]
+    settings = ShardSettings(order="episode" if order == "episode" else "step", **SMALL)  # type: ignore[arg-type]
     more = [str(second)] if order == "append" else []
+    if order == "compact":
+        first = tmp_path / "dataset"
+        shutil.copytree(second, first)
+        curate(first, every=3)
+        clustered = tmp_path / "clustered"
+        shutil.copytree(second, clustered)
+        curate(clustered, every=2)
+        more = [str(clustered), "compact"]
     done = subprocess.run(
         [
             sys.executable, str(PROGRAM), str(first), str(tmp_path),
