@@ -2,8 +2,8 @@
 
 Nothing of what wrote them is believed. Tars are read by `tarfile`, and their places, sizes and
 CRC-32C are found anew and held against our index and energon's; tables are read by Arrow; which
-episode a sample is, is taken from its name in the tar. Where the datasets are given, numbers and
-untouched pictures are held against these too. Digests alone would not do: they say that a file is
+episode a sample is, is taken from its name in the tar. Where the datasets are given, all is held
+against these too (`verify_inputs`). Digests alone would not do: they say that a file is
 as it was written, not that it was written right.
 """
 
@@ -25,6 +25,8 @@ from finedata.schema.tables import shard_index_schema
 from finedata.schema.tables_shards import BATCH_ROWS
 from finedata.shard.files import write_arrow
 from finedata.shard.shards import Shards
+from finedata.shard.verify_inputs import check_inputs, fingerprint
+from finedata.store.pictures import read_header
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Shard, ShardSet, TextRevision
     from finedata.store.dataset import Dataset
 
-__all__ = ["ShardProblem", "ShardReport", "verify_shards"]
+__all__ = ["SetTables", "ShardProblem", "ShardReport", "verify_shards"]
 
 _BITS = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
 _CHUNK = 1 << 20
@@ -64,8 +66,8 @@ class ShardReport(Summary):
         samples: Samples of them.
         frames: Rows of numbers.
         texts: Text revisions.
-        compared: Episodes whose numbers were held against a dataset.
-        pictures: Pictures that were held against a dataset.
+        compared: Episodes whose numbers were held against a dataset: in the tables and in the tars.
+        pictures: Pictures that are a dataset's, by their SHA-256.
         rebuilt: Indexes that were missing, and were made again from their tars.
         not_checked: What was not looked at, and why.
         problems: What is wrong.
@@ -95,16 +97,16 @@ class ShardReport(Summary):
 
 
 @dataclass(slots=True)
-class _SetTables:
+class SetTables:
     """What the checks of a set need of each other."""
 
     ids: list[str]
     lengths: np.ndarray
     first_row: np.ndarray
-    # Of each sample, in (tar, place) order, its episode; of each frame row, the CRC-32C of members.
+    # Of each sample, in (tar, place) order: its episode and frame, fingerprints of its members.
     episodes: list[np.ndarray] = field(default_factory=list[np.ndarray])
     frames: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    crc32c: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    prints: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
 
 def verify_shards(root: str | Path, datasets: Sequence[Dataset] = ()) -> ShardReport:
@@ -121,14 +123,16 @@ def verify_shards(root: str | Path, datasets: Sequence[Dataset] = ()) -> ShardRe
     """
     shards = Shards.open(root)
     report = ShardReport()
-    tables: dict[str, _SetTables] = {}
+    print_of = fingerprint if datasets else None
+    tables: dict[str, SetTables] = {}
     for one in shards.document.sets:
         read = _check_tables(shards, one, report)
         if read is None:
             continue
         tables[one.name] = read
         for number, shard in enumerate(one.tars):
-            _check_tar(shards, one, number, shard, read, report)
+            _check_tar(shards, one, number, shard, read, report, print_of=print_of)
+        _check_energon_folder(shards, one, report)
         _check_samples(shards, one, read, report)
         report.sets += 1
     _check_sides(shards, tables, datasets, report)
@@ -136,7 +140,7 @@ def verify_shards(root: str | Path, datasets: Sequence[Dataset] = ()) -> ShardRe
     for text in shards.document.texts:
         _check_text(shards, text, tables, report)
     if datasets:
-        _check_inputs(shards, tables, datasets, report)
+        check_inputs(shards, tables, datasets, report)
     else:
         report.not_checked.append("numbers and pictures against the datasets: none was given")
     return report
@@ -176,7 +180,7 @@ def _numpy(table: pa.Table, name: str) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _check_tables(shards: Shards, one: ShardSet, report: ShardReport) -> _SetTables | None:
+def _check_tables(shards: Shards, one: ShardSet, report: ShardReport) -> SetTables | None:
     for file in (one.episodes_file, one.frames_file):
         _check_file(shards.root, file, report)
     episodes = _read_arrow(shards.root, one.episodes_file.path, report)
@@ -200,23 +204,30 @@ def _check_tables(shards: Shards, one: ShardSet, report: ShardReport) -> _SetTab
         report.require(f"{place}, {name}", holds=same, found="other rows")
     report.frames += frames.num_rows
     ids: Any = episodes.column("episode_id").to_pylist()
-    return _SetTables(ids, lengths, first_row)
+    return SetTables(ids, lengths, first_row)
 
 
 def _check_tar(
-    shards: Shards, one: ShardSet, number: int, shard: Shard, read: _SetTables, report: ShardReport
+    shards: Shards,
+    one: ShardSet,
+    number: int,
+    shard: Shard,
+    read: SetTables,
+    report: ShardReport,
+    *,
+    print_of: Callable[[str, bytes], int] | None,
 ) -> None:
     """Read a tar from its first byte to its last, and hold it against both indexes."""
     path = shards.tar_path(one.name, number)
     place = path.relative_to(shards.root).as_posix()
     digest = hashlib.sha256()
-    rows: list[tuple[str, list[int], list[int], list[int]]] = []
+    rows: list[tuple[str, list[int], list[int], list[int], list[int]]] = []
     by_key = {name.lower(): k for k, name in enumerate(read.ids)}
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-        for key, members in _samples(path, place, one, report):
+        for key, members in _samples(path, place, one, report, print_of=print_of):
             rows.append((key, *(list(values) for values in zip(*members, strict=True))))  # pyright: ignore[reportArgumentType]
     except (OSError, tarfile.TarError) as error:
         report.expect(place, str(error), f"a tar of {shard.samples} samples")
@@ -239,7 +250,7 @@ def _check_tar(
         name: np.array([row[k] for row in rows], np.int64).reshape(-1, width)
         for k, name in enumerate(("member_offset", "member_size", "member_crc32c"), start=1)
     }
-    read.crc32c.append(found["member_crc32c"])
+    read.prints.append(np.array([row[4] for row in rows], np.int64).reshape(-1, width))
     report.tars += 1
     report.samples += len(rows)
     starts = found["member_offset"][:, 0] - 512
@@ -278,11 +289,21 @@ def _write_index(path: Path, found: dict[str, np.ndarray], ids: list[str]) -> No
 
 
 def _samples(
-    path: Path, place: str, one: ShardSet, report: ShardReport
-) -> Iterator[tuple[str, list[tuple[int, int, int]]]]:
-    """Key of each sample, and offset, size and CRC-32C of its members, in order."""
+    path: Path,
+    place: str,
+    one: ShardSet,
+    report: ShardReport,
+    *,
+    print_of: Callable[[str, bytes], int] | None,
+) -> Iterator[tuple[str, list[tuple[int, int, int, int]]]]:
+    """Key of each sample; offset, size, CRC-32C and fingerprint of its members, in order."""
+    pictures = {
+        camera.member: (camera.codec, camera.height, camera.width)
+        for camera in one.cameras
+        if camera.codec != "mp4"
+    }
     with tarfile.open(path, "r:") as tar:
-        key, members = "", list[tuple[int, int, int]]()
+        key, members = "", list[tuple[int, int, int, int]]()
         for entry in tar:
             head = (entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname, entry.isreg())
             report.expect(f"{place}, {entry.name}", head, (0, 0, 0, "", "", True))
@@ -294,8 +315,13 @@ def _samples(
                 raise tarfile.ReadError(f"members in another order, at {entry.offset}")  # noqa: EM102
             if suffix == "meta.json":
                 _check_meta(f"{place}, {entry.name}", name, content, report)
+            if suffix in pictures:
+                head = read_header(content)
+                shape = head and (head.codec, head.height, head.width)
+                report.expect(f"{place}, {entry.name}", shape, pictures[suffix])
             key = name
-            members.append((entry.offset_data, entry.size, _crc32c(content)))
+            mark = print_of(suffix, content) if print_of else 0
+            members.append((entry.offset_data, entry.size, _crc32c(content), mark))
             if len(members) == len(one.members):
                 yield key, members
                 members = []
@@ -316,7 +342,38 @@ def _check_meta(place: str, key: str, content: bytes, report: ShardReport) -> No
     report.expect(place, "flat" if flat else "nulls or lists", "flat")
 
 
-def _check_samples(shards: Shards, one: ShardSet, read: _SetTables, report: ShardReport) -> None:
+def _check_energon_folder(shards: Shards, one: ShardSet, report: ShardReport) -> None:
+    """`.nv-meta`: the tars with their counts, all on the side that they are on."""
+    folder = shards.root / "tars" / one.name / ".nv-meta"
+    place = folder.relative_to(shards.root).as_posix()
+    try:
+        info = msgspec.json.decode((folder / ".info.json").read_bytes(), type=dict[str, Any])
+        split = (folder / "split.yaml").read_text("utf-8")
+        kind = (folder / "dataset.yaml").read_text("utf-8")
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        report.expect(place, str(error), "energon's .info.json, split.yaml and dataset.yaml")
+        return
+    counts: Any = info.get("shard_counts")
+    report.expect(f"{place}/.info.json", counts, {tar.name: tar.samples for tar in one.tars})
+    listed: dict[str, list[str]] = {}
+    side = ""
+    for line in split.splitlines():
+        name, _, rest = line.strip().partition(":")
+        if name.startswith("- "):
+            listed[side].append(name[2:])
+        elif line.startswith("  "):
+            side = name
+            listed[side] = []
+            if rest.strip() not in ("", "[]"):
+                listed[side].append(rest)
+    mine = "train" if one.side == "train" else "test"
+    wanted = {name: [tar.name for tar in one.tars] if name == mine else [] for name in listed}
+    report.expect(f"{place}/split.yaml", listed, {"train": [], "val": [], "test": []} | wanted)
+    crude = "__class__: CrudeWebdataset" in kind.splitlines()
+    report.require(f"{place}/dataset.yaml", holds=crude, found="another class of dataset")
+
+
+def _check_samples(shards: Shards, one: ShardSet, read: SetTables, report: ShardReport) -> None:
     """Every sample of the set once, none besides."""
     if len(read.episodes) < len(one.tars):
         report.not_checked.append(f"whether set {one.name} has every sample: a tar is damaged")
@@ -340,7 +397,7 @@ def _check_samples(shards: Shards, one: ShardSet, read: _SetTables, report: Shar
 
 
 def _check_sides(
-    shards: Shards, tables: dict[str, _SetTables], datasets: Sequence[Dataset], report: ShardReport
+    shards: Shards, tables: dict[str, SetTables], datasets: Sequence[Dataset], report: ShardReport
 ) -> None:
     """No episode in two sets; where datasets are given, no copy on the other side either."""
     counts = Counter(name.lower() for read in tables.values() for name in read.ids)
@@ -368,7 +425,7 @@ def _check_strangers(shards: Shards, report: ShardReport) -> None:
 
 
 def _check_text(
-    shards: Shards, text: TextRevision, tables: dict[str, _SetTables], report: ShardReport
+    shards: Shards, text: TextRevision, tables: dict[str, SetTables], report: ShardReport
 ) -> None:
     """Files of a revision, its name, its rows' places, and its bits from the words again."""
     folder = f"text/{text.revision}/"
@@ -414,65 +471,3 @@ def _check_text(
             same = (shards.root / path).read_bytes() == bits.tobytes()
             report.require(path, holds=same, found="other bits")
             report.expect(f"{path}, counts", counts, [int(one.sum()) for one in flags])
-
-
-def _check_inputs(
-    shards: Shards, tables: dict[str, _SetTables], datasets: Sequence[Dataset], report: ShardReport
-) -> None:
-    """Numbers of every episode, and pictures that were taken over untouched."""
-    found: set[str] = set()
-    places = {name: (one, k) for one, read in tables.items() for k, name in enumerate(read.ids)}
-    crc = {name: _crc_of_frames(shards, shards.sets[name], read) for name, read in tables.items()}
-    for dataset in datasets:
-        for episode in dataset.iter_episodes():
-            if episode.episode_id not in places or episode.episode_id in found:
-                continue
-            found.add(episode.episode_id)
-            name, number = places[episode.episode_id]
-            one, read = shards.sets[name], tables[name]
-            first = int(read.first_row[number])
-            rows = shards.frames(name).rows(first, first + len(episode))
-            names = [
-                column for column in rows.column_names if column not in ("episode", "frame_index")
-            ]
-            for column, wanted in episode.rows(names).items():
-                got = _numpy(rows, column).reshape(wanted.shape)
-                same = np.array_equal(got, wanted, equal_nan=got.dtype.kind == "f")
-                place = f"{one.frames_file.path}, {episode.episode_id}, {column}"
-                report.require(place, holds=same, found="other numbers")
-            report.compared += 1
-            _check_pictures(shards, one, episode, crc[name], first, report)
-    missing = len(places) - len(found)
-    if missing:
-        report.not_checked.append(f"{missing} episodes against a dataset: none given has them")
-
-
-def _crc_of_frames(shards: Shards, one: ShardSet, read: _SetTables) -> np.ndarray:
-    """(frames, members) CRC-32C, as read from the tars; -1 where there is no sample."""
-    found = np.full((int(read.lengths.sum()), len(one.members)), -1, np.int64)
-    if shards.document.sample == "step":
-        for episodes, frames, crc in zip(read.episodes, read.frames, read.crc32c, strict=True):
-            good = (episodes >= 0) & (frames < read.lengths[np.maximum(episodes, 0)])
-            found[(read.first_row[episodes] + frames)[good]] = crc[good]
-    return found
-
-
-def _check_pictures(
-    shards: Shards, one: ShardSet, episode: Any, crc: np.ndarray, first: int, report: ShardReport
-) -> None:
-    for camera in one.cameras:
-        place = f"set {one.name}, camera {camera.name}"
-        stored = episode.pictures.get(camera.name)
-        if camera.encoded or stored is None or shards.document.sample == "episode":
-            note = f"pictures of {place}: they are not the dataset's bytes"
-            if note not in report.not_checked:
-                report.not_checked.append(note)
-            continue
-        column = one.members.index(camera.member)
-        for frame, picture in enumerate(stored):
-            found = int(crc[first + frame, column])
-            if found >= 0:
-                report.pictures += 1
-                same = found == _crc32c(bytes(picture))
-                where = f"{place}, {episode.episode_id}, frame {frame}"
-                report.require(where, holds=same, found="other bytes")

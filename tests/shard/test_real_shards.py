@@ -19,6 +19,8 @@ from finedata.errors import UsageError
 from finedata.shard.run import shard_datasets
 from finedata.shard.settings import ShardSettings
 from finedata.shard.shards import Shards
+from finedata.shard.verify import verify_shards
+from finedata.store.dataset import open_dataset
 from finedata.store.video_frames import iter_frames
 
 
@@ -103,6 +105,15 @@ def test_2096_steps_of_a_video_source(groot: Path) -> None:
             shown = np.asarray(Image.open(io.BytesIO(picture))).astype(int)
             distance = np.square(small.astype(int) - shown).mean((1, 2, 3))
             assert distance[meta["frame_index"]] == distance.min()
+    _proved(out, groot)
+
+
+def _proved(out: Path, dataset: Path) -> None:
+    """All but what encoded pictures show is the dataset's."""
+    report = verify_shards(out, [open_dataset(dataset)])
+    assert report.problems == []
+    assert (report.compared, report.pictures) == (5, 0)
+    assert all("encoded pictures of" in note for note in report.not_checked)
 
 
 def test_episodes_with_clips_copied_from_the_video(groot: Path, tmp_path: Path) -> None:
@@ -125,6 +136,7 @@ def test_episodes_with_clips_copied_from_the_video(groot: Path, tmp_path: Path) 
                 np.testing.assert_array_equal(found, frame)
             seen += 1
     assert seen == 5
+    _proved(out, groot)
 
 
 def test_an_arm_and_a_humanoid_in_one_stream_by_roles(

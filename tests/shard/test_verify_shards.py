@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import google_crc32c
 import msgspec
 import polars as pl
 import pyarrow as pa
@@ -170,6 +172,81 @@ def test_what_is_wrong_under_right_digests_is_found(
     found = places(shards, curated)
     assert found
     assert any(place.startswith(name) and place.endswith(column) for place in found)
+
+
+def rewritten_tar(path: Path, member: str, change: Callable[[bytes], bytes]) -> None:
+    """A tar whose first such member has other content of the same size, with a right index."""
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        entry = next(entry for entry in tar if entry.name.endswith(member))
+    begin, end = entry.offset_data, entry.offset_data + entry.size
+    content[begin:end] = changed = change(bytes(content[begin:end]))
+    assert len(changed) == entry.size
+    path.write_bytes(content)
+
+    def same(columns: dict[str, list]) -> None:
+        at = next(k for k, row in enumerate(columns["member_offset"]) if begin in row)
+        place = columns["member_offset"][at].index(begin)
+        columns["member_crc32c"][at][place] = google_crc32c.value(changed)
+
+    rewrite(path.with_name(f"{path.stem}.index.arrow"), same)
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "problem"),
+    [
+        ("state.npy", lambda old: old[:-1] + bytes([old[-1] ^ 1]), "state.npy"),
+        ("action.npy", lambda old: old[:-1] + bytes([old[-1] ^ 1]), "action.npy"),
+        ("meta.json", lambda old: old.replace(b'"frame_index"', b'"frame_indey"'), "meta.json"),
+        ("meta.json", lambda old: old.replace(b'"fps":5.0', b'"fps":6.0'), "meta.json"),
+        ("image_0.jpg", lambda old: old[:300] + bytes([old[300] ^ 1]) + old[301:], "image_0"),
+        ("image_0.jpg", lambda old: bytes(len(old)), "image_0.jpg"),
+    ],
+)
+def test_members_that_are_not_the_datasets_are_found(
+    shards: Path, curated: Path, member: str, change: Callable[[bytes], bytes], problem: str
+):
+    rewritten_tar(shards / f"{TAR}.tar", member, change)
+    sealed(shards)
+    assert any(problem in place for place in places(shards, curated))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (".info.json", lambda text: text.replace('.tar": ', '.tar": 1', 1)),
+        (".info.json", lambda text: text[:-3]),
+        ("split.yaml", lambda text: text.replace("train:", "test_:").replace("test:", "train:")),
+        ("split.yaml", lambda text: text.replace("  - train-000000.tar\n", "", 1)),
+        ("dataset.yaml", lambda text: text.replace("Crude", "")),
+    ],
+)
+def test_what_energon_would_read_is_held_against_the_tars(
+    shards: Path, name: str, change: Callable[[str], str]
+):
+    path = shards / "tars" / REP / ".nv-meta" / name
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    assert [place for place in places(shards) if f"tars/{REP}/.nv-meta" in place]
+    path.unlink()
+    assert f"tars/{REP}/.nv-meta" in places(shards)
+
+
+@pytest.mark.parametrize("sample", ["step", "episode"])
+def test_what_is_not_compared_is_said(sample: str, curated: Path, tmp_path: Path):
+    options = {"every": 2, "resize": (32, 32)} if sample == "step" else {}
+    settings = ShardSettings(sample=sample, cameras=("image_0",), **options)  # type: ignore[arg-type]
+    shard_datasets([curated], out=tmp_path / "shards", settings=settings)
+    report = verify_shards(tmp_path / "shards", [open_dataset(curated)])
+    assert report.problems == []
+    assert report.pictures == 0
+    sets = Shards.open(tmp_path / "shards").document.sets
+    assert report.not_checked == [
+        f"what {one.samples} encoded pictures of set {one.name}, camera image_0 show"
+        for one in sets
+    ]
+    assert report.compared == sum(one.episodes for one in sets)
 
 
 def test_a_sample_twice_and_one_lost_are_found(shards: Path):
