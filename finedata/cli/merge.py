@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from finedata.cli.convert import print_conversion
-from finedata.cli.frame import AsJson, emit
+from finedata.cli.frame import AsJson, emit, interruptible, processes, progress_bar
+from finedata.cli.shard import print_summary
 from finedata.errors import UsageError
 
 __all__ = ["HELP", "merge"]
@@ -16,7 +18,8 @@ HELP = """Merge datasets into a new one, or finish a conversion that was split o
 
 Parts stay side by side, their files linked; with --concatenate those of equal robot, features,
 rate, source and options become one. Sources whose licences do not go together are refused.
-With one DIR and no --out: commits what `finedata convert --num-shards` wrote there.
+With one DIR and no --out: commits what `finedata convert --num-shards` wrote there, or finishes the
+shards that `finedata shard --num-shards` began there.
 
 Example: finedata merge bridge droid --out both
 """
@@ -41,16 +44,25 @@ def merge(
     """See HELP."""
     from finedata.api import finish_shares
     from finedata.api import merge as run
+    from finedata.shard.files import share_ledgers
+    from finedata.shard.run import finish_shard_shares
 
     if out is None:
         if len(datasets) != 1:
             raise UsageError(
                 place="--out",
                 found="none",
-                wanted="a new folder; only one DIR that finedata convert --num-shards wrote needs "
-                "none",
+                wanted="a new folder; only one DIR that finedata convert --num-shards or "
+                "finedata shard --num-shards wrote needs none",
                 next_command="finedata merge DIR DIR --out DIR",
             )
+        if share_ledgers(Path(datasets[0])):
+            with interruptible(), progress_bar() as on_progress:
+                shards = finish_shard_shares(
+                    datasets[0], workers=processes(None), on_progress=on_progress
+                )
+            print_summary(shards, as_json=as_json)
+            return
         print_conversion(finish_shares(datasets[0]).conversion, as_json=as_json)
         return
     summary = run(

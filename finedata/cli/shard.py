@@ -14,7 +14,7 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.shard.run import ShardEstimate, ShardSummary
 
-__all__ = ["HELP", "shard"]
+__all__ = ["HELP", "print_summary", "shard"]
 
 HELP = """Write WebDataset shards of datasets: pixels once, numbers and words beside them.
 
@@ -213,7 +213,7 @@ def shard(
     if isinstance(found, ShardEstimate):
         _print_estimate(found, as_json=as_json)
     else:
-        _print_summary(found, as_json=as_json)
+        print_summary(found, as_json=as_json)
 
 
 def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
@@ -312,7 +312,8 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _print_summary(summary: ShardSummary, *, as_json: bool) -> None:
+def print_summary(summary: ShardSummary, *, as_json: bool) -> None:
+    """Print what shards hold."""
     if as_json or summary.share:
         text = f"share {summary.share} is done; the same command without it finishes"
         emit(summary, text, as_json=as_json)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from finedata.schema.documents import FileDigest
 from finedata.schema.tables_shards import BATCH_ROWS
 from finedata.store.atomic import atomic_path
+from finedata.store.ledger import LEDGER_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +27,7 @@ __all__ = [
     "frames_path",
     "index_path",
     "is_shards",
+    "share_ledgers",
     "tar_folder",
     "tar_name",
     "write_arrow",
@@ -40,6 +42,12 @@ _SPLITS = {"train": "train", "heldout": "test"}
 def is_shards(root: Path) -> bool:
     """Whether a folder holds finished shards."""
     return (root / _SHARDS_FILE).is_file()
+
+
+def share_ledgers(root: Path, base: str = "*") -> list[Path]:
+    """Ledgers of the shares of a run that makes shards, or adds to them (`base`: of which run)."""
+    found = sorted((root / LEDGER_FOLDER).glob(f"{base}-*-of-*.sqlite"))
+    return [path for path in found if path.name.startswith(("shards-", "append-"))]
 
 
 def tar_folder(root: Path, set_name: str) -> Path:

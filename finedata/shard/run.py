@@ -23,7 +23,7 @@ from finedata.engine.progress import Progress
 from finedata.engine.run_plan import Flow
 from finedata.errors import UsageError
 from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, ViewCounts, decode_shards
-from finedata.shard.files import episodes_path, is_shards
+from finedata.shard.files import episodes_path, is_shards, share_ledgers
 from finedata.shard.finish import finish_shards
 from finedata.shard.mapped import MappedTable
 from finedata.shard.prepare import Prepared, prepare, run_key
@@ -39,6 +39,7 @@ from finedata.shard.write import (
 )
 from finedata.store.atomic import output_errors
 from finedata.store.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.ledger_state import ledger_item
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
@@ -48,7 +49,15 @@ if TYPE_CHECKING:
     from finedata.engine.progress import OnProgress
     from finedata.shard.plan import SetPlan
 
-__all__ = ["ShardEstimate", "ShardSummary", "estimate_shards", "shard_datasets"]
+__all__ = [
+    "ShardEstimate",
+    "ShardSummary",
+    "estimate_shards",
+    "finish_shard_shares",
+    "shard_datasets",
+]
+
+_CALL = "call"
 
 
 class SetSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +216,15 @@ def shard_datasets(
         ledger = outer.enter_context(Ledger(root, run_key=key, settings=words, name=name))
         if ledger.get("commit", 0) is not None and is_shards(root):
             return _summary(root, read_shards(root))
+        if share is not None:
+            call = _Call(
+                roots=[str(Path(one).resolve()) for one in roots],
+                settings=settings,
+                allow_mixed_licences=allow_mixed_licences,
+                check_leaks=tuple(check_leaks),
+                append=append,
+            )
+            ledger.put(_CALL, 0, msgspec.msgpack.encode(call))
         work = root / LEDGER_FOLDER / f"{base}-work"
         run = prepare(
             roots,
@@ -228,7 +246,7 @@ def shard_datasets(
         with ExitStack() as stack:
             ledgers = [ledger]
             if share is None:
-                shares = sorted((root / LEDGER_FOLDER).glob(f"{base}-*-of-*.sqlite"))
+                shares = share_ledgers(root, base)
                 ledgers += [
                     stack.enter_context(Ledger(root, run_key=key, settings=words, name=path.stem))
                     for path in shares
@@ -250,6 +268,60 @@ def shard_datasets(
         with output_errors(work):
             shutil.rmtree(work, ignore_errors=True)
     return _summary(root, document)
+
+
+class _Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What a share was told, so that nobody has to say it again to finish."""
+
+    roots: list[str]
+    settings: ShardSettings
+    allow_mixed_licences: bool
+    check_leaks: tuple[str, ...]
+    append: bool
+
+
+def finish_shard_shares(
+    out: str | Path, *, workers: int = 1, on_progress: OnProgress = None
+) -> ShardSummary:
+    """Finish shards whose shares are done, with what the shares were told.
+
+    Args:
+        out: The shards' folder.
+        workers: Processes; changes no byte.
+        on_progress: Called when a task is finished.
+
+    Raises:
+        UsageError: There are no shares, or see `shard_datasets`.
+        ConformError: A file of a dataset is damaged.
+        OutputError: A ledger is damaged, or the disk is full.
+    """
+    root = Path(out)
+    calls = [(path, ledger_item(path, _CALL)) for path in share_ledgers(root)]
+    # Of several runs, the one that is not finished is the last.
+    told = [payload for _, payload in sorted(calls, key=_run_number) if payload is not None]
+    if not told:
+        raise UsageError(
+            place=str(root),
+            found="no shares of a run that makes shards",
+            wanted="what finedata shard --shard-index wrote",
+            next_command="finedata shard DIR --out SHARDS --shard-index 0 --num-shards N",
+        )
+    call = msgspec.msgpack.decode(told[-1], type=_Call)
+    return shard_datasets(
+        call.roots,
+        out=out,
+        settings=call.settings,
+        allow_mixed_licences=call.allow_mixed_licences,
+        check_leaks=call.check_leaks,
+        append=call.append,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def _run_number(call: tuple[Path, bytes | None]) -> int:
+    """0 of the first run, n of append-n."""
+    return int(call[0].name.split("-")[1]) if call[0].name.startswith("append-") else 0
 
 
 class _Work:

@@ -16,7 +16,7 @@ from finedata.store.lock import take_lock
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LedgerState", "ledger_states"]
+__all__ = ["LedgerState", "ledger_item", "ledger_states"]
 
 
 class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,24 @@ def ledger_states(root: Path) -> list[LedgerState]:
         for path in sorted(folder.glob("*.sqlite"))
         if path.name != "calls.sqlite"  # of another layout; see `teachers.calls`
     ]
+
+
+def ledger_item(path: Path, kind: str) -> bytes | None:
+    """The payload of item 0 of a kind in a ledger; None where it has none. Nothing is changed.
+
+    Raises:
+        OutputError: The ledger is damaged.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as ledger:
+            row = ledger.execute(
+                "select payload from items where kind = ? and number = 0", (kind,)
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise OutputError(
+            place=str(path), found=f"{error}", wanted="a ledger that can be read"
+        ) from error
+    return None if row is None else row[0]
 
 
 def _state(path: Path) -> LedgerState:

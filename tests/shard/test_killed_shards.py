@@ -31,12 +31,13 @@ def test_killed_at_every_event(order: str, two_parts: tuple[Path, Path], tmp_pat
     settings = ShardSettings(order="episode" if order == "episode" else "step", **SMALL)  # type: ignore[arg-type]
     more = [str(second)] if order == "append" else []
     if order == "compact":
-        first = tmp_path / "dataset"
-        shutil.copytree(second, first)
-        curate(first, every=3)
         clustered = tmp_path / "clustered"
-        shutil.copytree(second, clustered)
-        curate(clustered, every=2)
+        shutil.copytree(first, clustered)
+        ids = curate(clustered, every=1)
+        curate(clustered, chosen=ids[:2])
+        first = tmp_path / "dataset"
+        shutil.copytree(clustered, first)
+        curate(first, chosen=ids[:1])
         more = [str(clustered), "compact"]
     done = subprocess.run(
         [
@@ -46,7 +47,7 @@ def test_killed_at_every_event(order: str, two_parts: tuple[Path, Path], tmp_pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=3600,
         cwd=PROGRAM.parent.parent,
         env={"PYTHONPATH": str(PROGRAM.parent.parent), "TMPDIR": str(tmp_path)},
     )  # fmt: skip

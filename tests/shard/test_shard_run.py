@@ -15,15 +15,18 @@ import polars as pl
 import pytest
 from shard.curation import tree
 from shard.stock import webdataset_samples
+from typer.testing import CliRunner
 
 import finedata.shard.plan
 import finedata.shard.write
+from finedata.cli.app import app
 from finedata.errors import ConformError, OutputError, UsageError
 from finedata.shard.plan import episode_units
-from finedata.shard.run import estimate_shards, shard_datasets
+from finedata.shard.run import estimate_shards, finish_shard_shares, shard_datasets
 from finedata.shard.sets import sort_episodes
 from finedata.shard.settings import ShardSettings, read_ids
 from finedata.shard.shards import Shards
+from finedata.shard.text import changing, take_up_text
 from finedata.store.dataset import open_dataset
 from finedata.store.ledger import Ledger
 from finedata.store.table import append_rows, write_table
@@ -152,6 +155,72 @@ def test_workers_and_shares_give_the_same_bytes(
         if order == "episode":
             assert len(calls) < everything
     assert tree(tmp_path / "shares") == wanted
+
+
+def test_shares_are_finished_by_merge(curated: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "out", ShardSettings(shard_bytes=SMALL, every=3, held_out="1/4")
+    with pytest.raises(UsageError, match="no shares"):
+        finish_shard_shares(out)
+    for share in (0, 1):
+        shard_datasets([curated], out=out, settings=settings, shard_index=share, num_shards=2)
+    result = CliRunner().invoke(app, ["merge", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    shard_datasets([curated], out=tmp_path / "whole", settings=settings)
+    assert tree(out) == tree(tmp_path / "whole")
+    assert finish_shard_shares(out).identity == Shards.open(out).identity
+
+
+def test_an_appends_shares_are_finished_by_merge(
+    two_parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = two_parts
+    settings = ShardSettings(shard_bytes=SMALL)
+    for out in (tmp_path / "out", tmp_path / "whole"):
+        for share in (0, 1):
+            shard_datasets([first], out=out, settings=settings, shard_index=share, num_shards=2)
+        finish_shard_shares(out)
+    shard_datasets([second], out=tmp_path / "whole", settings=settings, append=True)
+    out = tmp_path / "out"
+    for share in (0, 1):
+        shard_datasets(
+            [second], out=out, settings=settings, append=True, shard_index=share, num_shards=2
+        )
+    finish_shard_shares(out)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_an_append_waits_for_who_changes_the_shards(
+    two_parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = two_parts
+    out, settings = tmp_path / "out", ShardSettings(shard_bytes=SMALL)
+    shard_datasets([first], out=out, settings=settings)
+    before = tree(out)
+    with changing(out), pytest.raises(UsageError, match="another run"):
+        shard_datasets([second], out=out, settings=settings, append=True)
+    assert tree(out) == before
+    shard_datasets([second], out=out, settings=settings, append=True)
+    assert len(Shards.open(out).document.lineage) == 2
+
+
+def test_words_taken_up_just_before_an_append_stay(
+    two_parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_parts
+    out, settings = tmp_path / "out", ShardSettings(shard_bytes=SMALL)
+    shard_datasets([first], out=out, settings=settings)
+    copy = tmp_path / "first"
+    shutil.copytree(first, copy)
+    real = finedata.shard.run.changing
+
+    def late(root: Path) -> object:
+        shutil.rmtree(copy / "annotations")
+        take_up_text(root, [open_dataset(copy)])
+        return real(root)
+
+    monkeypatch.setattr(finedata.shard.run, "changing", late)
+    shard_datasets([second], out=out, settings=settings, append=True)
+    assert len(Shards.open(out).document.texts) == 3
 
 
 def test_two_processes_give_the_same_bytes(curated: Path, tmp_path: Path) -> None:
