@@ -203,7 +203,9 @@ def _digest(dataset: Dataset, table: str) -> str:
 
 
 def _counts(ledger: LedgerState) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in ledger.finished.items()) or "nothing yet"
+    # What a share was told is no work.
+    done = (f"{count} {kind}" for kind, count in ledger.finished.items() if kind != "call")
+    return ", ".join(done) or "nothing yet"
 
 
 def _words(settings: object) -> str:

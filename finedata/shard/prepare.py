@@ -109,6 +109,11 @@ def prepare(
         datasets,
         settings,
         allow_mixed_licences=allow_mixed_licences,
+        known_licences=[
+            (one.source, licence)
+            for one in (known.sets if known else ())
+            for licence in one.licences
+        ],
         known_sides=known_sides,
     )
     _refuse_leaks(found.rows, check_leaks)

@@ -62,6 +62,7 @@ def sort_episodes(
     settings: ShardSettings,
     *,
     allow_mixed_licences: bool = False,
+    known_licences: Sequence[tuple[str, str]] = (),
     known_sides: Mapping[str, str] | None = None,
 ) -> Sorted:
     """Give every episode its tier and side.
@@ -70,6 +71,7 @@ def sort_episodes(
         datasets: Finished datasets with gate and representatives.
         settings: What was asked for.
         allow_mixed_licences: Whether to put together what `licence_conflicts` would refuse.
+        known_licences: Source and licence of what is in the shards already.
         known_sides: Episodes that are in shards already, and their sides: they keep them, and what
             is linked to them follows.
 
@@ -85,10 +87,13 @@ def sort_episodes(
         [_read(dataset, number) for number, dataset in enumerate(datasets)], how="diagonal_relaxed"
     )
     _check_ids(rows, datasets)
-    if not allow_mixed_licences and len(datasets) > 1:
+    if not allow_mixed_licences and (len(datasets) > 1 or known_licences):
         check_licences(
             (str(source), str(licence))
-            for source, licence in rows.select("source", "licence").unique().iter_rows()
+            for source, licence in (
+                *rows.select("source", "licence").unique().iter_rows(),
+                *known_licences,
+            )
         )
     rows = rows.with_columns(
         tier=pl.when(pl.col("verdict") == "fail")

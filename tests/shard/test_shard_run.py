@@ -8,10 +8,13 @@ import shutil
 import tarfile
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from shard.curation import tree
 from shard.stock import webdataset_samples
@@ -21,7 +24,7 @@ import finedata.shard.plan
 import finedata.shard.write
 from finedata.cli.app import app
 from finedata.errors import ConformError, OutputError, UsageError
-from finedata.shard.plan import episode_units
+from finedata.shard.plan import episode_units, plan_cameras
 from finedata.shard.run import estimate_shards, finish_shard_shares, shard_datasets
 from finedata.shard.sets import sort_episodes
 from finedata.shard.settings import ShardSettings, read_ids
@@ -504,6 +507,70 @@ def test_a_full_disk_is_said_and_the_run_continues(
     shard_datasets([curated], out=out, settings=settings)
     shard_datasets([curated], out=tmp_path / "whole", settings=settings)
     assert tree(out) == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("most_bytes", [3_000, 20_000, 50_000])
+@pytest.mark.parametrize("order", ["step", "episode"])
+def test_a_file_that_cannot_grow_is_said_and_the_run_continues(
+    order: str, most_bytes: int, curated: Path, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    out, settings = tmp_path / "out", ShardSettings(shard_bytes=SMALL, every=4, order=order)  # type: ignore[arg-type]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        with pytest.raises(OutputError, match="next: "):
+            shard_datasets([curated], out=out, settings=settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (out / "shards.json").exists()
+    shard_datasets([curated], out=out, settings=settings)
+    shard_datasets([curated], out=tmp_path / "whole", settings=settings)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_licences_that_forbid_each_other(two_parts: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = two_parts
+    other = tmp_path / "other"
+    shutil.copytree(second, other)
+    for path in (other / "meta" / "episodes").rglob("*.parquet"):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index("licence")
+        nobody = pa.array(["CC-BY-NC-4.0"] * len(table), table.schema.field(place).type)
+        pq.write_table(table.set_column(place, table.schema.field(place), nobody), path)
+    out, settings = tmp_path / "out", ShardSettings(shard_bytes=SMALL, every=4)
+    with pytest.raises(UsageError, match="forbids commercial use of the whole"):
+        shard_datasets([first, other], out=tmp_path / "both", settings=settings)
+    shard_datasets([first], out=out, settings=settings)
+    before = tree(out)
+    # What is in the shards already counts as well.
+    with pytest.raises(UsageError, match="--allow-mixed-licences"):
+        shard_datasets([other], out=out, settings=settings, append=True)
+    assert tree(out) == before
+    shard_datasets([other], out=out, settings=settings, append=True, allow_mixed_licences=True)
+    licences = {name for one in Shards.open(out).document.sets for name in one.licences}
+    assert "CC-BY-NC-4.0" in licences
+    assert len(licences) == 2
+
+
+def test_cameras_that_some_parts_lack() -> None:
+    def part(*cameras: str) -> object:
+        features = {
+            f"observation.images.{camera}": SimpleNamespace(dtype="image", shape=(8, 8, 3))
+            for camera in cameras
+        }
+        return SimpleNamespace(features=lambda _: features, root="d")
+
+    settings = ShardSettings(cameras=("front", "wrist"))
+    named = {
+        cameras: [camera.name for camera in plan_cameras(part(*cameras), "p", settings, bits={})]  # type: ignore[arg-type]
+        for cameras in (("front", "wrist", "top"), ("wrist",), ("top", "front"))
+    }
+    assert list(named.values()) == [["front", "wrist"], ["wrist"], ["front"]]
+    with pytest.raises(UsageError, match="none of front, wrist"):
+        plan_cameras(part("top"), "p", settings, bits={})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no camera"):
+        plan_cameras(part(), "p", ShardSettings(), bits={})  # type: ignore[arg-type]
 
 
 def test_units_of_episodes() -> None:
