@@ -8,7 +8,7 @@ converter from it once.
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +20,7 @@ from finedata.readers.files import open_folder
 from finedata.schema.converter_file import decode_converter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from finedata.readers.episode import Source
@@ -135,6 +135,11 @@ def recognised_reader(address: str, readers: Sequence[str]) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that shape the output's bytes."""
+    return dict(_library_versions())
+
+
+@cache
+def _library_versions() -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name in _LIBRARIES:
         try:

@@ -34,6 +34,7 @@ from finedata.convert.verify_tables import TableChecks
 from finedata.convert.work import OpenShards, episode_result, stored_cameras, without_videos
 from finedata.errors import SourceError
 from finedata.store.dataset import open_dataset
+from finedata.store.episode import Episode
 from finedata.store.lerobot.layout import data_file_number
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class _Records:
         report.expect(f"{place}: sha256 of the record", receipt["source_sha256"], digest)
         number = data_file_number(stored.row)
         self._tables.written(part, job, result, number=number, place=place)
-        episode = self._dataset.episode(receipt["episode_id"])
+        episode = Episode(self._dataset, stored.row)
         for name, values in numbers.columns.items():
             column = episode.columns.get(name)
             same = column is not None and np.array_equal(

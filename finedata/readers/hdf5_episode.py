@@ -55,6 +55,7 @@ class Hdf5Episode:
         self._pictures: dict[str, Hdf5Pictures] = {}
         # Names, never open datasets: HDF5 keeps a cache of chunks for each that is open.
         self._names: tuple[str, ...] | None = None
+        self._kinds: dict[str, CameraKind | None] = {}
 
     def close(self) -> None:
         """Close the file, where it is this episode's alone."""
@@ -213,10 +214,11 @@ class Hdf5Episode:
 
     def camera_kind(self, feature: str) -> CameraKind | None:
         """`pictures` where the dataset stores them; see `PictureLayout`."""
-        dataset = self._dataset(feature)
-        if dataset is None or feature.startswith("/"):
-            return None
-        return "pictures" if self._layout(feature, dataset) else None
+        if feature not in self._kinds:
+            dataset = None if feature.startswith("/") else self._dataset(feature)
+            is_camera = dataset is not None and self._layout(feature, dataset) is not None
+            self._kinds[feature] = "pictures" if is_camera else None
+        return self._kinds[feature]
 
     def pictures(self, feature: str) -> Hdf5Pictures:
         """The pictures of a camera as they are stored, without their padding.

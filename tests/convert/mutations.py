@@ -3,7 +3,8 @@
 A family writes small sources (`Unit`s) and says how many of them share one conversion. Damaged
 ones are converted and the output is held against itself: counts, receipts, rows, and the source
 read again (`verify`). Runs in this process, or for HDF5 in one of its own:
-`python -m convert.mutations hdf5 400 7`.
+`python -m convert.mutations rdt 400 7` stops at the first that is broken; with one word more it
+goes on and tells them all.
 """
 
 from __future__ import annotations
@@ -48,27 +49,9 @@ _OPTIONS = (
     ConvertOptions(image_stats=False, resize=(16, 16), transcode="h264"),
 )
 _ODD_VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    1,
-    2**31,
-    2**63 - 1,
-    2**70,
-    1e308,
-    -0.5,
-    "",
-    "..",
-    "../../etc/passwd",
-    "/etc/passwd",
-    "\x00",
-    "{episode_index:9999999999d}",
-    "\ud83d\ude00",
-    [],
-    [[]],
-    {},
-    {"": None},
+    *(None, True, -1, 0, 1, 2**31, 2**63 - 1, 2**70),
+    *(1e308, -0.5, "", "..", "../../etc/passwd", "/etc/passwd"),
+    *("\x00", "{episode_index:9999999999d}", "\ud83d\ude00", [], [[]], {}, {"": None}),
 )
 
 
@@ -181,8 +164,16 @@ def _mutate_records(rng: np.random.Generator, data: bytes) -> bytes:
     return b"".join(map(frame_record, payloads))
 
 
-def run_mutations(name: str, *, count: int, seed: int) -> Counter[str]:
+def run_mutations(
+    name: str, *, count: int, seed: int, broken: list[str] | None = None
+) -> Counter[str]:
     """Damage units of a family `count` times and convert them, several at once.
+
+    Args:
+        name: The family.
+        count: How often.
+        seed: Decides what is damaged, and how.
+        broken: Gathers what ended otherwise, and the run goes on.
 
     Returns:
         How often which outcome was met: `written`, a receipt's reason, or an error's name.
@@ -197,7 +188,12 @@ def run_mutations(name: str, *, count: int, seed: int) -> Counter[str]:
     while done < count:
         units, damaged = draw(family, rng, count=min(family.batch, count - done))
         options = _OPTIONS[int(rng.integers(len(_OPTIONS)))]
-        outcomes += _converted(family, units, damaged, options, hint=f"{name} {done} of {seed}")
+        try:
+            outcomes += _converted(family, units, damaged, options, hint=f"{name} {done} of {seed}")
+        except Broken as error:
+            if broken is None:
+                raise
+            broken.append(str(error))
         done += len(units)
     outcomes["mutations"] = done
     return outcomes
@@ -371,11 +367,16 @@ def _lerobot() -> Family:
     return Family(
         "lerobot",
         "lerobot",
-        (
-            _fixture("generic_lerobot", version="v2.1", **small),
-            _fixture("generic_lerobot", version="v3.0", **small),
-            _fixture("generic_lerobot", version="v3.0", pictures=True, **small),
-            _fixture("generic_lerobot", version="v2.0", pictures=True, **small),
+        # An episode is known by its rows, so no two units may have the same.
+        tuple(
+            _fixture("generic_lerobot", version=version, pictures=pictures, seed=seed, **small)
+            for seed in range(6)
+            for version, pictures in (
+                ("v2.1", False),
+                ("v3.0", False),
+                ("v3.0", True),
+                ("v2.0", True),
+            )
         ),
         _below,
         fewer=True,
@@ -418,6 +419,14 @@ def _rdt() -> Family:
         ),
         lambda name, number: name.replace("/pour_water/", f"/pour_{number}/"),
     )
+
+
+@functools.cache
+def _demonstrations() -> Family:
+    """Two demonstrations in each file: damage of the file may cost both, of one group only one."""
+    units = tuple(_fixture("robomimic", lengths=(3, 4), pictures=p) for p in (True, False))
+    paper = Path(__file__).parents[1] / "faults/demonstrations.toml"
+    return Family("demonstrations", str(paper), units, _below, fewer=True)
 
 
 @functools.cache
@@ -466,6 +475,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "robocoin": _robocoin,
     "galaxea": _galaxea,
     "rdt": _rdt,
+    "demonstrations": _demonstrations,
     "robomind_v1": _robomind_v1,
     "robomind_v2": _robomind_v2,
     "rh20t": _rh20t,
@@ -473,4 +483,9 @@ FAMILIES: dict[str, Callable[[], Family]] = {
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_mutations(sys.argv[1], count=int(sys.argv[2]), seed=int(sys.argv[3]))))
+    failures: list[str] = []
+    count_of, seed_of = int(sys.argv[2]), int(sys.argv[3])
+    kept = None if len(sys.argv) < 5 else failures
+    found = run_mutations(sys.argv[1], count=count_of, seed=seed_of, broken=kept)
+    print(*failures, sep="\n", file=sys.stderr)
+    print(json.dumps(found | {"broken": len(failures)} if failures else found))

@@ -141,3 +141,17 @@ def test_texts_and_numbers_of_a_json_object_have_names() -> None:
     assert json_values(json.dumps(tree)) == {"a.b": "x", "a.c": 20, "words": "turn on"}
     for text in ("", "{", "[1]", "plain", "{" * 9000):
         assert json_values(text) == {}
+
+
+def test_names_that_are_no_utf8_do_not_end_the_account(source: Path, tmp_path: Path) -> None:
+    robomimic.write(source, pictures=False)
+    (file,) = source.iterdir()
+    (tmp_path / "mine.toml").write_text(draft_converter(str(source)))
+    data = file.read_bytes()
+    at = data.rindex(b"states\0")
+    file.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+    convert(str(tmp_path / "mine.toml"), input=source, out=tmp_path / "out")
+    reasons = [reason for *_, reason in receipts(open_dataset(tmp_path / "out"))]
+    assert reasons.count(None) == 2
+    assert reasons.count("unparsable") == 1
+    assert verify(tmp_path / "out", input=source).problems == []

@@ -73,13 +73,13 @@ def _recordings(folder: SourceFolder, name: str, inventory: Inventory) -> list[s
     """The groups of a file that are a recording each, by the first names of all paths in it."""
     import h5py  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 
-    paths: list[str] = []
+    met: list[str | bytes] = []
     masks: dict[str, str] = {}
     count: int | None = None
     try:
         with _opened(folder, name) as file:
-            file.visit(paths.append)
-            for path in paths:
+            file.visit(met.append)
+            for path in map(_text, met):
                 if path.startswith("mask/") and isinstance(file[path], h5py.Dataset):
                     said_names: Any = np.ravel(file[path][()]).tolist()
                     masks |= {one.decode(errors="replace"): path for one in said_names if one}
@@ -87,6 +87,7 @@ def _recordings(folder: SourceFolder, name: str, inventory: Inventory) -> list[s
             count = int(data.attrs["num_demos"]) if "num_demos" in data.attrs else None
     except (*DAMAGE, AttributeError, RuntimeError) as error:
         inventory.notes.append(f"{name}: its groups were not all looked at: {said(error)}")
+    paths = [_text(path) for path in met]
     for inside in ("", "data/"):
         heads = {path[len(inside) :].split("/")[0] for path in paths if path.startswith(inside)}
         heads.discard("")
@@ -100,6 +101,11 @@ def _recordings(folder: SourceFolder, name: str, inventory: Inventory) -> list[s
                 inventory.notes.append(f"{name}: num_demos is {count}, {len(found)} are there")
             return [inside + one for one in found]
     return []
+
+
+def _text(path: str | bytes) -> str:
+    """A path; h5py gives bytes where a name is not UTF-8."""
+    return path.decode(errors="replace") if isinstance(path, bytes) else path
 
 
 def _by_number(name: str) -> tuple[int, str]:
@@ -142,8 +148,8 @@ class _Looking:
         file.visititems(found.__setitem__)
         lengths: Counter[int] = Counter()
         pictures: set[int] = set()
-        for path, one in found.items():
-            node: Any = one
+        for place, one in found.items():
+            path, node = _text(place), one
             name = self._name(path)
             if name is None:
                 continue
