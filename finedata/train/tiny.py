@@ -1,0 +1,166 @@
+# pyright: basic, reportMissingImports=false
+"""Backbones of a few hundred thousand random weights, with their own tokenizer and processor.
+
+Every family that is supported has one, so that all code that a large model runs through is run by
+tests and demos on a CPU, without a download. `tiny:FAMILY` in a recipe names them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finedata.train.families import family_of
+
+__all__ = ["tiny_backbone"]
+
+_WORDS = (
+    "put the red cup on the plate", "pick up the blue block and place it in the bowl",
+    "move the left gripper to the drawer, then open it slowly", "1. reach 2. grasp 3. lift",
+    "Please predict the next 16 robot actions:",
+)  # fmt: skip
+_SPECIAL = {
+    "qwen3_vl": ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
+    "qwen3_5": ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
+    "paligemma": ("<bos>", "<eos>"),
+    "smolvlm": (
+        "<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>",
+    ),
+}  # fmt: skip
+_PAD, _ACTION = "<pad>", "<|action|>"
+_HIDDEN = 64
+
+
+def tiny_backbone(family: str, *, pictures: int) -> tuple[Any, Any, Any]:
+    """A model, its tokenizer and its image processor.
+
+    Args:
+        family: One of `FAMILIES`.
+        pictures: Height and width of pictures in pixels; 14 of them are a patch.
+
+    Returns:
+        What `AutoModelForImageTextToText`, `AutoTokenizer` and `AutoImageProcessor` would load.
+        The weights are drawn from torch's generator as it stands.
+
+    Raises:
+        UsageError: There is no such family.
+    """
+    known = family_of(family, place=f"tiny:{family}")
+    tokenizer = _tokenizer((_PAD, _ACTION, known.image_token, *_SPECIAL[family]))
+    make = {"paligemma": _paligemma, "smolvlm": _smolvlm}.get(family, _qwen)
+    model, processor = make(family, tokenizer, known.image_token, pictures)
+    return model, tokenizer, processor
+
+
+def _tokenizer(special: tuple[str, ...]) -> Any:
+    """Byte-level BPE, learnt from a few sentences; every byte is a token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(_WORDS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token=_PAD)
+
+
+def _text(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": -(-len(tokenizer) // 64) * 64,
+        "hidden_size": _HIDDEN,
+        "intermediate_size": 2 * _HIDDEN,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "num_hidden_layers": 4,
+        "pad_token_id": tokenizer.pad_token_id,
+        "max_position_embeddings": 2048,
+    } | more
+
+
+def _qwen(family: str, tokenizer: Any, image: str, pictures: int) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2VLImageProcessorPil
+
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10_000.0,
+        "mrope_section": [4, 2, 2],
+        "mrope_interleaved": True,
+    }
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 14,
+        "out_hidden_size": _HIDDEN, "num_position_embeddings": 64,
+    }  # fmt: skip
+    if family == "qwen3_vl":
+        text = _text(tokenizer, rope_parameters=rope)
+        vision["deepstack_visual_indexes"] = [0]
+    else:
+        rope |= {"partial_rotary_factor": 1.0}
+        text = _text(
+            tokenizer, rope_parameters=rope, linear_key_head_dim=16, linear_value_head_dim=16,
+            linear_num_key_heads=2, linear_num_value_heads=4,
+        )  # fmt: skip
+    config = AutoConfig.for_model(
+        family,
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=True,
+        image_token_id=tokenizer.convert_tokens_to_ids(image),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=14,
+        merge_size=2,
+        temporal_patch_size=2,
+        size={"shortest_edge": pictures**2, "longest_edge": pictures**2},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    return AutoModelForImageTextToText.from_config(config), processor
+
+
+def _paligemma(family: str, tokenizer: Any, image: str, pictures: int) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForImageTextToText, SiglipImageProcessorPil
+
+    config = AutoConfig.for_model(
+        family,
+        text_config={"model_type": "gemma2"}
+        | _text(tokenizer, query_pre_attn_scalar=16, sliding_window=1024),
+        vision_config={
+            "model_type": "siglip_vision_model", "hidden_size": 64, "intermediate_size": 128,
+            "num_hidden_layers": 3, "num_attention_heads": 4, "patch_size": 14,
+            "image_size": pictures, "projection_dim": _HIDDEN, "vision_use_head": False,
+        },
+        projection_dim=_HIDDEN,
+        image_token_index=tokenizer.convert_tokens_to_ids(image),
+    )  # fmt: skip
+    model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
+    return model, SiglipImageProcessorPil(size={"height": pictures, "width": pictures})
+
+
+def _smolvlm(family: str, tokenizer: Any, image: str, pictures: int) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForImageTextToText, SmolVLMImageProcessorPil
+
+    config = AutoConfig.for_model(
+        family,
+        text_config={"model_type": "llama"} | _text(tokenizer),
+        vision_config={
+            "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "patch_size": 14, "image_size": pictures,
+        },
+        scale_factor=2,
+        tie_word_embeddings=True,
+        image_token_id=tokenizer.convert_tokens_to_ids(image),
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    edge = {"longest_edge": pictures}
+    processor = SmolVLMImageProcessorPil(
+        size=edge, max_image_size=edge, do_image_splitting=False, do_pad=False
+    )
+    return AutoModelForImageTextToText.from_config(config), processor
