@@ -2,6 +2,8 @@
 # versions of constraints.txt, which `make lock` writes.
 PYTHON ?= python3
 JOBS ?= logical
+# `make test TORCH=0` leaves torch, and the tests that need it, out.
+TORCH ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 # `-c` does not reach the environments in which pip builds, `--build-constraint` does.
@@ -9,17 +11,30 @@ LOCKED := -c constraints.txt --build-constraint constraints.txt
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # Groups of tests move to whichever worker is idle.
 PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+ifeq ($(TORCH),0)
+TORCH_INSTALLED :=
+PYTEST += --ignore tests/train
+else
+TORCH_INSTALLED := $(VENV)/.torch
+endif
 
-.PHONY: demo demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel release clean
+.PHONY: demo demo-train demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel release clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
 
-test: $(VENV)/.dev .venv-lerobot/.tried
+# Goes on from the demo's shards: a minute of training, and what was learnt on held-out episodes.
+demo-train: $(VENV)/.torch demo
+	$(BIN)/finedata train tiny_oft --shards demo-out/shards --out demo-out/run --demo
+
+test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried
 	$(BIN)/python $(PYTEST)
 	@echo "not run: tests marked slow (make test-slow)"
+ifeq ($(TORCH),0)
+	@echo "not run: tests/train, which need torch (make test)"
+endif
 
-test-slow: $(VENV)/.dev .venv-lerobot/.tried
+test-slow: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried
 	$(BIN)/python -m pytest -m slow
 
 # What a user gets today who installs without our lock.
@@ -87,6 +102,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python $(PIP_INSTALL) $(LOCKED) -e ".[dev]"
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.torch: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "downloading torch: several GB where its usual build is taken; TORCH=0 does without it"
+	$(BIN)/python $(PIP_INSTALL) $(LOCKED) -e ".[dev,train]"
+	@touch $@ $(VENV)/.dev $(VENV)/.demo
 
 # The real lerobot, in an environment of its own, for the conformance tests; where it cannot be
 # installed those tests are skipped and say so.

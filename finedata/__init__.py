@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from finedata.api import Benchmark as Benchmark
     from finedata.api import Dataset as Dataset
+    from finedata.api import Recipe as Recipe
     from finedata.api import Shards as Shards
     from finedata.api import Source as Source
     from finedata.api import Teacher as Teacher
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from finedata.api import open as open
     from finedata.api import publish as publish
     from finedata.api import pull as pull
+    from finedata.api import recipe as recipe
     from finedata.api import shards as shards
     from finedata.api import source as source
     from finedata.api import sources as sources
@@ -45,6 +47,7 @@ _LAZY = {
     "Episode": "finedata.store.episode",
     "FinedataError": "finedata.errors",
     "Progress": "finedata.engine.progress",
+    "Recipe": "finedata.api",
     "Shards": "finedata.api",
     "Source": "finedata.api",
     "Teacher": "finedata.api",
@@ -59,6 +62,7 @@ _LAZY = {
     "open": "finedata.api",
     "publish": "finedata.api",
     "pull": "finedata.api",
+    "recipe": "finedata.api",
     "shards": "finedata.api",
     "source": "finedata.api",
     "sources": "finedata.api",
@@ -73,6 +77,7 @@ __all__ = [
     "Episode",
     "FinedataError",
     "Progress",
+    "Recipe",
     "Shards",
     "Source",
     "Teacher",
@@ -88,6 +93,7 @@ __all__ = [
     "open",
     "publish",
     "pull",
+    "recipe",
     "shards",
     "source",
     "sources",

@@ -2,6 +2,7 @@
 
     source(...)  -> Source    .estimate() .verify() .convert() .convert_share()
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
+    recipe(...)  -> Recipe    .train() on shards
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
     shards(...)  -> Shards    .stream() .verify() .take_up_text() .leaks() .compare()
     benchmark(...) -> Benchmark  .vqa() .caption() .profile(); bench_report(), bench_score() ...
@@ -40,6 +41,7 @@ from finedata.api.dataset import Dataset
 from finedata.api.doctor import doctor
 from finedata.api.hub import card, publish, pull
 from finedata.api.opening import finish_shares, located, merge, open
+from finedata.api.recipe import Recipe, recipe
 from finedata.api.rows import rows_text, write_rows
 from finedata.api.shards import (
     Shards,
@@ -57,6 +59,7 @@ from finedata.api.teacher import Teacher, teacher
 __all__ = [
     "Benchmark",
     "Dataset",
+    "Recipe",
     "Shards",
     "Source",
     "Teacher",
@@ -79,6 +82,7 @@ __all__ = [
     "publish",
     "pull",
     "receipt_text",
+    "recipe",
     "rows_text",
     "shards",
     "source",

@@ -30,6 +30,7 @@ from finedata.cli import (
     status,
     stream,
     summary,
+    train,
     verify,
 )
 from finedata.errors import FinedataError
@@ -62,6 +63,7 @@ app.command("episodes", help=episodes.HELP)(episodes.episodes)
 app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(bench.app, name="bench")
+app.add_typer(train.app, name="train")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)
 app.command("status", help=status.HELP)(status.status)

@@ -41,6 +41,9 @@ class Backbone(nn.Module):
         processor: Its image processor: only its numbers are used.
     """
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, model: Any, tokenizer: Any, processor: Any) -> None:
         super().__init__()
         self.model = model
@@ -58,7 +61,7 @@ class Backbone(nn.Module):
                 block.attn.forward = MethodType(_attend_equal_pictures, block.attn)
 
     @property
-    def base(self) -> nn.Module:
+    def base(self) -> Any:
         """The model without its head."""
         return self.model.model
 

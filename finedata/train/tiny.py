@@ -92,12 +92,12 @@ def _qwen(family: str, tokenizer: Any, image: str, pictures: int) -> tuple[Any, 
         "mrope_section": [4, 2, 2],
         "mrope_interleaved": True,
     }
-    vision = {
+    vision: dict[str, Any] = {
         "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 14,
         "out_hidden_size": _HIDDEN, "num_position_embeddings": 64,
     }  # fmt: skip
     if family == "qwen3_vl":
-        text = _text(tokenizer, rope_parameters=rope)
+        text = _text(tokenizer, rope_parameters=rope, num_hidden_layers=2)
         vision["deepstack_visual_indexes"] = [0]
     else:
         rope |= {"partial_rotary_factor": 1.0}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from train.shards import make_64, make_both
 
 if find_spec("torch"):
     import torch
@@ -12,6 +14,13 @@ if find_spec("torch"):
     torch.set_num_threads(1)
 
 
-@pytest.fixture
-def one_seed() -> None:
-    torch.manual_seed(0)
+@pytest.fixture(scope="session")
+def bridge_64(real_bridge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 64 samples of real Bridge."""
+    return make_64(real_bridge, tmp_path_factory.mktemp("bridge_64"))
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards with views fg and raw, and held-out sides."""
+    return make_both(tmp_path_factory.mktemp("both"))

@@ -1,4 +1,4 @@
-"""Recipes of tests: `tiny_oft` with changes."""
+"""Recipes of tests: a shipped one with changes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from typing import Any
 
 import msgspec
 
-from finedata.schema.recipe_file import Recipe, find_recipe
+from finedata.schema.recipe_file import Recipe, RecipeFile, find_recipe
 
-TINY = find_recipe("tiny_oft").recipe
+
+def recipe_file(name: str = "tiny_oft", **changes: Any) -> RecipeFile:
+    found = find_recipe(name)
+    return msgspec.structs.replace(
+        found, recipe=msgspec.structs.replace(found.recipe, **changes), changed={}
+    )
 
 
 def recipe(**changes: Any) -> Recipe:
-    return msgspec.structs.replace(TINY, **changes)
+    return recipe_file(**changes).recipe

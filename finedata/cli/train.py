@@ -1,0 +1,133 @@
+"""`finedata train`: fine-tune a policy on shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from finedata.cli.frame import AsJson, emit, interruptible
+from finedata.errors import UsageError
+
+if TYPE_CHECKING:
+    from finedata.train.loop import Trained
+
+__all__ = ["app"]
+
+HELP = """Fine-tune a vision-language-action policy on shards.
+
+RECIPE is a name in trainers/ or a TOML file; --mix and --set change single keys and are recorded.
+A run that was killed goes on with --resume as if nothing had happened. With several GPUs, put
+`torchrun --nproc-per-node 8 -m` before `finedata`.
+
+Example: finedata train oft_rdt --shards shards --mix fg=1,raw=1 --out runs/a
+
+Example: finedata train oft_rdt --shards shards --out runs/a --resume
+
+Example: finedata train report runs/a runs/b --out runs.html
+"""
+
+
+class _Train(TyperGroup):
+    """`finedata train RECIPE` is `finedata train run RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_Train, help=HELP, no_args_is_help=True)
+
+
+@app.command("run", help=HELP)
+def run(
+    *,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name or TOML file.", show_default=False)
+    ],
+    shards: Annotated[Path, typer.Option(help="The shards.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The run's folder.", show_default=False)],
+    mix: Annotated[
+        str, typer.Option(help="Views and weights: fg=1,raw=2.", show_default=False)
+    ] = "",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value; may be given again."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read and encode.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.", show_default=False)] = "",
+    sharding: Annotated[
+        Literal["fsdp", "ddp"], typer.Option(help="How several ranks share the weights.")
+    ] = "fsdp",
+    tracker: Annotated[
+        list[str] | None, typer.Option(help="tensorboard, wandb or trackio; may be given again.")
+    ] = None,
+    stop: Annotated[
+        int | None, typer.Option(min=1, help="End after this step.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """See HELP."""
+    from finedata.api.recipe import Recipe
+    from finedata.schema.recipe_file import find_recipe
+
+    found = Recipe(find_recipe(recipe, changes=_changes(changes or [], mix)))
+    with interruptible("stopped; --resume goes on from the last checkpoint"):
+        done = found.train(
+            shards,
+            out=out,
+            resume=resume,
+            workers=workers,
+            device=device,
+            sharding=sharding,
+            trackers=tuple(tracker or ()),
+            stop=stop,
+            on_log=_show,
+        )
+    emit(_told(done), _lines(done), as_json=as_json)
+
+
+def _changes(given: list[str], mix: str) -> dict[str, str]:
+    found: dict[str, str] = {"mix": mix} if mix else {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise UsageError(place=f"--set {one}", found="no value", wanted="KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _show(entry: dict[str, Any]) -> None:
+    """A line on stderr for each entry of the log."""
+    if "loss" not in entry:
+        return
+    terms = " ".join(f"{name} {value:.4f}" for name, value in entry["terms"].items())
+    typer.echo(
+        f"step {entry['step']:>7,}  {terms}  |g| {entry['gradient_norm']:.3g}  "
+        f"{entry['samples_per_s']:,.0f} samples/s  waiting {entry['waiting_share']:.1%}",
+        err=True,
+    )
+
+
+def _told(done: Trained) -> dict[str, Any]:
+    return {
+        "run": str(done.run),
+        "step": done.step,
+        "checkpoint": None if done.checkpoint is None else str(done.checkpoint),
+        "last": done.last,
+        "notes": list(done.notes),
+    }
+
+
+def _lines(done: Trained) -> list[str]:
+    lines = [f"step {done.step:,}, checkpoint {done.checkpoint}"]
+    for name, value in done.last.get("terms", {}).items():
+        lines.append(f"  {name} {value:.5f}")
+    for name, share in done.last.get("drawn", {}).items():
+        asked = done.last["asked"].get(name, 0.0)
+        lines.append(f"  {name}: {share:.1%} drawn, {asked:.1%} asked")
+    return lines + [f"  note: {note}" for note in done.notes]

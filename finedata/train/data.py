@@ -1,0 +1,188 @@
+# pyright: basic, reportMissingImports=false
+"""What a recipe draws from shards, and batches of it as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import torch
+
+from finedata.errors import UsageError
+from finedata.shard.stream.settings import Encoding
+from finedata.shard.stream.stream import Stream, stream
+
+if TYPE_CHECKING:
+    from finedata.schema.codecs_file import CodecsFile
+    from finedata.schema.recipe_file import Recipe
+    from finedata.schema.shards_file import Side
+    from finedata.shard.shards import Shards
+    from finedata.shard.stream.batch import Batch
+    from finedata.train.encode import EncoderSettings
+
+__all__ = ["Data", "inputs", "look", "open_stream"]
+
+# Prompts are padded to a multiple of this, so that few shapes are met.
+_LENGTHS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What the shards give to a recipe.
+
+    Attributes:
+        shards: The shards.
+        cameras: Picture roles in the order of the prompt.
+        states: Vector roles of the state that the head is given.
+        actions: Vector roles that are predicted.
+        state_dim: Width of the states, side by side.
+        action_dim: Width of the actions, side by side.
+        codecs: How each part's numbers are written, and read back.
+    """
+
+    shards: Shards
+    cameras: tuple[str, ...]
+    states: tuple[str, ...]
+    actions: tuple[str, ...]
+    state_dim: int
+    action_dim: int
+    codecs: CodecsFile
+
+
+def look(shards: Shards, recipe: Recipe) -> Data:
+    """Hold a recipe against shards.
+
+    Raises:
+        UsageError: A view is empty, a role is none, the actions are of another width, or there are
+            no statistics.
+    """
+    opened = _stream(shards, recipe, batch=1)
+    widths = {codec.role: len(codec.given_names) for codec in opened.codecs.codecs}
+    kinds = {codec.role: codec.kind for codec in opened.codecs.codecs}
+    of_actions = tuple(role for role in opened.vectors if kinds[role] == "action")
+    actions = recipe.actions or of_actions
+    known = {
+        "cameras": opened.wanted.roles.cameras,
+        "states": tuple(role for role in opened.vectors if kinds[role] == "state"),
+        "actions": of_actions,
+    }
+    for key, roles in known.items():
+        unknown = [role for role in getattr(recipe, key) if role not in roles]
+        if unknown or (key == "actions" and not actions):
+            raise UsageError(
+                parameter=key,
+                found=", ".join(unknown) or "none",
+                wanted=f"roles of the shards: {', '.join(roles) or '(none)'}",
+            )
+    found = Data(
+        shards=shards,
+        cameras=recipe.cameras or known["cameras"],
+        states=recipe.states,
+        actions=actions,
+        state_dim=sum(widths[role] for role in recipe.states),
+        action_dim=sum(widths[role] for role in actions),
+        codecs=opened.codecs,
+    )
+    if recipe.action_dim not in (0, found.action_dim):
+        raise UsageError(
+            parameter="action_dim",
+            found=f"{recipe.action_dim} in the recipe, {found.action_dim} in {shards.root}: "
+            + ", ".join(f"{role} {widths[role]}" for role in actions),
+            wanted="one width; rotation=6d has six numbers where quaternion has four",
+        )
+    return found
+
+
+def open_stream(
+    data: Data,
+    recipe: Recipe,
+    settings: EncoderSettings,
+    *,
+    batch: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    side: Side = "train",
+    mix: str = "",
+    stop: int | None = None,
+) -> Stream:
+    """The stream of a run: words and pictures are encoded where they are read.
+
+    Args:
+        data: See `look`.
+        recipe: What is drawn.
+        settings: How it is encoded.
+        batch: Samples of all ranks.
+        rank: Of this process.
+        world: How many there are.
+        workers: Processes that read and encode.
+        side: Train, or held out.
+        mix: Another mixture than the recipe's.
+        stop: After so many samples.
+
+    Raises:
+        UsageError: A view is empty on that side.
+    """
+    encoding = Encoding(
+        encoder="finedata.train.encode:Encoder", settings=msgspec.to_builtins(settings)
+    )
+    return _stream(
+        data.shards,
+        recipe,
+        batch=batch,
+        rank=rank,
+        world=world,
+        workers=workers,
+        side=side,
+        mix=mix or recipe.mix,
+        stop=stop,
+        encoding=encoding,
+    )
+
+
+def _stream(shards: Shards, recipe: Recipe, **more: Any) -> Stream:
+    arguments: dict[str, Any] = {
+        "mix": recipe.mix,
+        "seed": recipe.seed,
+        "horizon": recipe.horizon,
+        "stride": recipe.stride,
+        "action": recipe.action,
+        "rotation": recipe.rotation,
+        "normalise": recipe.normalise,
+        "words": {"fg": recipe.words_fg, "raw": recipe.words_raw},
+        "size": (recipe.pictures, recipe.pictures),
+        "on_bad": recipe.on_bad,
+        "bad_quota": recipe.bad_quota,
+    }
+    return stream(shards, **(arguments | more))
+
+
+def inputs(batch: Batch, data: Data, device: torch.device) -> dict[str, torch.Tensor]:
+    """A batch as a policy takes it.
+
+    Returns:
+        `ids`, `positions`, `seen`, `length`, `pixels` (see `Backbone.forward`), `action` and
+        `action_mask` (n, horizon, action_dim), `state` and `state_mask` (n, state_dim). Prompts are
+        cut to the longest of the batch, rounded up.
+    """
+    encoded = batch.encoded
+    longest = -(-int(encoded["length"].max()) // _LENGTHS) * _LENGTHS
+    arrays = {
+        name: array[..., :longest] if name in ("ids", "positions", "seen") else array
+        for name, array in encoded.items()
+    }
+    for kind, roles in (("action", data.actions), ("state", data.states)):
+        if roles:
+            values = np.concatenate([batch.vectors[role] for role in roles], -1)
+            mask = np.concatenate([batch.vector_mask[role] for role in roles], -1)
+            arrays[kind] = values if kind == "action" else values[:, -1]
+            arrays[f"{kind}_mask"] = mask if kind == "action" else mask[:, -1]
+    return {name: _on(array, device) for name, array in arrays.items()}
+
+
+def _on(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    # A copy: the stream's memory is filled again as soon as nobody holds it.
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,0 +1,79 @@
+# pyright: basic, reportMissingImports=false
+"""A backbone with a head: from a batch to the sums of its loss terms, or to actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from finedata.train.backbone import load_backbone
+from finedata.train.dit import DitHead
+from finedata.train.oft import OftHead
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from finedata.schema.recipe_file import Recipe
+    from finedata.train.backbone import Backbone
+    from finedata.train.data import Data
+
+__all__ = ["Policy", "make_policy"]
+
+_HEADS: dict[str, Any] = {"oft": OftHead, "gr00t": DitHead}
+
+
+class Policy(nn.Module):
+    """What is trained.
+
+    Args:
+        backbone: The body.
+        head: One with `terms`, `queries`, `counts`, `losses` and `predict`; see `OftHead`.
+        bf16: Run the body in bfloat16 over fp32 parameters; the head stays in fp32, as FineVLA's.
+    """
+
+    def __init__(self, backbone: Backbone, head: Any, *, bf16: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.bf16 = bf16
+
+    def forward(
+        self, batch: Mapping[str, torch.Tensor], *, predict: bool = False
+    ) -> dict[str, torch.Tensor]:
+        """Sums of the loss terms, or `{"action": (n, horizon, action_dim)}`, still normalised.
+
+        Args:
+            batch: See `finedata.train.data.inputs`.
+            predict: Give actions.
+        """
+        with torch.autocast(batch["ids"].device.type, torch.bfloat16, enabled=self.bf16):
+            hidden = self.backbone(batch)
+        hidden = hidden.float()
+        if predict:
+            return {"action": self.head.predict(hidden, batch)}
+        return self.head.losses(hidden, batch)
+
+
+def make_policy(recipe: Recipe, data: Data, *, meta: bool = False) -> Policy:
+    """The policy of a recipe, with fresh weights where the backbone brings none.
+
+    Args:
+        recipe: Which.
+        data: For the widths of states and actions.
+        meta: Make it without memory for weights.
+
+    Raises:
+        UsageError: The backbone lacks what the recipe wants of it.
+    """
+    torch.manual_seed(recipe.seed)
+    backbone = load_backbone(recipe, meta=meta)
+    with torch.device("meta" if meta else "cpu"):
+        head = _HEADS[recipe.head](
+            recipe, hidden=backbone.width, state_dim=data.state_dim, action_dim=data.action_dim
+        )
+        if recipe.lora_rank:
+            backbone.add_lora(recipe)
+    backbone.freeze(recipe)
+    return Policy(backbone, head, bf16=recipe.precision == "bf16")
