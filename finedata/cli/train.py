@@ -119,6 +119,7 @@ def _told(done: Trained) -> dict[str, Any]:
         "step": done.step,
         "checkpoint": None if done.checkpoint is None else str(done.checkpoint),
         "last": done.last,
+        "heldout": done.heldout,
         "notes": list(done.notes),
     }
 
@@ -130,4 +131,11 @@ def _lines(done: Trained) -> list[str]:
     for name, share in done.last.get("drawn", {}).items():
         asked = done.last["asked"].get(name, 0.0)
         lines.append(f"  {name}: {share:.1%} drawn, {asked:.1%} asked")
+    for view, errors in done.heldout.items():
+        lines.append(f"  held out, {view}, {errors['samples']:.0f} samples:")
+        lines += [
+            f"    {name} {value:.4g}"
+            for name, value in errors.items()
+            if "/" not in name and name != "samples"
+        ]
     return lines + [f"  note: {note}" for note in done.notes]

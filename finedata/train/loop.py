@@ -35,6 +35,7 @@ from finedata.train.checkpoint import (
     save_checkpoint,
 )
 from finedata.train.data import inputs, look, open_stream
+from finedata.train.evaluate import evaluate
 from finedata.train.log import Log
 from finedata.train.optimise import Average, make_optimiser, reseed, set_learning_rates
 from finedata.train.policy import make_policy
@@ -61,6 +62,7 @@ class Trained:
         step: Optimiser steps done.
         checkpoint: The newest.
         last: Its last entry in the log.
+        heldout: Its last evaluation; see `evaluate`.
         notes: What a reader should know: other environment, weights that were missing.
     """
 
@@ -68,6 +70,7 @@ class Trained:
     step: int
     checkpoint: Path | None
     last: dict[str, Any]
+    heldout: dict[str, dict[str, float]]
     notes: tuple[str, ...]
 
 
@@ -129,12 +132,13 @@ class Trainer:
         self.environment = Environment.here(
             world=self.ranks.world, device=self.ranks.device, optimiser=self.optimiser
         )
+        self.settings = self.policy.backbone.encoder_settings(
+            one, cameras=self.data.cameras, queries=self.policy.head.queries
+        )
         self.stream = open_stream(
             self.data,
             one,
-            self.policy.backbone.encoder_settings(
-                one, cameras=self.data.cameras, queries=self.policy.head.queries
-            ),
+            self.settings,
             batch=one.micro_batch * self.ranks.world,
             rank=self.ranks.rank,
             world=self.ranks.world,
@@ -153,6 +157,7 @@ class Trainer:
         self._log = self._open_log(trackers, on_log) if self.ranks.first else None
         self._last: dict[str, Any] = {}
         self._suspect: Any = None
+        self.evaluated: dict[str, dict[str, float]] = {}
         self._rate, self._norm = 0.0, torch.zeros(())
         self._asked = {
             f"{view.view}/{source.source}": float(Fraction(view.weight) * Fraction(source.weight))
@@ -176,6 +181,8 @@ class Trainer:
                 self.step += 1
                 if self.step % one.log_every == 0 or self.step == end:
                     self._write_log()
+                if one.eval_every and (self.step % one.eval_every == 0 or self.step == end):
+                    self.evaluate()
                 if self.step % one.save_every == 0 or self.step == end:
                     self.save()
         except torch.OutOfMemoryError as error:
@@ -193,6 +200,7 @@ class Trainer:
             step=self.step,
             checkpoint=newest_checkpoint(self.run_folder),
             last=self._last,
+            heldout=self.evaluated,
             notes=tuple(self.notes),
         )
 
@@ -204,6 +212,21 @@ class Trainer:
             self._log = None
         if self._lock is not None:
             self._lock.release()
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Errors on held-out samples, with the averaged weights where there are, into the log."""
+        if self.average is not None:
+            self.average.swap(self.policy)
+        found = evaluate(
+            self.module, self.data, self.recipe, self.settings, ranks=self.ranks, workers=0
+        )
+        if self.average is not None:
+            self.average.swap(self.policy)
+        self.evaluated = found
+        if self._log is not None:
+            self._log.write({"step": self.step, "heldout": found})
+        self._begin_interval()
+        return found
 
     def save(self) -> None:
         """Write a checkpoint."""

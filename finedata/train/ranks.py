@@ -50,6 +50,19 @@ class Ranks:
             distributed.all_reduce(tensor)
         return tensor
 
+    def gathered(self, sums: dict[str, list[float]]) -> dict[str, list[float]]:
+        """Lists by name, summed over all ranks number by number."""
+        if self.world == 1:
+            return sums
+        parts: list[Any] = [None] * self.world
+        distributed.all_gather_object(parts, sums)
+        total: dict[str, list[float]] = {}
+        for part in parts:
+            for name, numbers in part.items():
+                before = total.get(name, [0.0] * len(numbers))
+                total[name] = [a + b for a, b in zip(before, numbers, strict=True)]
+        return total
+
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.world > 1:

@@ -13,7 +13,7 @@ from train.recipes import recipe_file  # noqa: E402
 
 from finedata.train.loop import Trainer  # noqa: E402
 
-# AdamW divides by the root of a moment: with a small epsilon it makes rounding of tiny gradients big.
+# AdamW with a small epsilon makes much of the rounding of tiny gradients.
 CHANGES = {
     "mix": "fg=1,raw=2", "horizon": 4, "steps": 3, "batch": 8, "micro_batch": 2, "warmup": 1,
     "save_every": 3, "log_every": 1, "max_tokens": 256, "freeze_vision": True, "ema": 0.5,

@@ -77,8 +77,13 @@ class Batch:
     @property
     def source(self) -> list[str]:
         """The source of each sample."""
-        sets, names = self._sequence.shards.sets, self._sequence.sets
-        return [sets[names[k]].source for k in self._samples.shard_set.tolist()]
+        sets = self._sequence.shards.sets
+        return [sets[name].source for name in self.set_names]
+
+    @property
+    def set_names(self) -> list[str]:
+        """The set of each sample."""
+        return [self._sequence.sets[k] for k in self._samples.shard_set.tolist()]
 
     @property
     def episode_id(self) -> list[str]:
