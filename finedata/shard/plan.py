@@ -54,6 +54,7 @@ UNIT_BYTES = 96 << 20
 """Samples of about so many bytes are read, shuffled and spilled together: one worker's memory."""
 
 _PICTURES = picture_column("")
+_MEMBER_CHARACTERS = 40
 
 
 class CameraPlan(msgspec.Struct, frozen=True):
@@ -206,6 +207,8 @@ def _camera(
         sign if sign.isascii() and (sign.isalnum() or sign in "_-") else "_"
         for sign in shown_camera(name).lower()
     )
+    # Key and suffix share the 100 bytes of a tar's header.
+    stem = stem[:_MEMBER_CHARACTERS]
     ending = {"jpeg": "jpg", "png": "png", "mp4": "mp4"}[codec]
     member, number = f"{stem}.{ending}", 2
     while member in used:

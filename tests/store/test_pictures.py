@@ -14,7 +14,9 @@ from PIL import Image
 from finedata.store.pictures import (
     black_jpeg,
     decode_rgb,
+    jpeg_frame_offset,
     largest_black_picture_bytes,
+    picture_size,
     read_header,
 )
 
@@ -104,3 +106,16 @@ def test_black_is_black_and_below_the_bound(height: int, width: int) -> None:
 def test_real_placeholder_is_below_the_bound(real_bridge: Path) -> None:
     # 691 bytes at 64x64: an absent camera in the real corpus.
     assert largest_black_picture_bytes(64, 64) > 691
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_size_is_told_by_the_header_alone(kind: str) -> None:
+    picture = encoded((24, 40, 3), kind)
+    assert picture_size(picture) == (40, 24)
+    # Cut behind its header it still tells; before that it does not.
+    begin = 24 if kind == "PNG" else (jpeg_frame_offset(picture) or 0) + 10
+    assert picture_size(picture[:begin]) == (40, 24)
+    assert picture_size(picture[: begin - 1]) is None
+    assert read_header(picture[:begin]) is None
+    assert picture_size(b"GIF89a" + bytes(40)) is None
+    assert picture_size(b"") is None
