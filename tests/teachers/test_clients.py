@@ -190,7 +190,7 @@ def test_a_missing_key_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_wrong_options_are_refused(call: Callable[[], Any]) -> None:
     with pytest.raises(UsageError):
         call()
-    assert set(TEACHERS) == {"gemini", "openai", "local", "replay"}
+    assert TEACHERS.keys() >= {"gemini", "openai", "local", "replay"}
 
 
 def test_what_a_server_asks_for() -> None:
