@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import msgspec
 
+from finedata.annotate.asked import asked_columns, asked_schema
 from finedata.annotate.verbs import VerbList, verbs_of
 from finedata.schema.dimension import DIMENSIONS, SLOT_DIMENSION
 from finedata.schema.enums import ACTORS, FACT_UNITS
@@ -96,6 +97,7 @@ class RawFact(msgspec.Struct, frozen=True):
     unit: str | None = None
     anchor: str | None = None
     confidence: _Number = None
+    more: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 class AtomsAnswer(msgspec.Struct, frozen=True):
@@ -138,7 +140,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact, checked; `step` and `next_step` count from 0."""
+    """A fact, checked; `step` and `next_step` count from 0, `more` is of `asked_columns`."""
 
     dimension: str
     slot: str
@@ -152,6 +154,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     next_step: int | None = None
     confidence: float | None = None
+    more: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 Answer = TypeVar("Answer")
@@ -262,6 +265,7 @@ ATOMS_SCHEMA = _closed_object(
             text=_TEXT,
             anchor=_TEXT,
             confidence={"type": "number"},
+            **({"more": asked_schema(asked_columns())} if asked_columns() else {}),
         )
     )
 )

@@ -20,6 +20,7 @@ from finedata.annotate.answers import (
     refuse,
     words,
 )
+from finedata.annotate.asked import asked_columns, asked_values
 from finedata.annotate.check_steps import find_arm
 from finedata.annotate.verbs import VerbList, find_verb
 from finedata.schema.dimension import DIMENSIONS, SLOT_DIMENSION, SLOTS
@@ -122,6 +123,7 @@ def _checked(raw: RawFact, place: str, *, steps: int, verbs: VerbList, notes: li
         step=step,
         next_step=next_step,
         confidence=_confidence(raw.confidence, place, notes),
+        more=asked_values(raw.more, asked_columns(), place=place),
     )
 
 

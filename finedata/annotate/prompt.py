@@ -15,6 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from finedata.annotate.asked import asked_columns, asked_text
 from finedata.annotate.verbs import VerbList, verb_table
 from finedata.errors import UsageError
 from finedata.schema.dimension import DIMENSION_MEANINGS, SLOT_MEANINGS, SLOTS
@@ -44,6 +45,7 @@ _RELEASED: dict[str, str] = {
 BIMANUAL = "bimanual.v1"
 """The supplement for robots with two arms."""
 
+_FORM = "Answer with one JSON object"
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -80,6 +82,11 @@ def load_prompt(name: str, *, bimanual: bool = False) -> Prompt:
     """
     data = _read(name)
     text = data.decode()
+    asked = asked_text(asked_columns()) if name.startswith("facts_atoms") else ""
+    if asked:
+        # Before the form of the answer; the hash is of all that is sent.
+        text = text.replace(_FORM, f"{asked}\n\n{_FORM}")
+        data, name = data + asked.encode(), f"{name}+asked"
     if not bimanual or "{{bimanual}}" not in text:
         return Prompt(name, text.replace("{{bimanual}}\n", ""), hashlib.sha256(data).hexdigest())
     supplement = _read(BIMANUAL)

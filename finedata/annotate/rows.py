@@ -99,6 +99,7 @@ def fact_rows(
                 end_frame=end_frame,
                 fps=context.fps,
                 confidence=fact.confidence,
+                more=fact.more,
             )
         )
     return rows

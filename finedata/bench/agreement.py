@@ -11,6 +11,7 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.schema.enums import LABELS
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-class JudgeAgreement(msgspec.Struct, frozen=True, kw_only=True):
+class JudgeAgreement(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """How two judges label the same facts of the same captions.
 
     Attributes:
@@ -48,7 +49,7 @@ class JudgeAgreement(msgspec.Struct, frozen=True, kw_only=True):
     by_label: dict[str, float | None]
 
 
-class RankAgreement(msgspec.Struct, frozen=True, kw_only=True):
+class RankAgreement(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """How scores go with what people say of the same models.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from finedata.bench.settings import request_of
 from finedata.schema.identity import hash16
+from finedata.store.summary import Summary
 from finedata.teachers.asker import AskOptions
 from finedata.teachers.estimate import upper_bound_nano
 from finedata.teachers.prices import usd_of_nano
@@ -19,7 +20,7 @@ __all__ = ["BenchEstimate", "estimate_benchmark"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchEstimate:
+class BenchEstimate(Summary):
     """What a run would ask; nothing is asked for it.
 
     Attributes:

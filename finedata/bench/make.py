@@ -38,6 +38,7 @@ from finedata.schema.documents import encode_document
 from finedata.schema.identity import hash16
 from finedata.store.atomic import atomic_folder, check_new_folder
 from finedata.store.dataset import open_dataset
+from finedata.store.summary import Summary
 from finedata.store.text_policy import of_one_run, passing_rows
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Leak(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None
 
 
-class MakeSummary(msgspec.Struct, frozen=True, kw_only=True):
+class MakeSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """What was cut.
 
     Attributes:

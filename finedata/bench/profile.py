@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from finedata.schema.dimension import DIMENSIONS
+from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from finedata.bench.benchmark import Benchmark
@@ -18,7 +19,7 @@ __all__ = ["BenchProfile", "profile_benchmark"]
 _EDGES_S = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 
 
-class BenchProfile(msgspec.Struct, frozen=True, kw_only=True):
+class BenchProfile(Summary, msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a benchmark.
 
     Attributes:

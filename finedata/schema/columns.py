@@ -66,6 +66,8 @@ class Column:
             added on reading.
         never_empty: Whether the empty string is refused, white space counting as empty.
         fields: Field -> meaning where the type contains a struct.
+        asked: Of nullable columns of `facts`: what a teacher is told to fill it with; "" where
+            none is told.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Column:
     presence: Presence = "required"
     never_empty: bool = False
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
+    asked: str = ""
 
     @property
     def symbolic(self) -> bool:

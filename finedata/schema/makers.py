@@ -138,6 +138,7 @@ def make_fact(
     object: str | None = None,
     actor: str | None = None,
     confidence: float | None = None,
+    more: Mapping[str, Any] | None = None,
     nth: int = 0,
 ) -> dict[str, Any]:
     """A row of `facts`, not yet judged: `kinematic_verdict` is `untestable`.
@@ -160,6 +161,7 @@ def make_fact(
         object: What it is about.
         actor: Which arm it is about.
         confidence: Of the speaker, 0 to 1.
+        more: Columns that teachers are asked for (`Column.asked`); null where it has none.
         nth: See `identity.fact_id`.
     """
     name = fact_id(
@@ -193,6 +195,7 @@ def make_fact(
         "kinematic_verdict": "untestable",
         "measurement": None,
         "confidence": confidence,
+        **{column.name: (more or {}).get(column.name) for column in FACTS.columns if column.asked},
         **said_by,
     }
 
