@@ -166,6 +166,8 @@ def _column_to_json(column: Column) -> dict[str, Any]:
         entry["presence"] = column.presence
     if column.never_empty:
         entry["never_empty"] = True
+    if column.asked:
+        entry["asked"] = column.asked
     if column.fields:
         entry["fields"] = dict(column.fields)
     return entry
