@@ -141,7 +141,8 @@ def exact_weights(written: Mapping[str, Weight], *, place: str = "mix") -> dict[
     exact: dict[str, Fraction] = {}
     for name, value in written.items():
         # repr() of a double is the shortest decimal that means it: what the user typed.
-        text = repr(value) if isinstance(value, float) else str(value).strip()
+        # (NumPy's floats write themselves so by str().)
+        text = repr(value) if type(value) is float else str(value).strip()
         try:
             exact[name] = Fraction(text)
         except (ValueError, ZeroDivisionError, OverflowError) as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from finedata.errors import need
+from finedata.errors import UsageError, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +66,12 @@ class TensorStream:
         self._pin = pin or device.startswith("cuda")
 
     def __iter__(self) -> Iterator[TensorBatch]:
+        if import_module("torch.utils.data").get_worker_info() is not None:
+            raise UsageError(
+                place="tensors of a stream",
+                found="a DataLoader with workers of its own, each of which would give every sample",
+                wanted="DataLoader(..., num_workers=0): stream(..., workers=n) reads ahead itself",
+            )
         for batch in self.stream:
             yield tensors(batch, device=self._device, pin=self._pin)
 

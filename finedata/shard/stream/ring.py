@@ -17,6 +17,8 @@ import sys
 import tempfile
 import weakref
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -121,6 +123,9 @@ class Ring:
     def close(self) -> None:
         """End the workers; batches that are held stay whole."""
         for _, connection in self._workers:
+            # A fork of this process, were there one, would keep a socket open that is only closed.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         for process, _ in self._workers:
             try:
@@ -135,7 +140,7 @@ class Ring:
         memory_fd = _anonymous(total_bytes)
         try:
             self._memory = np.frombuffer(mmap.mmap(memory_fd, total_bytes), np.uint8)
-            paths = os.pathsep.join(path for path in sys.path if path)
+            paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
             # One worker is one core's work: libraries that start threads of their own contend.
             more = {"PYTHONPATH": paths, **dict.fromkeys(_THREADS, "1")}
             for _ in range(workers):
@@ -143,7 +148,8 @@ class Ring:
                 with theirs:
                     process = subprocess.Popen(
                         [
-                            *(sys.executable, "-m", "finedata.shard.stream.worker"),
+                            # Not what lies in the folder where somebody works: -P.
+                            *(sys.executable, "-P", "-m", "finedata.shard.stream.worker"),
                             *map(str, (theirs.fileno(), memory_fd, batch)),
                         ],
                         pass_fds=(theirs.fileno(), memory_fd),

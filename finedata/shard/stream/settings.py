@@ -7,6 +7,7 @@ wording or normalisation differs says so when its checkpoint is loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, Literal, TypeAlias, get_args
 
 from finedata.errors import UsageError
@@ -27,6 +28,7 @@ __all__ = [
     "Wanted",
     "Words",
     "as_text",
+    "whole",
 ]
 
 Form: TypeAlias = Literal["none", "goal", "fine", "steps", "numbered", "both", "facts"]
@@ -209,6 +211,21 @@ def as_text(settings: Words | Numbers | Pictures, views: tuple[str, ...] = ()) -
             found |= {f"form of {view}": value[view] for view in views}
         else:
             found[name] = repr(value) if isinstance(value, float) else str(value)
+    return found
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number of 64 bits, of whatever type: settings come out of NumPy and YAML too.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        found = index(value)
+    except TypeError as error:
+        raise UsageError(parameter=name, found=repr(value), wanted="a whole number") from error
+    if not -(2**63) <= found < 2**63:
+        raise UsageError(parameter=name, found=str(found), wanted="-2^63 to 2^63 - 1")
     return found
 
 

@@ -7,6 +7,7 @@ nor workers are part of what a sample's number means, and a run may go on with o
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import msgspec
@@ -28,12 +29,11 @@ from finedata.shard.stream.record import Record
 from finedata.shard.stream.released import open_sequence
 from finedata.shard.stream.ring import Ring
 from finedata.shard.stream.sequence import Samples
-from finedata.shard.stream.settings import Numbers, Pictures, Wanted, Words, as_text
+from finedata.shard.stream.settings import Numbers, Pictures, Wanted, Words, as_text, whole
 from finedata.shard.stream.words import needs_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from finedata.schema.codecs_file import Action, Normalisation, Rotation
     from finedata.schema.shards_file import Side, Statistics
@@ -371,7 +371,7 @@ def stream(
     picture_history: int = 0,
     picture_stride: int | None = None,
     size: tuple[int, int] | None = None,
-    roles: Path | None = None,
+    roles: str | Path | None = None,
     sources: Mapping[str, Mapping[str, Weight]] | None = None,
     policy: Policy = "not_contradicted",
     text: str | None = None,
@@ -431,7 +431,8 @@ def stream(
         >>> for batch in stream("shards", mix={"fg": 1, "raw": 1}):  # doctest: +SKIP
         ...     train(batch.pictures["main"], batch.vectors["action"], batch.text)
     """
-    opened = shards if isinstance(shards, Shards) else Shards.open(shards)
+    opened = shards if isinstance(shards, Shards) else Shards.open(Path(shards).absolute())
+    seed, group = whole("seed", seed), whole("group", group)
     sequence = open_sequence(
         opened,
         mix=mix,
@@ -451,17 +452,18 @@ def stream(
     revision = sequence.revision
     if revision is None and any(needs_text(asked_words, view) for view in sequence.views):
         revision = opened.text_revision(text)
-    found_roles = read_roles(opened, sequence.sets, roles)
+    found_roles = read_roles(opened, sequence.sets, None if roles is None else Path(roles))
     numbers = Numbers(
-        horizon=horizon,
-        stride=stride,
-        history=history,
+        horizon=whole("horizon", horizon),
+        stride=whole("stride", stride),
+        history=whole("history", history),
         action=action,
         rotation=rotation,
         normalise=normalise,
     )
     pictures = Pictures(
-        history=picture_history, stride=stride if picture_stride is None else picture_stride
+        history=whole("picture_history", picture_history),
+        stride=whole("picture_stride", stride if picture_stride is None else picture_stride),
     )
     if picture_history:
         prepare_places(opened, sequence.sets, pictures)
@@ -469,7 +471,7 @@ def stream(
     if normalise != "none" and action != "absolute":
         statistics = action_statistics(opened, found_roles, numbers)
     wanted = Wanted(
-        shards=str(opened.root),
+        shards=str(opened.root.absolute()),
         sets=sequence.sets,
         views=sequence.views,
         sources=sequence.sources,
@@ -487,13 +489,13 @@ def stream(
     return Stream(
         sequence,
         wanted,
-        batch=batch,
-        rank=rank,
-        world=world,
-        workers=workers,
+        batch=whole("batch", batch),
+        rank=whole("rank", rank),
+        world=whole("world", world),
+        workers=whole("workers", workers),
         on_bad=on_bad,
-        bad_quota=bad_quota,
-        stop=stop,
+        bad_quota=whole("bad_quota", bad_quota),
+        stop=None if stop is None else whole("stop", stop),
         other_content=other_content,
     )
 
