@@ -31,10 +31,12 @@ from finedata.shard.stream.settings import Numbers
 from finedata.store.atomic import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from finedata.schema.roles_file import RolesFile
     from finedata.shard.shards import Shards
 
-__all__ = ["action_statistics"]
+__all__ = ["action_statistics", "statistics_digest"]
 
 _FRAMES = 1_000_000
 _QUANTILE_ROWS = 2_000_000
@@ -87,6 +89,12 @@ def action_statistics(shards: Shards, roles: RolesFile, numbers: Numbers) -> tup
     except (OSError, OutputError):
         pass  # Shards may stand where nobody writes: then they are counted each time.
     return found
+
+
+def statistics_digest(used: Sequence[Statistics]) -> str:
+    """Digest of statistics, their numbers as shortest decimal texts."""
+    plain = msgspec.to_builtins(used)
+    return digest_of([{k: repr(v) for k, v in sorted(one.items())} for one in plain])
 
 
 def _count(shards: Shards, roles: RolesFile, numbers: Numbers) -> tuple[Statistics, ...]:

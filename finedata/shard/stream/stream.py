@@ -15,11 +15,10 @@ import numpy as np
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.codecs_file import CodecsFile
-from finedata.schema.documents import digest_of
 from finedata.schema.roles_file import roles_digest
 from finedata.schema.stream_receipt import BadSample, StreamState, content_digest
 from finedata.shard.shards import Shards
-from finedata.shard.stream.action_statistics import action_statistics
+from finedata.shard.stream.action_statistics import action_statistics, statistics_digest
 from finedata.shard.stream.batch import Batch
 from finedata.shard.stream.fill import Filler, picture_size
 from finedata.shard.stream.mix import split_pairs
@@ -106,7 +105,9 @@ class Stream:
         if wanted.pictures.history:
             self._numbers |= {f"picture {k}": v for k, v in as_text(wanted.pictures).items()}
         if wanted.numbers.normalise != "none":
-            self._numbers["statistics"] = _statistics_digest(sequence, wanted)
+            self._numbers["statistics"] = statistics_digest(
+                [*sequence.shards.document.statistics, *wanted.statistics]
+            )
         text = ""
         if wanted.revision is not None:
             text = sequence.shards.text_revision(wanted.revision).sha256
@@ -498,10 +499,3 @@ def stream(
         stop=None if stop is None else whole("stop", stop),
         other_content=other_content,
     )
-
-
-def _statistics_digest(sequence: Sequence, wanted: Wanted) -> str:
-    """Digest of the statistics that are used, their numbers as shortest decimal texts."""
-    used = [*sequence.shards.document.statistics, *wanted.statistics]
-    plain = msgspec.to_builtins(used)
-    return digest_of([{k: repr(v) for k, v in sorted(one.items())} for one in plain])
