@@ -4,7 +4,7 @@
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
     recipe(...)  -> Recipe    .train() on shards
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
-    shards(...)  -> Shards    .stream() .verify() .take_up_text() .leaks() .compare()
+    shards(...)  -> Shards    .stream() .verify() .take_up_text() .compact() .leaks() .compare()
     benchmark(...) -> Benchmark  .vqa() .caption() .profile(); bench_report(), bench_score() ...
     merge(...)                several datasets to one
     publish(...), card(...)   datasets and shards as a repository of the Hub, and its card
@@ -46,6 +46,8 @@ from finedata.api.rows import rows_text, write_rows
 from finedata.api.shards import (
     Shards,
     explain,
+    finish_shard_shares,
+    has_shard_shares,
     is_shards,
     measure,
     receipt_text,
@@ -73,7 +75,9 @@ __all__ = [
     "doctor",
     "draft_converter",
     "explain",
+    "finish_shard_shares",
     "finish_shares",
+    "has_shard_shares",
     "is_shards",
     "located",
     "measure",

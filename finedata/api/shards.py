@@ -10,15 +10,28 @@ from finedata.shard import shards as files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from finedata.engine.progress import OnProgress
     from finedata.schema.shards_file import TextRevision
     from finedata.schema.stream_receipt import StreamReceipt
+    from finedata.shard.compact import CompactSummary
+    from finedata.shard.run import ShardSummary
     from finedata.shard.stream.diff import Difference
     from finedata.shard.stream.measure import Speed
     from finedata.shard.stream.stream import Stream
     from finedata.shard.verify import ShardReport
     from finedata.store.dataset import Dataset
 
-__all__ = ["Shards", "explain", "is_shards", "measure", "receipt_text", "shards", "write_receipt"]
+__all__ = [
+    "Shards",
+    "explain",
+    "finish_shard_shares",
+    "has_shard_shares",
+    "is_shards",
+    "measure",
+    "receipt_text",
+    "shards",
+    "write_receipt",
+]
 
 
 def shards(root: str | Path) -> Shards:
@@ -82,6 +95,32 @@ class Shards(files.Shards):
 
         return take_up_text(self.root, _opened(datasets))
 
+    def compact(
+        self,
+        datasets: Sequence[str | Path | Dataset],
+        *,
+        workers: int = 1,
+        on_progress: OnProgress = None,
+    ) -> CompactSummary:
+        """Move episodes that represent these datasets now to where fine-grained views find them.
+
+        The folder is then of another identity: open it again.
+
+        Args:
+            datasets: Some of those that were sharded, clustered anew.
+            workers: Processes; changes no byte.
+            on_progress: Told after every tar.
+
+        Raises:
+            UsageError: Another run is writing here, words are baked in, or a dataset has no
+                representatives.
+        """
+        from finedata.shard.compact import compact_shards
+
+        return compact_shards(
+            self.root, _opened(datasets), workers=workers, on_progress=on_progress
+        )
+
     def leaks(self, ids: Iterable[str]) -> list[str]:
         """Which of these ids, or episodes of these tasks, are in training files."""
         from finedata.shard.describe import find_leaks
@@ -105,6 +144,26 @@ def is_shards(root: str | Path) -> bool:
     from finedata.shard.files import is_shards
 
     return is_shards(root if isinstance(root, Path) else Path(root))
+
+
+def has_shard_shares(root: str | Path) -> bool:
+    """Whether shares of a run that makes shards were done in a folder."""
+    from finedata.shard.files import share_ledgers
+
+    return bool(share_ledgers(Path(root)))
+
+
+def finish_shard_shares(
+    out: str | Path, *, workers: int = 1, on_progress: OnProgress = None
+) -> ShardSummary:
+    """Finish shards whose shares are done, with what the shares were told.
+
+    Raises:
+        UsageError: There are no shares.
+    """
+    from finedata.shard.run import finish_shard_shares
+
+    return finish_shard_shares(out, workers=workers, on_progress=on_progress)
 
 
 def explain(stream: Stream, start: int, stop: int) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,10 +41,8 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.api import finish_shares
+    from finedata.api import finish_shard_shares, finish_shares, has_shard_shares
     from finedata.api import merge as run
-    from finedata.shard.files import share_ledgers
-    from finedata.shard.run import finish_shard_shares
 
     if out is None:
         if len(datasets) != 1:
@@ -56,7 +53,7 @@ def merge(
                 "finedata shard --num-shards wrote needs none",
                 next_command="finedata merge DIR DIR --out DIR",
             )
-        if share_ledgers(Path(datasets[0])):
+        if has_shard_shares(datasets[0]):
             with interruptible(), progress_bar() as on_progress:
                 shards = finish_shard_shares(
                     datasets[0], workers=processes(None), on_progress=on_progress

@@ -230,13 +230,10 @@ def _take_up_text(root: Path, datasets: list[Path], *, as_json: bool) -> None:
 
 
 def _compact(root: Path, datasets: list[Path], *, workers: int, as_json: bool) -> None:
-    from finedata.shard.compact import compact_shards
-    from finedata.store.dataset import open_dataset
+    from finedata.api import shards
 
     with interruptible(), progress_bar() as on_progress:
-        done = compact_shards(
-            root, [open_dataset(one) for one in datasets], workers=workers, on_progress=on_progress
-        )
+        done = shards(root).compact(datasets, workers=workers, on_progress=on_progress)
     lines = [f"{name}: {count} episodes moved" for name, count in done.moved.items()]
     if done.revisions_gone:
         lines.append(

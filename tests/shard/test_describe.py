@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from shard.curation import tree
+from shard.curation import curate, tree
 from typer.testing import CliRunner
 
 from finedata.cli.app import app
@@ -108,3 +108,19 @@ def test_text_is_taken_up_without_a_pixel(curated: Path, shards: Path, tmp_path:
     assert tree(copy) == before
     wrong = RUN.invoke(app, ["shard", str(curated), "--text", str(curated)])
     assert "finished shards in the place of DIR" in str(wrong.exception)
+
+
+def test_compaction_at_the_command_line(curated: Path, shards: Path, tmp_path: Path) -> None:
+    again, out = tmp_path / "again", tmp_path / "shards"
+    shutil.copytree(curated, again)
+    shutil.copytree(shards, out)
+    curate(again, every=2)
+    result = RUN.invoke(app, ["shard", str(out), "--compact", str(again)])
+    assert result.exit_code == 0, result.output
+    assert "episodes moved" in result.output
+    assert "takes the place of" in result.output
+    result = RUN.invoke(app, ["shard", str(out), "--compact", str(again)])
+    assert "no episode has become a representative" in result.output
+    result = RUN.invoke(app, ["shard", str(again), "--compact", str(out)])
+    assert result.exit_code == 2
+    assert "--compact" in result.output
