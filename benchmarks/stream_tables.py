@@ -118,7 +118,7 @@ def small_shards(root: Path) -> list[Path]:
     sys.path[0] = str(HERE.parent / "tests")
     from shard.stream.tiny_shards import TinySet, make_shards
 
-    from finedata.shard.finish import _write_energon_folder
+    from finedata.shard.finish import write_energon_folder
     from finedata.shard.shards import Shards
 
     sets = [
@@ -129,7 +129,7 @@ def small_shards(root: Path) -> list[Path]:
         make_shards(root, sets)
         shards = Shards.open(root)
         for one in shards.sets.values():
-            _write_energon_folder(root, one)
+            write_energon_folder(root, one)
             for number, tar in enumerate(one.tars):
                 index = shards.index(one.name, number)
                 offsets = index.numbers("offset", 0, tar.samples).astype("<u8").tobytes()
@@ -149,8 +149,8 @@ def resume(options: argparse.Namespace, pythons: dict[str, str], folders: list[P
     for peer, python in pythons.items():
         if peer == "lerobot":
             continue
-        line: dict[str, object] = {"resume": peer}
-        for name, tars, more in (("one source", folders[:1], []), ("mixture", folders, mixed)):
+        for name, tars, more in (("mixture", folders, mixed), ("one source", folders[:1], [])):
+            line: dict[str, object] = {"resume": peer, "of": name}
             base = ["run", peer, *tars, "--decoder", "none", "--copies", options.scratch, *more]
             if peer == "finedata":
                 base[2 : 2 + len(tars)] = folders[:1]
@@ -164,7 +164,7 @@ def resume(options: argparse.Namespace, pythons: dict[str, str], folders: list[P
                 "--save", out["state"],
             )[2]  # fmt: skip
             if not out["state"].exists():
-                line[name] = f"no state: {said[:80]}"
+                print(json.dumps(line | {"no state": said[:80]}), flush=True)
                 continue
             for workers in (2, 3):
                 out["rest"].unlink(missing_ok=True)
@@ -177,11 +177,11 @@ def resume(options: argparse.Namespace, pythons: dict[str, str], folders: list[P
                     (k for k, (a, b) in enumerate(zip(whole, found, strict=False)) if a != b),
                     min(len(whole), len(found)),
                 )
-                key = f"{name}, then {workers} workers"
+                key = f"then {workers} workers"
                 same = equal == len(whole) == len(found)
                 what = "equal" if same else f"first difference at sample {equal} of {len(whole)}"
                 line[key] = what if out["rest"].exists() else f"failed: {said[:80]}"
-        print(json.dumps(line), flush=True)
+            print(json.dumps(line), flush=True)
 
 
 def counts(options: argparse.Namespace, pythons: dict[str, str], folders: list[Path]) -> None:
