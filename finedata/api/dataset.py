@@ -42,8 +42,8 @@ class Dataset(Annotating):
 
     Example:
         >>> ds = finedata.open("bridge")  # doctest: +SKIP
-        >>> ds.gate()
-        ... ds.cluster(budget=500)  # doctest: +SKIP
+        >>> ds.gate()  # doctest: +SKIP
+        >>> ds.cluster(budget=500)  # doctest: +SKIP
         >>> ds.episodes.filter(pl.col("task").str.contains("cup")).collect()  # doctest: +SKIP
         >>> ds["bridge_v2-0123456789abcdef"].frames("image_0", [0, 30])  # doctest: +SKIP
     """
