@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from finedata.train.data import Data
     from finedata.train.optimise import Average
     from finedata.train.policy import Policy
 
 __all__ = [
     "Environment",
     "Saved",
+    "find_checkpoint",
     "load_weights",
     "newest_checkpoint",
     "read_checkpoint",
@@ -92,12 +94,14 @@ class Environment(Strict, frozen=True, kw_only=True):
 
 
 class TrainConfig(Strict, frozen=True, kw_only=True):
-    """`train_config.json`: the resolved recipe with its name and digest."""
+    """`train_config.json`: the resolved recipe with its name and digest, and the roles it met."""
 
     name: str
     recipe_sha256: str
     changed: dict[str, str]
     recipe: Recipe
+    cameras: tuple[str, ...]
+    actions: tuple[str, ...]
 
 
 class TrainingStep(Strict, frozen=True, kw_only=True):
@@ -116,6 +120,8 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
         recipe: What was trained.
         environment: Where.
         codecs: How numbers are written.
+        cameras: Picture roles in the order of the prompt.
+        actions: Vector roles that are predicted, side by side.
         stream_state: Of the stream.
         receipts: Of the stream, one for each time the run was begun or gone on with.
     """
@@ -125,6 +131,8 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     recipe: RecipeFile
     environment: Environment
     codecs: CodecsFile
+    cameras: tuple[str, ...]
+    actions: tuple[str, ...]
     stream_state: dict[str, Any]
     receipts: list[dict[str, Any]]
 
@@ -137,7 +145,7 @@ def save_checkpoint(
     *,
     average: Average | None,
     recipe: RecipeFile,
-    codecs: CodecsFile,
+    data: Data,
     environment: Environment,
     stream_state: dict[str, Any],
     receipts: list[Any],
@@ -153,7 +161,7 @@ def save_checkpoint(
         optimiser: Whose moments.
         average: Averaged weights.
         recipe: Of the run.
-        codecs: Of its stream.
+        data: What the shards give to it.
         environment: Of this process.
         stream_state: See `Stream.state_dict`.
         receipts: See `Saved`.
@@ -187,9 +195,11 @@ def save_checkpoint(
             recipe_sha256=recipe.sha256,
             changed=recipe.changed,
             recipe=recipe.recipe,
+            cameras=data.cameras,
+            actions=data.actions,
         )
         (model / "train_config.json").write_bytes(_json(config))
-        (model / "codecs.json").write_bytes(encode_document(codecs))
+        (model / "codecs.json").write_bytes(encode_document(data.codecs))
         save_file(moments, state / "optimizer_state.safetensors")
         (state / "optimizer_param_groups.json").write_bytes(_json(_groups(policy, optimiser)))
         (state / "training_step.json").write_bytes(
@@ -244,6 +254,8 @@ def read_checkpoint(folder: Path) -> Saved:
         recipe=recipe,
         environment=step.environment,
         codecs=decode_document(content, CodecsFile, place=str(codecs)),
+        cameras=config.cameras,
+        actions=config.actions,
         stream_state=decoded(state / "stream_state.json", dict[str, Any]),
         receipts=decoded(state / "stream_receipts.json", list[dict[str, Any]]),
     )

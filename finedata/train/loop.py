@@ -119,7 +119,9 @@ class Trainer:
             )
         self.data = look(Shards.open(shards), one)
         saved = self._saved(resume=resume)
-        self.policy = make_policy(one, self.data)
+        self.policy = make_policy(
+            one, state_dim=self.data.state_dim, action_dim=self.data.action_dim
+        )
         if one.init_from and saved is None:
             missing, spare = load_weights(find_checkpoint(Path(one.init_from)), self.policy)
             self.notes += [f"init_from has no {name}" for name in missing]
@@ -237,7 +239,7 @@ class Trainer:
             self.optimiser,
             average=self.average,
             recipe=self.file,
-            codecs=self.data.codecs,
+            data=self.data,
             environment=self.environment,
             stream_state=self.stream.state_dict(),
             receipts=[*self._earlier, self.stream.receipt()],

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.recipe_file import Recipe
     from finedata.train.backbone import Backbone
-    from finedata.train.data import Data
 
 __all__ = ["Policy", "make_policy"]
 
@@ -56,12 +55,13 @@ class Policy(nn.Module):
         return self.head.losses(hidden, batch)
 
 
-def make_policy(recipe: Recipe, data: Data, *, meta: bool = False) -> Policy:
+def make_policy(recipe: Recipe, *, state_dim: int, action_dim: int, meta: bool = False) -> Policy:
     """The policy of a recipe, with fresh weights where the backbone brings none.
 
     Args:
         recipe: Which.
-        data: For the widths of states and actions.
+        state_dim: Width of the states that the head is given.
+        action_dim: Width of an action.
         meta: Make it without memory for weights.
 
     Raises:
@@ -71,7 +71,7 @@ def make_policy(recipe: Recipe, data: Data, *, meta: bool = False) -> Policy:
     backbone = load_backbone(recipe, meta=meta)
     with torch.device("meta" if meta else "cpu"):
         head = _HEADS[recipe.head](
-            recipe, hidden=backbone.width, state_dim=data.state_dim, action_dim=data.action_dim
+            recipe, hidden=backbone.width, state_dim=state_dim, action_dim=action_dim
         )
         if recipe.lora_rank:
             backbone.add_lora(recipe)

@@ -1,0 +1,89 @@
+# pyright: basic, reportMissingImports=false
+"""A checkpoint as a plain Hugging Face folder, which transformers loads without finedata.
+
+The backbone lies there as any model of its family does, averaged weights and merged adapters
+included; what makes a policy of it stands beside: `head.safetensors`, the recipe, the codecs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from finedata.store.atomic import atomic_folder, check_new_folder, output_errors
+from finedata.train.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from finedata.train.policy import make_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from finedata.train.checkpoint import Saved
+    from finedata.train.policy import Policy
+
+__all__ = ["export_policy", "load_policy"]
+
+_BESIDE = ("train_config.json", "codecs.json")
+
+
+def load_policy(place: Path, *, averaged: bool = True) -> tuple[Policy, Saved]:
+    """The policy of a checkpoint, ready to predict.
+
+    Args:
+        place: A run, or a checkpoint of one.
+        averaged: With the averaged weights, where there are.
+
+    Raises:
+        UsageError: There is no checkpoint.
+        ConformError: It is damaged.
+    """
+    saved = read_checkpoint(find_checkpoint(place))
+    widths = {codec.role: len(codec.given_names) for codec in saved.codecs.codecs}
+    recipe = saved.recipe.recipe
+    policy = make_policy(
+        recipe,
+        state_dim=sum(widths[role] for role in recipe.states),
+        action_dim=sum(widths[role] for role in saved.actions),
+    )
+    load_weights(saved.folder, policy, averaged=averaged)
+    return policy.eval(), saved
+
+
+def export_policy(place: Path, out: Path) -> Path:
+    """Write a checkpoint as a plain Hugging Face folder.
+
+    Args:
+        place: A run, or a checkpoint of one.
+        out: A new folder.
+
+    Raises:
+        UsageError: There is no checkpoint, or `out` is not new.
+        OutputError: It cannot be written.
+    """
+    check_new_folder(out)
+    policy, saved = load_policy(place)
+    if saved.recipe.recipe.lora_rank:
+        _merge_adapters(policy.backbone.base)
+    backbone = policy.backbone
+    with atomic_folder(out) as partial, output_errors(out):
+        backbone.model.save_pretrained(partial)
+        backbone.tokenizer.save_pretrained(partial)
+        backbone.processor.save_pretrained(partial)
+        head = {name: p.detach().contiguous() for name, p in policy.head.named_parameters()}
+        save_file(head, partial / "head.safetensors", metadata={"format": "pt"})
+        for name in _BESIDE:
+            shutil.copyfile(saved.folder / "pretrained_model" / name, partial / name)
+    return out
+
+
+def _merge_adapters(base: Any) -> None:
+    """Put each adapted layer's own layer, adapter added, in its place."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(base.named_modules()):
+        if isinstance(module, LoraLayer):
+            merged: Any = module
+            merged.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(base.get_submodule(parent), last, merged.get_base_layer())
