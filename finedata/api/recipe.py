@@ -10,12 +10,13 @@ from finedata.schema.recipe_file import Recipe as RecipeValues
 from finedata.schema.recipe_file import RecipeFile, find_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from finedata.train.estimate import Estimate
     from finedata.train.loop import Trained
 
-__all__ = ["Recipe", "recipe"]
+__all__ = ["Recipe", "export_policy", "recipe", "training_report"]
 
 
 def recipe(name: str | Path, **changes: Any) -> Recipe:
@@ -57,6 +58,20 @@ class Recipe:
     def sha256(self) -> str:
         """Digest of every key."""
         return self.file.sha256
+
+    def estimate(self, shards: str | Path) -> Estimate:
+        """What a run on shards would do and cost; nothing is trained or written.
+
+        Args:
+            shards: The folder of shards.
+
+        Raises:
+            UsageError: Recipe and shards do not fit together.
+        """
+        need("torch", "transformers", extra="train", place="an estimate of training")
+        from finedata.train.estimate import estimate
+
+        return estimate(self.file, shards)
 
     def train(
         self,
@@ -102,3 +117,38 @@ class Recipe:
             trackers=trackers,
             on_log=on_log,
         ).train(stop=stop)
+
+
+def export_policy(run: str | Path, out: str | Path) -> Path:
+    """Write a run's newest checkpoint, or a checkpoint, as a plain Hugging Face folder.
+
+    Args:
+        run: The run or checkpoint.
+        out: A new folder.
+
+    Raises:
+        UsageError: There is no checkpoint, or `out` is not new.
+    """
+    need("torch", "transformers", "safetensors", extra="train", place="an export")
+    from pathlib import Path
+
+    from finedata.train.export import export_policy
+
+    return export_policy(Path(run), Path(out))
+
+
+def training_report(runs: Sequence[str | Path], out: str | Path) -> Path:
+    """Write one page that compares runs: curves with bands over seeds, and what was drawn.
+
+    Args:
+        runs: Folders of runs.
+        out: The HTML file.
+
+    Raises:
+        UsageError: A folder is no run.
+    """
+    from pathlib import Path
+
+    from finedata.report.training import write_training_report
+
+    return write_training_report([Path(run) for run in runs], Path(out))

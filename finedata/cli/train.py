@@ -22,9 +22,9 @@ RECIPE is a name in trainers/ or a TOML file; --mix and --set change single keys
 A run that was killed goes on with --resume as if nothing had happened. With several GPUs, put
 `torchrun --nproc-per-node 8 -m` before `finedata`.
 
-Example: finedata train oft_rdt --shards shards --mix fg=1,raw=1 --out runs/a
+Example: finedata train oft_rdt_pretrain --shards shards --mix fg=1,raw=1 --out runs/a
 
-Example: finedata train oft_rdt --shards shards --out runs/a --resume
+Example: finedata train oft_rdt_pretrain --shards shards --out runs/a --resume
 
 Example: finedata train report runs/a runs/b --out runs.html
 """
@@ -49,7 +49,7 @@ def run(
         str, typer.Argument(metavar="RECIPE", help="Name or TOML file.", show_default=False)
     ],
     shards: Annotated[Path, typer.Option(help="The shards.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The run's folder.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default=False)] = None,
     mix: Annotated[
         str, typer.Option(help="Views and weights: fg=1,raw=2.", show_default=False)
     ] = "",
@@ -69,6 +69,9 @@ def run(
     stop: Annotated[
         int | None, typer.Option(min=1, help="End after this step.", show_default=False)
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do and cost; write nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """See HELP."""
@@ -76,6 +79,12 @@ def run(
     from finedata.schema.recipe_file import find_recipe
 
     found = Recipe(find_recipe(recipe, changes=_changes(changes or [], mix)))
+    if dry_run:
+        estimate = found.estimate(shards)
+        emit(estimate, str(estimate), as_json=as_json)
+        return
+    if out is None:
+        raise UsageError(parameter="out", found="nothing", wanted="the run's folder")
     with interruptible("stopped; --resume goes on from the last checkpoint"):
         done = found.train(
             shards,
@@ -89,6 +98,42 @@ def run(
             on_log=_show,
         )
     emit(_told(done), _lines(done), as_json=as_json)
+
+
+@app.command("export")
+def export(
+    *,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run, or a checkpoint.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Write a checkpoint as a plain Hugging Face folder, adapters merged and weights averaged.
+
+    Example: finedata train export runs/a --out policy
+    """
+    from finedata.api.recipe import export_policy
+
+    made = export_policy(run, out)
+    emit({"out": str(made)}, f"{made}: transformers loads it", as_json=as_json)
+
+
+@app.command("report")
+def report(
+    *,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("training.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs on one page: curves with bands over seeds, held-out errors, what was drawn.
+
+    Example: finedata train report runs/a runs/b --out runs.html
+    """
+    from finedata.api.recipe import training_report
+
+    made = training_report(runs, out)
+    emit({"out": str(made)}, str(made), as_json=as_json)
 
 
 def _changes(given: list[str], mix: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from finedata.train.checkpoint import (
     save_checkpoint,
 )
 from finedata.train.data import inputs, look, open_stream
+from finedata.train.estimate import Cost, measured_flops, peak_flops
 from finedata.train.evaluate import evaluate
 from finedata.train.log import Log
 from finedata.train.optimise import Average, make_optimiser, reseed, set_learning_rates
@@ -161,11 +161,9 @@ class Trainer:
         self._suspect: Any = None
         self.evaluated: dict[str, dict[str, float]] = {}
         self._rate, self._norm = 0.0, torch.zeros(())
-        self._asked = {
-            f"{view.view}/{source.source}": float(Fraction(view.weight) * Fraction(source.weight))
-            for view in self.stream.sequence.asked
-            for source in view.sources
-        }
+        self._cost = Cost.of(self.policy, self.settings)
+        self._peak = peak_flops(self.ranks.device)
+        self._matmul = measured_flops(self.ranks.device, bf16=one.precision == "bf16")
 
     def train(self, *, stop: int | None = None) -> Trained:
         """Train to the end of the recipe, or of step `stop`.
@@ -288,6 +286,7 @@ class Trainer:
         began = perf_counter()
         batch = next(batches)
         self._waited_s += perf_counter() - began
+        self._tokens += int(batch.encoded["length"].sum())
         self._drawn_by.update(zip(batch.view, batch.source, strict=True))
         frames = zip(batch.episode_id, batch.frame_index.tolist(), strict=True)
         return inputs(batch, self.data, self.ranks.device), [f"{e} frame {f}" for e, f in frames]
@@ -339,6 +338,7 @@ class Trainer:
         self._count = torch.zeros(terms, device=self.ranks.device, dtype=torch.float64)
         self._drawn_by: Counter[tuple[str, str]] = Counter()
         self._waited_s, self._since, self._from = 0.0, perf_counter(), self.step
+        self._tokens = 0
 
     def _write_log(self) -> None:
         """One entry: the only place where a step waits for the device."""
@@ -355,13 +355,21 @@ class Trainer:
             "step_s": took / steps,
             "samples_per_s": steps * self.recipe.batch / took,
             "waiting_share": self._waited_s / took,
+            "mfu": self._used(took),
             "drawn": self._shares(),
-            "asked": self._asked,
+            "asked": self.stream.sequence.shares,
         }
         self._last = entry
         if self._log is not None:
             self._log.write(entry)
         self._begin_interval()
+
+    def _used(self, took_s: float) -> dict[str, float]:
+        """Operations of the model a second, of those of the data sheet and of a plain product."""
+        samples = sum(self._drawn_by.values())
+        reached = (self._cost.fixed * samples + self._cost.per_token * self._tokens) / took_s
+        found = {"of_matmul": reached / self._matmul}
+        return found if self._peak is None else found | {"of_peak": reached / self._peak}
 
     def _shares(self) -> dict[str, float]:
         """View and source to the share of this rank's samples since the last entry."""

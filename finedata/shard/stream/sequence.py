@@ -8,6 +8,7 @@ is one bit each in the text revision's files. Nothing is kept that grows with sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,6 @@ from finedata.shard.stream.mix import VIEW_TIERS, read_mix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from fractions import Fraction
 
     from finedata.schema.shards_file import Policy, ShardSet, Side
     from finedata.shard.schedule import Weight
@@ -190,6 +190,15 @@ class Sequence:
             )
         )
         self._episode_id = lru_cache(maxsize=65_536)(self._read_episode_id)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """`view/source` to the share of the samples that is asked for."""
+        return {
+            f"{view.view}/{source.source}": float(Fraction(view.weight) * Fraction(source.weight))
+            for view in self.asked
+            for source in view.sources
+        }
 
     def samples(self, start: int, stop: int) -> Samples:
         """Samples start..stop-1 of the sequence.

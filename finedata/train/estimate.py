@@ -1,0 +1,239 @@
+# pyright: basic, reportMissingImports=false
+"""What a recipe costs before it is begun, and how well the hardware was used when it ran.
+
+Nothing is allocated: the policy is made without memory for its weights. Operations are counted as
+two for each weight and token forward, and four more backward where something is trained; attention
+over the prompt comes on top. Of Qwen3.5's linear-attention layers the recurrence is not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import torch
+
+from finedata.shard.shards import Shards
+from finedata.train.data import look, open_stream
+from finedata.train.encode import Encoder
+from finedata.train.policy import make_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from finedata.schema.recipe_file import RecipeFile
+    from finedata.train.encode import EncoderSettings
+    from finedata.train.policy import Policy
+
+__all__ = ["Cost", "Estimate", "estimate", "measured_flops", "peak_flops"]
+
+# Dense bf16 of data sheets, operations a second.
+_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
+# How many of a run's first samples are looked at.
+_LOOK = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Operations of a sample, forward and backward: `fixed + per_token * tokens`."""
+
+    fixed: float
+    per_token: float
+
+    @classmethod
+    def of(cls, policy: Policy, settings: EncoderSettings) -> Cost:
+        """Count the weights that each token meets."""
+        backbone = policy.backbone
+        blocks = sum(map(_operations, backbone.blocks))
+        merged = settings.merge**2 if settings.layout == "patches" else 1
+        cells = sum(rows * columns for _, rows, columns in settings.pictures) * merged
+        head = _operations(policy.head)
+        steps = getattr(policy.head, "repeats", 1) * (
+            policy.head.queries or policy.head.horizon + len(policy.head.future)
+        )
+        attention = 12 * len(backbone.blocks) * backbone.width * settings.max_tokens / 2
+        return cls(
+            fixed=_operations(backbone.vision) * cells + head * steps,
+            per_token=blocks + attention,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a dry run says.
+
+    Attributes:
+        recipe: Its name.
+        sha256: Its digest.
+        trained: Part to parameters that are trained.
+        frozen: Part to parameters that are not.
+        visual_tokens: Of a sample.
+        tokens_mean: Of a prompt, pictures and queries included.
+        tokens_longest: Of the prompts that were looked at.
+        memory_bytes: What to how many bytes, on one device.
+        flops_per_sample: Operations of a sample, forward and backward.
+        samples: View to how many there are.
+        epochs: View to how often the run sees each.
+        steps_per_epoch: View to optimiser steps.
+        asked: View and source to the share asked for.
+        drawn: View and source to the share of the first samples.
+    """
+
+    recipe: str
+    sha256: str
+    trained: dict[str, int]
+    frozen: dict[str, int]
+    visual_tokens: int
+    tokens_mean: float
+    tokens_longest: int
+    memory_bytes: dict[str, int]
+    flops_per_sample: float
+    samples: dict[str, int]
+    epochs: dict[str, float]
+    steps_per_epoch: dict[str, float]
+    asked: dict[str, float]
+    drawn: dict[str, float]
+
+    def __str__(self) -> str:
+        total = sum(self.memory_bytes.values())
+        parts = {**self.frozen, **self.trained}
+        lines = [
+            f"{self.recipe}, {self.sha256[:16]}",
+            *(
+                f"  {part}: {self.trained.get(part, 0):,} parameters trained, "
+                f"{self.frozen.get(part, 0):,} frozen"
+                for part in parts
+            ),
+            f"  prompt: {self.tokens_mean:.0f} tokens on average, {self.tokens_longest} at most, "
+            f"{self.visual_tokens} of them visual",
+            f"  memory: {total / 1e9:,.1f} GB on one device: "
+            + ", ".join(f"{name} {size / 1e9:,.1f}" for name, size in self.memory_bytes.items()),
+            f"  {self.flops_per_sample / 1e12:,.3g} TFLOP a sample",
+            *(
+                f"  view {view}: {count:,} samples, {self.steps_per_epoch[view]:,.0f} steps see "
+                f"each once, {self.epochs[view]:,.2f} epochs in all"
+                for view, count in self.samples.items()
+            ),
+            *(
+                f"  {name}: {share:.2%} asked, {self.drawn.get(name, 0):.2%} drawn"
+                for name, share in self.asked.items()
+            ),
+        ]
+        return "\n".join(lines)
+
+
+def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
+    """Look at what a run would do; nothing is trained or written.
+
+    Args:
+        file: The recipe.
+        shards: The shards.
+
+    Raises:
+        UsageError: They do not fit together.
+    """
+    recipe = file.recipe
+    data = look(Shards.open(shards), recipe)
+    policy = make_policy(recipe, state_dim=data.state_dim, action_dim=data.action_dim, meta=True)
+    settings = policy.backbone.encoder_settings(
+        recipe, cameras=data.cameras, queries=policy.head.queries
+    )
+    opened = open_stream(data, recipe, settings, batch=recipe.micro_batch)
+    total = recipe.steps * recipe.batch
+    samples = opened.sequence.samples(0, min(_LOOK, total))
+    encoder = Encoder.of(msgspec.to_builtins(settings))
+    lengths = [len(encoder.ids(text)) for text in opened.words(samples)[0]]
+    views, sources = opened.sequence.views, opened.wanted.sources
+    names = [
+        f"{views[v]}/{sources[v][s]}"
+        for v, s in zip(samples.view.tolist(), samples.source.tolist(), strict=True)
+    ]
+    asked = opened.sequence.shares
+    sizes = {view.name: view.size for view in opened.sequence.mixture.views}
+    shares = {view: sum(x for k, x in asked.items() if k.split("/")[0] == view) for view in sizes}
+    cost = Cost.of(policy, settings)
+    mean = float(np.mean(lengths))
+    trained, frozen = _parameters(policy)
+    return Estimate(
+        recipe=file.name,
+        sha256=file.sha256,
+        trained=trained,
+        frozen=frozen,
+        visual_tokens=sum(rows * columns for _, rows, columns in settings.pictures),
+        tokens_mean=mean,
+        tokens_longest=max(lengths),
+        memory_bytes=_memory(policy, recipe, mean, sum(trained.values()), sum(frozen.values())),
+        flops_per_sample=cost.fixed + cost.per_token * mean,
+        samples=sizes,
+        epochs={view: total * shares[view] / size for view, size in sizes.items()},
+        steps_per_epoch={v: n / (recipe.batch * shares[v]) for v, n in sizes.items() if shares[v]},
+        asked=asked,
+        drawn={name: names.count(name) / len(names) for name in sorted(set(names))},
+    )
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Operations a second by the data sheet; None where it is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in _PEAK.items() if part in name), None)
+
+
+def measured_flops(device: torch.device, *, bf16: bool) -> float:
+    """Operations a second that this device reaches in a product of two square matrices."""
+    side = 8192 if device.type == "cuda" else 512
+    dtype = torch.bfloat16 if bf16 and device.type == "cuda" else torch.float32
+    a = torch.ones(side, side, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(4):
+        _wait(device)
+        began = perf_counter()
+        torch.mm(a, a)
+        _wait(device)
+        best = min(best, perf_counter() - began)
+    return 2 * side**3 / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _operations(module: Any) -> float:
+    """Of a token, forward and backward."""
+    return sum(p.numel() * (6 if p.requires_grad else 4) for p in module.parameters() if p.ndim > 1)
+
+
+def _parameters(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:
+    vision = {id(p) for p in policy.backbone.vision.parameters()}
+    head = {id(p) for p in policy.head.parameters()}
+    found: tuple[dict[str, int], dict[str, int]] = {}, {}
+    for p in policy.parameters():
+        part = "vision" if id(p) in vision else "head" if id(p) in head else "vlm"
+        into = found[0 if p.requires_grad else 1]
+        into[part] = into.get(part, 0) + p.numel()
+    return found
+
+
+def _memory(
+    policy: Policy, recipe: Any, tokens: float, trained: int, frozen: int
+) -> dict[str, int]:
+    """Bytes on one device that holds everything; activations by a rule of thumb.
+
+    Source: Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models",
+    2022: 34 bytes a token, width and layer in bf16 without attention's own; 2 when recomputed.
+    """
+    kept = 2 if recipe.checkpoint_activations else 34
+    scale = 1 if recipe.precision == "bf16" else 2
+    blocks, width = len(policy.backbone.blocks), policy.backbone.width
+    return {
+        "weights": 4 * (trained + frozen),
+        "gradients": 4 * trained,
+        "AdamW": 8 * trained,
+        "average": 4 * trained if recipe.ema else 0,
+        "activations": int(kept * scale * tokens * width * blocks * recipe.micro_batch),
+    }
