@@ -9,6 +9,7 @@ parent does, however it ended.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
@@ -59,6 +60,15 @@ class LocalEngine:
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_begin_worker,
             )
+
+    def begin(self, module: str) -> None:
+        """Start the workers now, and let them import a module while the caller plans.
+
+        A worker that starts with its first task imports for half a second while nobody works.
+        """
+        if self._pool is not None:
+            for _ in range(self.workers):
+                self._pool.submit(_load, module)
 
     @property
     def pending(self) -> int:
@@ -112,6 +122,10 @@ class LocalEngine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _load(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _begin_worker() -> None:

@@ -226,6 +226,8 @@ def shard_datasets(
             )
             ledger.put(_CALL, 0, msgspec.msgpack.encode(call))
         work = root / LEDGER_FOLDER / f"{base}-work"
+        engine = outer.enter_context(LocalEngine(workers=workers))
+        engine.begin("finedata.shard.write")
         run = prepare(
             roots,
             settings,
@@ -251,9 +253,9 @@ def shard_datasets(
                     stack.enter_context(Ledger(root, run_key=key, settings=words, name=path.stem))
                     for path in shares
                 ]
-            engine = stack.enter_context(LocalEngine(workers=workers))
             work_on = _Work(run, ledgers, engine, share, on_progress)
             results = work_on.both_passes()
+        engine.close()
         if share is not None:
             return ShardSummary(
                 out=str(out),

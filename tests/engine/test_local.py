@@ -102,3 +102,20 @@ def _ends_within(pid: int, *, seconds: float) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_begin_early_have_loaded_the_module(workers: int) -> None:
+    with LocalEngine(workers=workers) as engine:
+        engine.begin("xml.dom.pulldom")
+        assert engine.pending == 0
+        for number in range(4):
+            engine.submit(number, _is_loaded, "xml.dom.pulldom")
+        loaded = {engine.next_finished()[1] for _ in range(4)}
+    # With one worker the work is done here, and nothing is loaded for it. Of two, the first to
+    # start may have taken both orders.
+    assert (True in loaded) == (workers == 2)
+
+
+def _is_loaded(module: str) -> bool:
+    return module in sys.modules
