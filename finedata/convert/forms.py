@@ -370,5 +370,5 @@ def view_episode(
             for camera in cameras
             if raw.has(camera.feature) and raw.camera_kind(camera.feature) == "pictures"
         ]
-        aligned = min(lengths) if lengths else None
+        aligned = min(lengths, default=0) or None
     return EpisodeView(raw, fields, aligned)

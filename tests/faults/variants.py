@@ -196,8 +196,6 @@ def _rlds(module: str, converter: str, function: str = "write", **knobs: Any) ->
                 if name.endswith("episode_id"):
                     own = feature.int64_list.value
                     own[:] = [1000 + number] * len(own)
-                    text = feature.bytes_list.value
-                    text[:] = [f"{one.decode()}{number}".encode() for one in text]
             texts.append(copy)
         put(folder, texts)
         _say_lengths(shard(folder), copies)

@@ -251,7 +251,9 @@ class _Dataset:
         found: dict[int, str] = {}
         for row in self._table("meta/tasks"):
             index = row.pop("task_index", None)
-            text = next((text for text in row.values() if isinstance(text, str)), None)
+            # pandas keeps the texts in its index, whose column has a name of its own.
+            named = [text for key, text in row.items() if key == "task" or key[:2] == "__"]
+            text = next((text for text in named if isinstance(text, str)), None)
             if isinstance(index, int | float) and index == index and text is not None:
                 found.setdefault(int(index), text)
         return found

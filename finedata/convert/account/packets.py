@@ -63,7 +63,8 @@ def read_packets(source: VideoSource) -> Packets:
             if packet.pts is not None and not packet.is_discard:
                 rows.append((int(packet.pts), whole[-1]))
         seconds, average = float(stream.time_base), float(stream.average_rate or 0)
-    order = sorted(rows)
+    # Of two that are shown at one time the first that is decoded goes first.
+    order = sorted(rows, key=lambda row: row[0])
     return Packets(
         np.array([tick for tick, _ in order], np.float64) * seconds,
         np.array([digest for _, digest in order], np.uint64),

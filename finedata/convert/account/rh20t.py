@@ -67,6 +67,12 @@ def _episodes(
             if camera is not None:
                 _add(inventory, camera[1], "camera", path)
                 episode.cameras[camera[1]] = VideoWindow(files[file], any_frames=True)
+            array = re.fullmatch(r"transformed/([^/]+)\.npy", file)
+            if camera is None and not file.endswith("/timestamps.npy"):
+                name = array[1] if array else file
+                declared = Declared(name, "numbers", path, describes=array is None)
+                inventory.things.setdefault(name, declared)
+                episode.values[name] = list[Any]
         match = re.search(r"task_(\d{4})_", episode.name)
         described = tasks.get(f"task_{match[1]}") if match else None
         said_of: Any = cast("Any", described if isinstance(described, dict) else {})
