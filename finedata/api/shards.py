@@ -34,8 +34,15 @@ __all__ = [
 ]
 
 
-def shards(root: str | Path) -> Shards:
-    """Open shards that `Dataset.shard` wrote.
+def shards(
+    root: str | Path, *, cache: str | Path | None = None, cache_bytes: int | None = None
+) -> Shards:
+    """Open shards that `Dataset.shard` wrote, here or elsewhere.
+
+    Args:
+        root: Their folder, or an address (`hf://datasets/org/name`, `s3://...`).
+        cache: Folder to which the files of an address come; every process shares it.
+        cache_bytes: Its bound for tars; 64 GB by default.
 
     Raises:
         UsageError: There are no finished ones.
@@ -45,8 +52,7 @@ def shards(root: str | Path) -> Shards:
         >>> with shards("shards").stream(mix="fg=1,raw=1", batch=64) as batches:  # doctest: +SKIP
         ...     batch = next(iter(batches))
     """
-    found = files.Shards.open(root)
-    return Shards(found.root, found.document)
+    return Shards.open(root, cache=cache, cache_bytes=cache_bytes)
 
 
 class Shards(files.Shards):
@@ -142,8 +148,9 @@ class Shards(files.Shards):
 def is_shards(root: str | Path) -> bool:
     """Whether a folder holds shards."""
     from finedata.shard.files import is_shards
+    from finedata.store.remote.path import open_root
 
-    return is_shards(root if isinstance(root, Path) else Path(root))
+    return is_shards(open_root(root))
 
 
 def has_shard_shares(root: str | Path) -> bool:

@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
-    from pathlib import Path
 
     from finedata.engine.progress import OnProgress, Progress
 
@@ -53,7 +52,7 @@ def emit(result: object, text: str | Iterable[str], *, as_json: bool) -> None:
         typer.echo(line)
 
 
-def traffic_of(root: Path) -> dict[str, int]:
+def traffic_of(root: object) -> dict[str, int]:
     """What reading from elsewhere cost: requests and bytes; nothing for a folder."""
     from finedata.store.remote.path import remote_store
 
@@ -63,7 +62,7 @@ def traffic_of(root: Path) -> dict[str, int]:
     return {"requests": store.traffic.requests, "received_bytes": store.traffic.received_bytes}
 
 
-def tell_traffic(root: Path) -> None:
+def tell_traffic(root: object) -> None:
     """Say on stderr what reading from elsewhere cost."""
     found = traffic_of(root)
     if found:

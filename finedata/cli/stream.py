@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from finedata.cli.frame import tell_traffic
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ Example: finedata stream shards --mix fg=1,raw=1 --batches 100
 
 Example: finedata stream shards --mix fg=1,raw=1 --explain 0:20
 
+An address works as a folder does; its tars come to a bounded cache before they are needed.
+
+Example: finedata stream hf://datasets/org/name --mix raw=1 --cache-gb 20
+
 Example: finedata stream shards --diff run_a.json run_b.json
 """
 
@@ -31,7 +36,8 @@ Example: finedata stream shards --diff run_a.json run_b.json
 def stream(
     *,
     shards: Annotated[
-        Path, typer.Argument(metavar="SHARDS", help="The shards.", show_default=False)
+        str,
+        typer.Argument(metavar="SHARDS", help="The shards, or their address.", show_default=False),
     ],
     mix: Annotated[str, typer.Option(help="Views and weights: fg=1,raw=2.")] = "fg=1,raw=1",
     batch: Annotated[int, typer.Option(min=1, help="Samples of a batch.")] = 32,
@@ -71,6 +77,13 @@ def stream(
         Path | None,
         typer.Option(metavar="FILE", help="Write the receipt there.", show_default=False),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where tars of an address come to.", show_default=False),
+    ] = None,
+    cache_gb: Annotated[
+        float | None, typer.Option(help="Its bound in GB; 64 by default.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """See HELP."""
@@ -81,7 +94,9 @@ def stream(
     def show(found: Any, text: str) -> None:
         typer.echo(msgspec.json.encode(found).decode() if as_json else text)
 
-    opened_shards = api.shards(shards)
+    opened_shards = api.shards(
+        shards, cache=cache, cache_bytes=None if cache_gb is None else round(cache_gb * 1e9)
+    )
     if diff is not None:
         found = opened_shards.compare(*diff)
         show(found, _difference_text(found))
@@ -118,6 +133,8 @@ def stream(
     if receipt is not None:
         api.write_receipt(made, receipt)
     show(made, api.receipt_text(made))
+    if opened_shards.remote is not None:
+        tell_traffic(opened_shards.remote.place)
 
 
 def _size(text: str) -> tuple[int, int] | None:

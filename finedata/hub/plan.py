@@ -93,7 +93,8 @@ def plan(
         UsageError: A limit of the Hub would be broken.
     """
     check_limits(uploads)
-    lots = -(-len(uploads) // first_lot(len(uploads))) + 1
+    few = len(uploads) <= FEWEST_PER_COMMIT
+    lots = 1 if few else -(-len(uploads) // first_lot(len(uploads))) + 1
     stored = sum(_is_stored(one) for one in uploads)
     pages = 2 * (-(-len(uploads) // _LISTED) + 2)
     asked = -(-len(uploads) // _ASKED_AT_ONCE) + -(-stored // _ASKED_AT_ONCE) + 2 * lots

@@ -184,6 +184,9 @@ class _Run:
         self._total = len(waiting)
         new = [one for one in waiting if one.path not in there and not one.is_last]
         last = [one for one in waiting if one.path in there or one.is_last]
+        if len(new) <= FEWEST_PER_COMMIT and len(waiting) <= MOST_PER_COMMIT:
+            # Few enough for one commit, which is there or is not.
+            new, last = [], [*new, *last]
         if new and len(last) > MOST_PER_COMMIT:
             # Too many for one commit: nobody is to take the branch for a whole meanwhile.
             self._commit([], [path for path in MARKERS if path in there], digests)

@@ -15,10 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from finedata.shard.permute import derive_key, permute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Place", "SourceOrder", "select"]
 
@@ -92,6 +96,23 @@ class SourceOrder:
                 shard[here] = order[slot]
                 rank[here] = inside - np.where(slot, ends[slot - 1], 0)
         return Place(epochs, shard, rank)
+
+    def next_groups(self, ordinal: int) -> Iterator[tuple[int, int]]:
+        """Every shard with the ordinal at which its group begins, from this ordinal on.
+
+        Groups of this epoch that are not over come first, then those of the next epoch.
+        """
+        epoch, rank = divmod(ordinal, self.size)
+        seen: set[int] = set()
+        for number in (epoch, epoch + 1):
+            order, ends, group_ends = self._epoch(number)
+            starts = np.concatenate([[0], group_ends[:-1]])
+            group = np.searchsorted(group_ends, ends, side="left")
+            for shard, at in zip(order.tolist(), group.tolist(), strict=True):
+                over = number == epoch and group_ends[at] <= rank
+                if not over and shard not in seen:
+                    seen.add(shard)
+                    yield shard, number * self.size + int(starts[at])
 
     def _lay_out(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The shuffled shards that have samples; where each one's, each group's samples end."""

@@ -22,11 +22,14 @@ from finedata.errors import ConformError, UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
 from finedata.shard.files import episodes_path, frames_path, index_path, tar_folder
 from finedata.shard.mapped import MappedTable
+from finedata.store.remote.stores import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from finedata.schema.shards_file import Policy, ShardSet, ShardsFile, TextRevision
+    from finedata.shard.remote import RemoteFiles
 
 __all__ = ["Shards", "member_crc32c"]
 
@@ -47,18 +50,23 @@ class Shards:
     Args:
         root: The folder.
         document: Its `shards.json`.
+        remote: Where its files come from, where they are not here yet.
 
     Attributes:
         sets: Name to what `shards.json` says of the set.
         identity: Digest of tars, numbers and episodes: what the order of streams depends on.
+        remote: Where files are fetched from, for shards that lie elsewhere.
 
     Example:
         >>> shards = Shards.open("shards")  # doctest: +SKIP
         >>> shards.member("bridge_v2-bridge-rep-train", 0, 17, "image_0.jpg")  # doctest: +SKIP
     """
 
-    def __init__(self, root: Path, document: ShardsFile) -> None:
+    def __init__(
+        self, root: Path, document: ShardsFile, *, remote: RemoteFiles | None = None
+    ) -> None:
         self.root = root
+        self.remote = remote
         self.document = document
         self.sets: dict[str, ShardSet] = {one.name: one for one in document.sets}
         self.identity = document.identity
@@ -66,13 +74,29 @@ class Shards:
         self._tar = lru_cache(maxsize=_OPEN_TARS)(self._open_tar)
 
     @classmethod
-    def open(cls, root: str | Path) -> Shards:
-        """Open a folder of shards.
+    def open(
+        cls,
+        root: str | Path,
+        *,
+        cache: str | Path | None = None,
+        cache_bytes: int | None = None,
+    ) -> Self:
+        """Open a folder of shards, or shards that lie elsewhere.
+
+        Args:
+            root: The folder, or an address; see `finedata.shard.remote`.
+            cache: Folder of the cache, of an address.
+            cache_bytes: Bound of the cache.
 
         Raises:
             UsageError: There is no finished one.
             ConformError: Its shards.json is damaged, or of another version.
         """
+        if is_remote(root):
+            from finedata.shard.remote import open_remote
+
+            remote, document = open_remote(str(root), cache=cache, cache_bytes=cache_bytes)
+            return cls(remote.root, document, remote=remote)
         path = Path(root)
         try:
             content = (path / SHARDS_FILE).read_bytes()
@@ -84,6 +108,17 @@ class Shards:
                 next_command=f"finedata shard DATASET --out {path}  # makes or finishes it",
             ) from error
         return cls(path, decode_shards(content, place=str(path / SHARDS_FILE)))
+
+    @property
+    def address(self) -> str:
+        """What opens these shards in another process."""
+        return str(self.root.absolute()) if self.remote is None else self.remote.address
+
+    def file(self, inside: str) -> Path:
+        """A file by its path in the folder; what lies elsewhere is fetched first."""
+        if self.remote is not None:
+            self.remote.bring(inside)
+        return self.root / inside
 
     def episodes(self, set_name: str) -> MappedTable:
         """`shard_episodes` of a set."""
@@ -126,7 +161,7 @@ class Shards:
         Raises:
             ConformError: The file is not there, or of another size than the set's samples need.
         """
-        path = self.root / "text" / revision / self._set(set_name).name / _BITS[policy]
+        path = self.file(f"text/{revision}/{self._set(set_name).name}/{_BITS[policy]}")
         wanted = -(-self.sets[set_name].samples // 8)
         found = path.stat().st_size if path.is_file() else None
         if found != wanted:
@@ -147,6 +182,8 @@ class Shards:
         Raises:
             ConformError: The file is not there, or of another size than shards.json says.
         """
+        if self.remote is not None:
+            return self.remote.mapped(set_name, number, self._open_tar)
         return self._tar(set_name, number)
 
     def member(self, set_name: str, number: int, place: int, member: str) -> bytes:
@@ -188,7 +225,7 @@ class Shards:
         return found
 
     def _open_table(self, path: Path, name: str) -> MappedTable:
-        return MappedTable(path, name=name)
+        return MappedTable(self.file(path.relative_to(self.root).as_posix()), name=name)
 
     def _open_tar(self, set_name: str, number: int) -> memoryview:
         path = self.tar_path(set_name, number)

@@ -237,6 +237,11 @@ class Sequence:
         fixed = (np.array([value], np.int64) for value in (n, view, source, ordinal))
         return self._named(*fixed, place.epoch, *found)
 
+    def tar_of(self, view: str, source: str, shard: int) -> tuple[int, int]:
+        """Number of the set, and of the tar in it, of a shard of a source's order."""
+        tars = self._tars[view, source]
+        return int(tars.shard_set[shard]), int(tars.number[shard])
+
     def episode_id(self, shard_set: int, episode: int) -> str:
         """Id of an episode by its number in a set."""
         return self._episode_id(shard_set, episode)

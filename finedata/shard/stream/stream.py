@@ -19,6 +19,7 @@ from finedata.schema.roles_file import roles_digest
 from finedata.schema.stream_receipt import BadSample, StreamState, content_digest
 from finedata.shard.shards import Shards
 from finedata.shard.stream.action_statistics import action_statistics, statistics_digest
+from finedata.shard.stream.ahead import reads_ahead
 from finedata.shard.stream.batch import Batch
 from finedata.shard.stream.fill import Filler, picture_size
 from finedata.shard.stream.mix import split_pairs
@@ -119,6 +120,7 @@ class Stream:
         self._n = 0
         self._block: Samples | None = None
         self._ring: Ring | None = None
+        self._ahead = reads_ahead(sequence)
         # First number and end of the next global batch that nobody reads yet.
         self._first_ahead = self._next_ahead = 0
 
@@ -235,6 +237,8 @@ class Stream:
         if self._ring is not None:
             self._ring.close()
             self._ring = None
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _end(self, start: int) -> int:
         end = start + self.batch
@@ -242,6 +246,8 @@ class Stream:
 
     def _own(self, start: int, stop: int) -> Samples:
         """This rank's samples of the global batch start..stop-1."""
+        if self._ahead is not None:
+            self._ahead.move(self._n)
         count = stop - start
         first = start + count * self.rank // self.world
         last = start + count * (self.rank + 1) // self.world
@@ -390,7 +396,8 @@ def stream(
     """Stream batches of an exact mixture of views of shards.
 
     Args:
-        shards: The folder, or the shards opened.
+        shards: The folder, or an address (`hf://datasets/org/name`, ...), or the shards opened
+            (`Shards.open` takes the folder and the bound of an address's cache).
         mix: View to weight, as `{"fg": 1, "raw": 2}` or `"fg=1,raw=2"`; exact at every prefix.
             `"released"` and `"released:fg=2,raw=1"` sample as the papers' released code does.
         batch: Samples of a global batch, of all ranks together.
@@ -472,7 +479,7 @@ def stream(
     if normalise != "none" and action != "absolute":
         statistics = action_statistics(opened, found_roles, numbers)
     wanted = Wanted(
-        shards=str(opened.root.absolute()),
+        shards=opened.address,
         sets=sequence.sets,
         views=sequence.views,
         sources=sequence.sources,

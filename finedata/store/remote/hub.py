@@ -56,6 +56,7 @@ def import_hub(place: str) -> Any:
     """
     need("huggingface_hub", extra="hub", place=place)
     import huggingface_hub
+    import huggingface_hub.utils  # it is no attribute until somebody imports it
 
     return huggingface_hub
 

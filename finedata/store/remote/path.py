@@ -75,7 +75,7 @@ def fetch_file(source: Path, target: Path) -> int:
     return size
 
 
-def remote_store(path: Path) -> RemoteStore | None:
+def remote_store(path: object) -> RemoteStore | None:
     """The store of a path that lies elsewhere."""
     return path.store if isinstance(path, RemotePath) else None
 

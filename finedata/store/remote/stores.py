@@ -30,6 +30,7 @@ __all__ = ["RemoteStore", "is_remote", "open_store"]
 
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<inside>.*))?")
 _BUCKET = re.compile(r"hf://buckets/(?P<bucket>[^/]+/[^/]+)(/(?P<inside>.*))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PIECE = 1 << 20
 _PLACE_S = 600.0
 _FRUITLESS = 2
@@ -73,6 +74,9 @@ def open_store(address: str) -> tuple[RemoteStore, str]:
 
 def _pinned(repo: str, revision: str) -> _HttpStore:
     """A repository at the commit that a revision names now."""
+    if _COMMIT.fullmatch(revision):
+        # Nothing to ask: thousands of processes open what one of them pinned.
+        return _at_commit(repo, revision)
     place = f"hf://datasets/{repo}@{revision}"
     hub = import_hub(place)
     traffic = Traffic()
@@ -82,7 +86,10 @@ def _pinned(repo: str, revision: str) -> _HttpStore:
             traffic=traffic,
             place=place,
         )
-    commit = cast("str", info.sha)
+    return _at_commit(repo, cast("str", info.sha))
+
+
+def _at_commit(repo: str, commit: str) -> _HttpStore:
     address = f"hf://datasets/{repo}@{commit}"
     base = f"{endpoint()}/datasets/{repo}/resolve/{commit}"
     return _HttpStore(address, base, private=True, repo=repo, commit=commit)

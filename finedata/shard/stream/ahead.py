@@ -1,0 +1,159 @@
+"""Reading tars ahead of a stream of remote shards: what comes next is known, so nothing is guessed.
+
+The sequence says in which group of shards each source of each view is, and when it gets to the
+next. So tars are fetched in the order of their next use, as many as the cache holds, and the cache
+is told when each will be read: removing the one whose next use is furthest is the best that can be
+done (L. A. Belady, A study of replacement algorithms, IBM Systems Journal 5, 1966).
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Condition, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finedata.errors import FinedataError, UsageError
+
+if TYPE_CHECKING:
+    from finedata.shard.remote import RemoteFiles
+    from finedata.shard.stream.sequence import Sequence
+
+__all__ = ["Ahead", "next_uses", "reads_ahead"]
+
+
+def reads_ahead(sequence: Sequence) -> Ahead | None:
+    """What fetches tars before they are needed; None where all of them are here."""
+    # The released sampling has no order that could be known.
+    if sequence.sampling != "scheduled" or sequence.shards.remote is None:
+        return None
+    return Ahead(sequence, sequence.shards.remote)
+
+
+def next_uses(sequence: Sequence, n: int) -> dict[tuple[int, int], float]:
+    """When each tar is read next, in samples from sample n of the sequence.
+
+    Returns:
+        (number of the set, number of the tar) to samples from n; 0 where it is being read.
+    """
+    found: dict[tuple[int, int], float] = {}
+    drawn = sequence.mixture.drawn(n)
+    for view, share in zip(sequence.mixture.views, sequence.mixture.schedule.weights, strict=True):
+        for source, order, part in zip(
+            view.sources, view.orders, view.schedule.weights, strict=True
+        ):
+            rate = float(share * part)
+            if not rate:
+                continue
+            ordinal = drawn[view.name, source]
+            for shard, start in order.next_groups(ordinal):
+                key = sequence.tar_of(view.name, source, shard)
+                distance = max(start - ordinal, 0) / rate
+                found[key] = min(distance, found.get(key, np.inf))
+    return found
+
+
+class Ahead:
+    """A thread that brings tars before they are asked for.
+
+    Args:
+        sequence: Of shards that lie elsewhere.
+        files: Their files.
+
+    Raises:
+        UsageError: The cache cannot hold the tars that are read at one time.
+    """
+
+    def __init__(self, sequence: Sequence, files: RemoteFiles) -> None:
+        self._sequence = sequence
+        self._files = files
+        self._owner = f"{os.getpid()}-{id(self)}"
+        self._wake = Condition()
+        self._n = self._planned = -1
+        self._ended = False
+        self._thread: Thread | None = None
+        self._check_room()
+
+    def move(self, n: int) -> None:
+        """Say that sample n comes next; called for every batch."""
+        with self._wake:
+            self._n = n
+            self._wake.notify()
+        if self._thread is None:
+            self._plan(n)
+            self._thread = Thread(target=self._run, name="finedata-ahead", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, after the file that is on its way."""
+        with self._wake:
+            self._ended = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._ended = False
+        self._files.cache.forget(self._owner)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if self._ended:
+                    return
+                n = self._n
+            try:
+                busy = self._bring_one(n)
+            except FinedataError:
+                # Whoever needs the file meets the same fault, and raises it where it counts.
+                busy = False
+            with self._wake:
+                if not busy and self._n == n and not self._ended:
+                    self._wake.wait()
+
+    def _bring_one(self, n: int) -> bool:
+        """Bring the next tar that is not here and that fits; whether there was one."""
+        order = self._plan(n)
+        room = self._files.cache.max_bytes
+        for (shard_set, number), _ in order:
+            name = self._sequence.sets[shard_set]
+            room -= self._sequence.shards.sets[name].tars[number].bytes
+            if room < 0:
+                return False
+            if not self._files.has_tar(name, number):
+                self._files.bring_tar(name, number)
+                return True
+        return False
+
+    def _plan(self, n: int) -> list[tuple[tuple[int, int], float]]:
+        """Tars in the order of their next use; others are told of it."""
+        order = sorted(next_uses(self._sequence, n).items(), key=lambda item: (item[1], item[0]))
+        if n != self._planned:
+            self._planned = n
+            self._files.cache.plan(
+                self._owner,
+                {
+                    self._files.cached_name(self._sequence.sets[shard_set], number): distance
+                    for (shard_set, number), distance in order
+                },
+            )
+        return order
+
+    def _check_room(self) -> None:
+        """Refuse a cache in which tars would drive out each other while they are read."""
+        sizes = {
+            (k, number): tar.bytes
+            for k, name in enumerate(self._sequence.sets)
+            for number, tar in enumerate(self._sequence.shards.sets[name].tars)
+        }
+        uses = next_uses(self._sequence, 0)
+        now = sum(sizes[key] for key, distance in uses.items() if distance == 0)
+        # Groups of the views need not end together, so one more tar of each may be on its way.
+        wanted = now + max((sizes[key] for key in uses), default=0)
+        if sum(sizes[key] for key in uses) > self._files.cache.max_bytes < wanted:
+            raise UsageError(
+                parameter="cache_bytes",
+                found=f"{self._files.cache.max_bytes:,}",
+                wanted=f"{wanted:,} or more: the tars that are read at one time, and one",
+                next_command=f"a larger cache_bytes, or group={max(self._sequence.group // 2, 1)}",
+            )
