@@ -13,6 +13,7 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,10 +56,9 @@ def import_hub(place: str) -> Any:
         MissingExtraError: It is not installed.
     """
     need("huggingface_hub", extra="hub", place=place)
-    import huggingface_hub
-    import huggingface_hub.utils  # it is no attribute until somebody imports it
-
-    return huggingface_hub
+    # `utils` is no attribute of the package until somebody imports it.
+    import_module("huggingface_hub.utils")
+    return import_module("huggingface_hub")
 
 
 def endpoint() -> str:
