@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from finedata.schema.codecs_file import Action, Normalisation, Rotation
-    from finedata.schema.shards_file import Side, Statistics
+    from finedata.schema.shards_file import Side
     from finedata.schema.stream_receipt import StreamReceipt
     from finedata.shard.schedule import Weight
     from finedata.shard.stream.fill import Bad
@@ -475,9 +475,8 @@ def stream(
     )
     if picture_history:
         prepare_places(opened, sequence.sets, pictures)
-    statistics: tuple[Statistics, ...] = ()
-    if normalise != "none" and action != "absolute":
-        statistics = action_statistics(opened, found_roles, numbers)
+    own = normalise != "none" and action != "absolute"
+    statistics = action_statistics(opened, found_roles, numbers) if own else ()
     wanted = Wanted(
         shards=opened.address,
         sets=sequence.sets,
