@@ -10,13 +10,13 @@ from finedata.schema.recipe_file import Recipe as RecipeValues
 from finedata.schema.recipe_file import RecipeFile, find_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from finedata.train.estimate import Estimate
     from finedata.train.loop import Trained
 
-__all__ = ["Recipe", "export_policy", "recipe", "training_report"]
+__all__ = ["Recipe", "export_policy", "recipe", "recipe_of_texts", "training_report"]
 
 
 def recipe(name: str | Path, **changes: Any) -> Recipe:
@@ -36,7 +36,12 @@ def recipe(name: str | Path, **changes: Any) -> Recipe:
     import msgspec
 
     texts = {key: msgspec.json.encode(value).decode() for key, value in changes.items()}
-    return Recipe(find_recipe(name, changes=texts))
+    return recipe_of_texts(name, texts)
+
+
+def recipe_of_texts(name: str | Path, changes: Mapping[str, str]) -> Recipe:
+    """`recipe` with changes as texts, as a command line has them."""
+    return Recipe(find_recipe(name, changes=changes))
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """See HELP."""
-    from finedata.api.recipe import Recipe
-    from finedata.schema.recipe_file import find_recipe
+    from finedata.api.recipe import recipe_of_texts
 
-    found = Recipe(find_recipe(recipe, changes=_changes(changes or [], mix)))
+    found = recipe_of_texts(recipe, _changes(changes or [], mix))
     if dry_run:
         estimate = found.estimate(shards)
         emit(estimate, str(estimate), as_json=as_json)
