@@ -67,7 +67,7 @@ def edited_ticks(ticks: np.ndarray, track: VideoTrack, *, fragmented: bool) -> n
         if media_time >= 0:
             # Players of fragmented files know no end of an edit and hide nothing.
             hidden = ticks < media_time
-            if length and not fragmented:
+            if duration and not fragmented:  # a length that rounds to nothing shows nothing
                 hidden |= ticks >= media_time + length
             shown.append((ticks if fragmented else ticks[~hidden]) + (begin - media_time))
             if fragmented:

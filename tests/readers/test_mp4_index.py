@@ -240,3 +240,12 @@ def test_frames_of_a_description_that_is_not_there_are_corrupt(tmp_path: Path):
     data[at : at + 4] = (65537).to_bytes(4, "big")
     with pytest.raises(CorruptRecordError, match="description that is not there"):
         read_mp4_index(Bytes(bytes(data)))
+
+
+def test_an_edit_whose_length_rounds_to_nothing_shows_nothing(tmp_path: Path):
+    """A movie clock of a billion ticks: FFmpeg hides every frame of such a file."""
+    data = bytearray(write_video(tmp_path / "a.mp4", 30).read_bytes())
+    at = data.index(b"mvhd") + 4 + 12
+    data[at : at + 4] = (0x70000000).to_bytes(4, "big")
+    with pytest.raises((CorruptRecordError, SourceError), match="frame"):
+        read_mp4_index(Bytes(bytes(data)))
