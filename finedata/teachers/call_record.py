@@ -82,7 +82,7 @@ class CallRecord:
 
     Attributes:
         call_id: See `Request.call_id`.
-        episode_id: Episode of the request that asked first.
+        episode_id: The least of the episodes that asked it.
         stage: Stage of the pipeline.
         teacher: Name of the teacher.
         model: Model, as the teacher names it.

@@ -108,6 +108,12 @@ class CallLedger:
                     return Claim("in_flight", known)
                 self.recover()
                 known = self.record(request.call_id)
+            if known is not None and request.episode_id < known.episode_id:
+                # which of them came first is the clock's, not the data's
+                self._database.change(
+                    "update calls set episode_id = ? where call_id = ?",
+                    (request.episode_id, request.call_id),
+                )
             if known is not None and not reopen and not self._is_open(known, retry):
                 return Claim("recorded", known)
             estimate = self._scaled(request.model, estimate_nano)

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -172,3 +173,16 @@ def test_what_was_recorded_can_be_replayed(tmp_path: Path) -> None:
         ReplayTeacher(path)
     with pytest.raises(UsageError):
         ReplayTeacher(tmp_path / "none.jsonl")
+
+
+def test_a_shared_call_names_the_least_of_its_episodes(tmp_path: Path) -> None:
+    """Two episodes may ask one question; which came first depends on the clock."""
+    one = request_of(1)
+    for order in ((1, 2, 3), (3, 2, 1), (2, 3, 1)):
+        with CallLedger(tmp_path / str(order)) as calls:
+            for number in order:
+                asking = replace(one, episode_id=request_of(number).episode_id)
+                if calls.reserve(asking, teacher="fake").verdict == "ask":
+                    calls.settle(asking.call_id, "ok", answer="yes")
+            [record] = calls.records()
+        assert record.episode_id == one.episode_id
