@@ -24,7 +24,7 @@ from finedata.convert.account.things import (
     UnreadError,
     said,
 )
-from finedata.readers.files import file_object
+from finedata.readers.hdf5_guard import GuardedFile, open_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -116,8 +116,12 @@ def _by_number(name: str) -> tuple[int, str]:
 def _opened(folder: SourceFolder, name: str) -> Generator[Any]:
     import h5py  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 
-    with closing(file_object(folder.open(name))) as opened, h5py.File(opened, "r") as file:
-        yield cast("Any", file)
+    with closing(folder.open(name)) as reader:
+        guarded = GuardedFile(reader)
+        with closing(open_guarded(h5py, guarded, name)) as file:
+            yield file
+        if guarded.failure is not None:
+            raise guarded.failure
 
 
 class _Looking:

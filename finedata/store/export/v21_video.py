@@ -95,21 +95,22 @@ def video_feature(
     if declared.get("video.is_depth_map") and not deep:
         counts["depth_scales_left_out"] += 1
         declared = {}
+    seen = {
+        "video.fps": int(fps) if float(fps).is_integer() else fps,
+        "video.height": height,
+        "video.width": width,
+        "video.channels": channels,
+        "video.codec": codec,
+        "video.pix_fmt": pixels,
+        "video.is_depth_map": deep,
+        "has_audio": False,
+    }
     return {
         "dtype": "video",
         "shape": [height, width, channels],
         "names": list(feature.names or ("height", "width", "channels")),
-        "info": {
-            **declared,
-            "video.fps": int(fps) if float(fps).is_integer() else fps,
-            "video.height": height,
-            "video.width": width,
-            "video.channels": channels,
-            "video.codec": codec,
-            "video.pix_fmt": pixels,
-            "video.is_depth_map": deep,
-            "has_audio": False,
-        },
+        # What is seen goes before what was declared.
+        "info": seen | {name: one for name, one in declared.items() if name not in seen},
     }
 
 
