@@ -3,7 +3,9 @@
 Facts must have been accepted by a person unless `policy` says otherwise; who made them stands in
 `bench.json`, and such an annotator is not graded on its own facts. Episodes come from the held-out
 side of SHARDS, or their ids go to `heldout.txt`, the list that `finedata shard --held-out` takes.
-An episode that stands in a training side is refused. Pictures are copied as they are stored.
+An episode is where its copies are (`gate.duplicate_of`): a copy of a held-out episode is held out,
+one of an episode that is trained on is refused, copies stand in the list beside what is asked
+about, and of equal episodes one is asked about. Pictures are copied as they are stored.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from finedata.store.summary import Summary
 from finedata.store.text_policy import of_one_run, passing_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
@@ -128,8 +130,10 @@ def make_benchmark(
     """
     dataset, target, notes = open_dataset(root), Path(out), list[str]()
     check_new_folder(target)
-    facts = _facts(dataset, policy)
-    chosen = _chosen(dataset, choice or Choice(), shards, facts, videos=videos, seed=seed)
+    facts, copies = _facts(dataset, policy), _Copies(dataset)
+    chosen = _chosen(
+        dataset, choice or Choice(), shards, facts, copies, notes, videos=videos, seed=seed
+    )
     if not chosen:
         raise UsageError(
             place=f"{dataset.root}, facts",
@@ -153,7 +157,7 @@ def make_benchmark(
         notes.append(
             f"a blind answerer scores {_share(leaks['blind'])}, chance {_share(leaks['random'])}"
         )
-        held = "".join(f"{one}\n" for one in sorted(s["episode_id"] for s in samples))
+        held = "".join(f"{one}\n" for one in sorted(copies.of(s["episode_id"] for s in samples)))
         write_rows(partial / "samples.parquet", "bench_samples", samples)
         write_rows(partial / "items.parquet", "bench_items", items)
         (partial / HELD_OUT).write_text(held)
@@ -212,18 +216,53 @@ def _facts(dataset: Dataset, policy: str) -> dict[str, list[Row]]:
     return found
 
 
+class _Copies:
+    """Which episodes are equal, as the gate found; an episode without copies is alone."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        rows = dataset.table("gate").select("episode_id", "duplicate_of").drop_nulls().collect()
+        self._kept: dict[str, str] = dict(rows.iter_rows())
+        self._copies: dict[str, list[str]] = {}
+        for one in self._kept:
+            self._copies.setdefault(self.kept(one), []).append(one)
+
+    def kept(self, episode_id: str) -> str:
+        """The one of equal episodes that the gate keeps."""
+        seen = {episode_id}
+        while (above := self._kept.get(episode_id)) is not None and above not in seen:
+            seen.add(episode_id := above)
+        return episode_id
+
+    def of(self, ids: Iterable[str]) -> set[str]:
+        """These, and every episode equal to one of them."""
+        kept = {self.kept(one) for one in ids}
+        return kept.union(*(self._copies.get(one, ()) for one in kept))
+
+
 def _chosen(
     dataset: Dataset,
     choice: Choice,
     shards: str | Path | None,
     facts: dict[str, list[Row]],
+    copies: _Copies,
+    notes: list[str],
     *,
     videos: int,
     seed: int,
 ) -> list[str]:
-    """Episodes with facts, one of each task before a second of any."""
-    ids = select_ids(dataset, choice) if shards is None else _held_out(shards, dataset, choice)
-    ids = [one for one in ids if one in facts]
+    """Episodes with facts, one of equal ones, one of each task before a second of any."""
+    if shards is None:
+        ids = select_ids(dataset, choice)
+    else:
+        ids = _held_out(shards, dataset, choice, copies)
+    first: dict[str, str] = {}
+    for one in sorted(
+        (one for one in ids if one in facts), key=lambda one: (one != copies.kept(one), one)
+    ):
+        other = first.setdefault(copies.kept(one), one)
+        if other != one:
+            notes.append(f"{one}: left out, a copy of {other}")
+    ids = [one for one in ids if first.get(copies.kept(one)) == one]
     rows = dataset.episodes.select("episode_id", "task_id").filter(pl.col("episode_id").is_in(ids))
     tasks = dict(rows.collect().iter_rows())
     turns: dict[str | None, int] = {}
@@ -234,26 +273,33 @@ def _chosen(
     return [one for _, _, one in sorted(ranked)[:videos]]
 
 
-def _held_out(shards: str | Path, dataset: Dataset, choice: Choice) -> list[str]:
-    """Episodes of the held-out sides; those asked for by name must not be in a training side."""
+def _held_out(shards: str | Path, dataset: Dataset, choice: Choice, copies: _Copies) -> list[str]:
+    """Episodes that are held out, themselves or a copy, and none of which a copy is trained on."""
     from finedata.shard.describe import find_leaks
     from finedata.shard.shards import Shards
 
     opened = Shards.open(shards)
-    if choice.episodes and (leaked := find_leaks(opened, choice.episodes)):
-        raise UsageError(
-            place=f"{shards}, training side",
-            found=f"{len(leaked)} of the episodes: {', '.join(leaked[:5])}",
-            wanted="episodes of a held-out side only",
-            next_command="finedata shard … --held-out with the list of a benchmark",
-        )
-    known = set(dataset.episodes.select("episode_id").collect()["episode_id"].to_list())
-    held: list[str] = []
+    known = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
+    held: set[str] = set()
     for one in opened.sets.values():
         if one.side == "heldout":
             table = opened.episodes(one.name)
             rows = table.rows(0, len(table), columns=["episode_id"]).to_pylist()
-            held += [row["episode_id"] for row in rows if row["episode_id"] in known]
+            held.update(row["episode_id"] for row in rows)
+    held = copies.of(held).intersection(known)
+    wanted = list(choice.episodes)
+    if not wanted:
+        wanted = [one for one in known if one in held]
+        if choice.where.strip():
+            met = set(select_ids(dataset, choice))
+            wanted = [one for one in wanted if one in met]
+    if leaked := find_leaks(opened, copies.of(wanted)):
+        raise UsageError(
+            place=f"{shards}, training side",
+            found=f"{len(leaked)} of the episodes, or copies of them: {', '.join(leaked[:5])}",
+            wanted="episodes that are held out, and no copy of which is trained on",
+            next_command="finedata shard … --held-out with the list of a benchmark",
+        )
     if not held:
         raise UsageError(
             place=f"{shards}",
@@ -261,14 +307,14 @@ def _held_out(shards: str | Path, dataset: Dataset, choice: Choice) -> list[str]
             wanted="a held-out side",
             next_command="finedata shard … --held-out 0.05",
         )
-    absent = [one for one in choice.episodes if one not in held]
+    absent = [one for one in wanted if one not in held]
     if absent:
         raise UsageError(
             place=f"{shards}, held-out side",
             found=f"{len(absent)} of the episodes are not there: {', '.join(absent[:5])}",
             wanted="episodes of a held-out side only",
         )
-    return [one for one in held if not choice.episodes or one in choice.episodes]
+    return [one for one in known if one in set(wanted)]
 
 
 def _samples(

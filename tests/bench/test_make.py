@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pytest
 from bench import small
 from corpora.ways import TASKS
@@ -263,6 +264,38 @@ def test_videos_of_a_training_side_are_refused(annotated: Path, tmp_path: Path) 
             choice=Choice(episodes=tuple(trained[:1])),
         )
     assert not (tmp_path / "third").exists()
+
+
+def test_copies_are_where_their_originals_are(annotated: Path, tmp_path: Path) -> None:
+    """A copy of a held-out episode is held out, and one of a trained one is refused."""
+    root = tmp_path / "bridge"
+    shutil.copytree(annotated, root)
+    dataset = finedata.open(root)
+    told = dataset.facts.filter(pl.col("annotator") == "generator").collect()["episode_id"]
+    known = sorted(set(told.to_list()))
+    kept, copy, other, trained = known[:4]
+    curate(root, chosen=[kept, other, trained], duplicate_of={copy: kept})
+    # of the equal ones one is asked about, and both are held out, whoever reads the list
+    first = make_benchmark(root, out=tmp_path / "first", choice=Choice(episodes=(copy, kept)))
+    assert [s["episode_id"] for s in read_benchmark(first.out).samples] == [kept]
+    assert f"{copy}: left out, a copy of {kept}" in first.notes
+    assert Path(first.held_out).read_text().split() == sorted([kept, copy])
+    dataset.shard(tmp_path / "shards", held_out_ids=(kept,), where=f"episode_id <> '{copy}'")
+    second = make_benchmark(
+        root, out=tmp_path / "second", shards=tmp_path / "shards", choice=Choice(episodes=(copy,))
+    )
+    assert [s["episode_id"] for s in read_benchmark(second.out).samples] == [copy]
+    condition = Choice(where=f"episode_id = '{copy}'")
+    third = make_benchmark(
+        root, out=tmp_path / "third", shards=tmp_path / "shards", choice=condition
+    )
+    assert [s["episode_id"] for s in read_benchmark(third.out).samples] == [copy]
+    # found equal after the shards were made: what is held out is trained on by its copy
+    curate(root, chosen=[kept, other, trained], duplicate_of={copy: kept, trained: kept})
+    for choice in (Choice(), Choice(episodes=(kept,)), Choice(episodes=(trained,))):
+        with pytest.raises(UsageError, match=f"or copies of them: {trained}"):
+            make_benchmark(root, out=tmp_path / "fourth", shards=tmp_path / "shards", choice=choice)
+    assert not (tmp_path / "fourth").exists()
 
 
 def test_only_accepted_facts_are_taken(converted: Path, tmp_path: Path) -> None:
