@@ -25,7 +25,10 @@ demo: $(VENV)/.demo
 
 # Goes on from the demo's shards: a minute of training, and what was learnt on held-out episodes.
 demo-train: $(VENV)/.torch demo
-	$(BIN)/finedata train tiny_oft --shards demo-out/shards --out demo-out/run --demo
+	rm -rf demo-out/run
+	$(BIN)/finedata train tiny_oft --shards demo-out/shards --out demo-out/run --device cpu \
+	  --set steps=200 --set eval_every=100 --set eval_samples=64 --set max_tokens=512
+	@echo "next: $(BIN)/finedata train report demo-out/run --out demo-out/run.html"
 
 test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried
 	$(BIN)/python $(PYTEST)

@@ -147,6 +147,9 @@ def _changes(given: list[str], mix: str) -> dict[str, str]:
 
 def _show(entry: dict[str, Any]) -> None:
     """A line on stderr for each entry of the log."""
+    for view, errors in entry.get("heldout", {}).items():
+        told = " ".join(f"{name} {value:.3g}" for name, value in errors.items() if "/" not in name)
+        typer.echo(f"step {entry['step']:>7,}  held out, {view}: {told}", err=True)
     if "loss" not in entry:
         return
     terms = " ".join(f"{name} {value:.4f}" for name, value in entry["terms"].items())

@@ -176,6 +176,8 @@ class Trainer:
         self._begin_interval()
         batches = iter(self.stream)
         try:
+            if one.eval_every and not self.step:
+                self.evaluate()  # what nothing learnt looks like
             while self.step < end:
                 self._one_step(batches)
                 self.step += 1
@@ -379,7 +381,7 @@ class Trainer:
     def _prepare(self) -> None:
         backbone = self.policy.backbone
         if self.recipe.checkpoint_activations:
-            backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+            backbone.model.activation_checkpointing_enable({"use_reentrant": False})
         if self.recipe.compile == "blocks":
             for block in backbone.blocks:
                 block.compile()

@@ -1,0 +1,117 @@
+"""Ways of computing that change no value: activations computed again, compiled blocks, bf16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finedata.errors import ConformError, FinedataError, UsageError
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from train.test_loop import tensors, trainer  # noqa: E402
+
+
+def weights(both: Path, run: Path, **changes: Any) -> dict[str, Any]:
+    return tensors(trainer(both, run, **changes).train(stop=2).checkpoint)
+
+
+def test_activations_that_are_computed_again_give_the_same_bits(both: Path, tmp_path: Path) -> None:
+    plain = weights(both, tmp_path / "a")
+    again = weights(both, tmp_path / "b", checkpoint_activations=True)
+    assert [name for name in plain if not torch.equal(plain[name], again[name])] == []
+
+
+def test_bf16_is_near(both: Path, tmp_path: Path) -> None:
+    plain = weights(both, tmp_path / "a", warmup=0, lr_vlm=1e-4, lr_vision=1e-4, lr_head=1e-4)
+    rough = weights(
+        both, tmp_path / "b", warmup=0, lr_vlm=1e-4, lr_vision=1e-4, lr_head=1e-4, precision="bf16"
+    )
+    for name in plain:
+        if name.startswith("model"):
+            assert plain[name].dtype == rough[name].dtype == torch.float32
+            assert (plain[name] - rough[name]).abs().max() < 5e-4, name
+    assert any(not torch.equal(plain[name], rough[name]) for name in plain)
+
+
+@pytest.mark.parametrize("family", ["qwen3_5", "paligemma", "smolvlm"])
+def test_every_family_learns(both: Path, tmp_path: Path, family: str) -> None:
+    losses: list[float] = []
+    one = trainer(
+        both,
+        tmp_path / "run",
+        backbone=f"tiny:{family}",
+        micro_batch=4,
+        steps=8,
+        on_log=lambda entry: losses.append(entry["loss"]),
+    )
+    before = {name: p.detach().clone() for name, p in one.policy.named_parameters()}
+    one.train()
+    assert sum(losses[-2:]) < sum(losses[:2])
+    still = [n for n, p in one.policy.named_parameters() if torch.equal(before[n], p)]
+    assert not [name for name in still if one.policy.get_parameter(name).requires_grad]
+
+
+def test_a_shard_that_changes_under_a_run_stops_it(both: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shards = tmp_path / "shards"
+    shutil.copytree(both, shards)
+    one = trainer(shards, tmp_path / "run")
+    one.train(stop=2)
+    for path in shards.rglob("*.tar"):
+        content = bytearray(path.read_bytes())
+        content[1000::97] = bytes(len(content[1000::97]))
+        path.write_bytes(content)
+    with pytest.raises(ConformError, match=r"\.tar.*sample"):
+        trainer(shards, tmp_path / "run", resume=True).train()
+    assert (tmp_path / "run/checkpoints/last").readlink() == Path("000002")
+
+
+def test_other_statistics_are_refused_on_resume(both: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shards = tmp_path / "shards"
+    shutil.copytree(both, shards)
+    trainer(shards, tmp_path / "run").train(stop=2)
+    document = shards / "shards.json"
+    document.write_text(document.read_text().replace("-0.5", "-0.25"))
+    with pytest.raises(UsageError, match="other statistics"):
+        trainer(shards, tmp_path / "run", resume=True)
+
+
+def test_missing_statistics_are_named(both: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    shards = tmp_path / "shards"
+    shutil.copytree(both, shards)
+    document = json.loads((shards / "shards.json").read_text())
+    document["statistics"] = []
+    (shards / "shards.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="no statistics"):
+        trainer(shards, tmp_path / "run")
+
+
+def test_memory_that_runs_out_names_the_knobs(both: Path, tmp_path: Path) -> None:
+    one = trainer(both, tmp_path / "run")
+
+    def full(*_: Any) -> None:
+        msg = "CUDA out of memory. Tried to allocate 9 GiB"
+        raise torch.OutOfMemoryError(msg)
+
+    one.policy.head.losses = full
+    with pytest.raises(FinedataError, match=r"micro_batch=1, or checkpoint_activations=true"):
+        one.train()
+
+
+def test_a_resume_elsewhere_says_so(both: Path, tmp_path: Path) -> None:
+    trainer(both, tmp_path / "run").train(stop=2)
+    torch.set_num_threads(2)
+    try:
+        done = trainer(both, tmp_path / "run", resume=True).train(stop=3)
+    finally:
+        torch.set_num_threads(1)
+    assert done.notes == ("bits may differ from an unbroken run: threads: 2, not 1",)
