@@ -12,7 +12,6 @@ from finedata.cli.frame import AsJson, emit, interruptible, progress_bar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finedata.hub.plan import PublishPlan
     from finedata.hub.send import PublishSummary
 
 __all__ = ["HELP", "publish"]
@@ -66,7 +65,7 @@ def publish(
 ) -> None:
     """See HELP."""
     from finedata.api import publish as act
-    from finedata.hub.plan import PublishPlan
+    from finedata.hub.plan import PublishPlan, plan_text
 
     with interruptible(), progress_bar() as on_progress:
         found = act(
@@ -81,25 +80,9 @@ def publish(
         )
     emit(
         found,
-        _plan_text(found) if isinstance(found, PublishPlan) else _text(found),
+        plan_text(found) if isinstance(found, PublishPlan) else _text(found),
         as_json=as_json,
     )
-
-
-def _plan_text(found: PublishPlan) -> Iterator[str]:
-    yield (
-        f"{found.repo_id}, branch {found.revision}: {found.files:,} files, "
-        f"{found.bytes / 1e6:,.1f} MB, licence {found.licence}"
-    )
-    for kind, (files, size) in found.kinds.items():
-        yield f"  {kind:<12} {files:>7,} files {size / 1e6:>12,.1f} MB"
-    yield f"{found.commits:,} commits, of {found.commits_per_hour} an hour"
-    yield (
-        f"about {found.api_requests:,} requests, of {found.api_requests_per_5_min:,} in five "
-        f"minutes, and {found.uploads:,} uploads"
-    )
-    yield f"the tag {found.tag} is moved last" if found.tag else "no tag is moved"
-    yield from (f"not checked: {note}" for note in found.not_checked)
 
 
 def _text(found: PublishSummary) -> Iterator[str]:

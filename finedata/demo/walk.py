@@ -15,11 +15,12 @@ import shutil
 import tarfile
 from collections import Counter
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from finedata.api import source as name_source
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
+from finedata.hub.plan import plan_text
 from finedata.shard.stream.record import receipt_text
 from finedata.shard.stream.stream import stream
 from finedata.store.rows import rows_as_text
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.api import Dataset
+    from finedata.hub.plan import PublishPlan
 
 __all__ = ["walk"]
 
@@ -95,6 +97,7 @@ def walk(out: Path) -> Iterator[str]:
         yield f"{number}. Query it"
         yield f'   $ finedata query {dataset} "{query}"'
         yield rows_as_text(opened.sql(query))
+    yield from _publish(opened, shards, number=10 + len(_QUERIES))
     yield ""
     yield "Where to look next"
     yield f"   {out / 'report.html'} in a browser: what was kept, and why"
@@ -161,6 +164,15 @@ def _stream(shards: Path, *, mix: str) -> Iterator[str]:
                 yield f"   {batch.episode_id[0]}, frame {batch.frame_index[0]}: {batch.text[0]!r}"
         receipt = opened.receipt()
     yield from (f"   {line}" for line in receipt_text(receipt).splitlines())
+
+
+def _publish(opened: Dataset, shards: Path, *, number: int) -> Iterator[str]:
+    """What publishing both would take; nobody is asked."""
+    yield ""
+    yield f"{number}. Publish both on the Hugging Face Hub: verified, counted, and nothing sent"
+    yield f"   $ finedata publish {opened.root} {shards} --repo-id org/bridge --dry-run"
+    planned = opened.publish("org/bridge", shards=shards, dry_run=True)
+    yield from (f"   {line}" for line in plan_text(cast("PublishPlan", planned)))
 
 
 def _unpack(folder: Path) -> None:

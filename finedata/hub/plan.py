@@ -16,7 +16,7 @@ from finedata.hub.files import CARD, counts_by_kind
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from finedata.hub.files import Upload
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_limits",
     "first_lot",
     "plan",
+    "plan_text",
 ]
 
 FILE_BYTES = 200_000_000_000
@@ -114,6 +115,23 @@ def plan(
         licence=licence,
         not_checked=list(not_checked),
     )
+
+
+def plan_text(found: PublishPlan) -> Iterator[str]:
+    """A plan as lines for a person."""
+    yield (
+        f"{found.repo_id}, branch {found.revision}: {found.files:,} files, "
+        f"{found.bytes / 1e6:,.1f} MB, licence {found.licence}"
+    )
+    for kind, (files, size) in found.kinds.items():
+        yield f"  {kind:<12} {files:>7,} files {size / 1e6:>12,.1f} MB"
+    yield f"{found.commits:,} commits, of {found.commits_per_hour} an hour"
+    yield (
+        f"about {found.api_requests:,} requests, of {found.api_requests_per_5_min:,} in five "
+        f"minutes, and {found.uploads:,} uploads"
+    )
+    yield f"the tag {found.tag} is moved last" if found.tag else "no tag is moved"
+    yield from (f"not checked: {note}" for note in found.not_checked)
 
 
 def first_lot(files: int) -> int:
