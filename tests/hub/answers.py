@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         fault = self._hub.take_fault(self._request, ("lost", "late"))
         if fault is not None and fault.kind == "lost":
             raise _Cut
-        self._answer(json.dumps(value).encode(), 504 if fault else status, headers=headers)
+        self._answer(json.dumps(value).encode(), fault.status if fault else status, headers=headers)
 
     def _answer(
         self, body: bytes, status: int = 200, *, headers: dict[str, str] | None = None

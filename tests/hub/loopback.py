@@ -8,7 +8,7 @@ the pattern matches.
     lost     do it, then close the connection without an answer
     cut      read half of the body, then close
     half     send half of the body of the answer, then close
-    late     answer 504, and do it all the same
+    late     answer with the status, and do it all the same
     wrong    answer with other bytes of the same length
 
 Run it alone with `python tests/hub/loopback.py --store DIR --port 8000 --latency 0.02`.

@@ -370,11 +370,11 @@ def test_a_server_that_stays_broken_is_given_up(hub: Hub, bridge: Path, waits: l
     assert set(hub.stored.values()) == {1}
 
 
-@pytest.mark.parametrize("kind", ["lost", "late"])
+@pytest.mark.parametrize(("kind", "status"), [("lost", 0), ("late", 504), ("late", 500)])
 def test_a_commit_whose_answer_was_lost_is_looked_up(
-    hub: Hub, bridge: Path, waits: list[float], kind: str
+    hub: Hub, bridge: Path, waits: list[float], kind: str, status: int
 ) -> None:
-    hub.faults.append(Fault(kind, "POST .*/commit/", times=2))
+    hub.faults.append(Fault(kind, "POST .*/commit/", times=2, status=status))
     found = publish(bridge)
     assert_holds(hub, bridge)
     assert hub.count("POST .*/commit/") == found.commits == 1

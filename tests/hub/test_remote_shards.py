@@ -112,6 +112,10 @@ def test_a_cache_smaller_than_the_shards(published: Hub, shards: Path, tmp_path:
     assert sum(asked.values()) < epochs * len(asked)
     kept = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.tar"))
     assert kept <= bound
+    # What lies behind the end of a stream is not fetched for it.
+    published.seen.clear()
+    drawn(opened(tmp_path / "other", cache_bytes=bound), stop=samples_of(shards))
+    assert set(tar_requests(published).values()) == {1}
 
 
 def test_a_cache_that_cannot_hold_a_group_is_refused(

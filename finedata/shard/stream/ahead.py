@@ -71,14 +71,15 @@ class Ahead:
         self._owner = f"{os.getpid()}-{id(self)}"
         self._wake = Condition()
         self._n = self._planned = -1
+        self._stop: int | None = None
         self._ended = False
         self._thread: Thread | None = None
         self._check_room()
 
-    def move(self, n: int) -> None:
-        """Say that sample n comes next; called for every batch."""
+    def move(self, n: int, stop: int | None) -> None:
+        """Say that sample n comes next, and where the stream ends; called for every batch."""
         with self._wake:
-            self._n = n
+            self._n, self._stop = n, stop
             self._wake.notify()
         if self._thread is None:
             self._plan(n)
@@ -115,7 +116,9 @@ class Ahead:
         """Bring the next tar that is not here and that fits; whether there was one."""
         order = self._plan(n)
         room = self._files.cache.max_bytes
-        for (shard_set, number), _ in order:
+        for (shard_set, number), distance in order:
+            if self._stop is not None and n + distance >= self._stop:
+                return False
             name = self._sequence.sets[shard_set]
             room -= self._sequence.shards.sets[name].tars[number].bytes
             if room < 0:

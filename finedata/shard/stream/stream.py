@@ -121,6 +121,8 @@ class Stream:
         self._block: Samples | None = None
         self._ring: Ring | None = None
         self._ahead = reads_ahead(sequence)
+        # From afar, samples of later batches would ask for indexes that nobody needs yet.
+        self._block_size = _BLOCK if self._ahead is None else 1
         # First number and end of the next global batch that nobody reads yet.
         self._first_ahead = self._next_ahead = 0
 
@@ -247,7 +249,7 @@ class Stream:
     def _own(self, start: int, stop: int) -> Samples:
         """This rank's samples of the global batch start..stop-1."""
         if self._ahead is not None:
-            self._ahead.move(self._n)
+            self._ahead.move(self._n, self.stop)
         count = stop - start
         first = start + count * self.rank // self.world
         last = start + count * (self.rank + 1) // self.world
@@ -255,7 +257,7 @@ class Stream:
             return self.sequence.samples(first, last)
         block = self._block
         if block is None or not block.n[0] <= first <= last <= block.n[-1] + 1:
-            block = self._block = self.sequence.samples(first, first + max(_BLOCK, count))
+            block = self._block = self.sequence.samples(first, first + max(self._block_size, count))
         at = first - int(block.n[0])
         return block.slice(at, at + last - first)
 
