@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,7 +25,7 @@ from finedata.store.dataset import open_dataset
 from finedata.teachers.protocol import Answer, Request, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from finedata.bench.benchmark import Benchmark, Row
@@ -40,6 +40,7 @@ ANSWERERS = {
 }
 """Name -> meaning."""
 
+_MORE_THAN_LUCK = 2.0  # standard deviations
 _CLAIM = re.compile('"([^"]+)"')
 
 
@@ -159,9 +160,7 @@ class _Chance:
 
     def __init__(self, benchmark: Benchmark, seed: int) -> None:
         self._seed = seed
-        self._numbers = sorted(
-            {item["answer"] for item in benchmark.items if item["answer_type"] == "number"}
-        )
+        self._numbers = _numbers(benchmark)
 
     def answer(self, item: Row) -> str:
         choices = _choices(item) or self._numbers
@@ -169,32 +168,46 @@ class _Chance:
 
 
 class _Blind:
-    """Knows every right answer of the other videos, by question, by slot, by kind."""
+    """Knows every right answer of the other videos, by question, by slot, by kind.
+
+    An answer is usual where it is right oftener, of the times that it could be, than luck explains:
+    by more than two standard deviations. Simply to give the most frequent answer of the others
+    would lose on balanced questions, of which the one left out is the rarer of each pair; that is
+    no lack of a leak. Where nothing is usual, it draws.
+    """
 
     def __init__(self, benchmark: Benchmark) -> None:
-        self._right: dict[tuple[str, ...], Counter[tuple[str, str]]] = defaultdict(Counter)
+        self._numbers = _numbers(benchmark)
+        # (key, answer) -> by how much it was right too often, and the variance of luck
+        self._excess: dict[tuple[tuple[str, ...], str], float] = defaultdict(float)
+        self._luck: dict[tuple[tuple[str, ...], str], float] = defaultdict(float)
         for item in benchmark.items:
             if item["track"] == "vqa":
-                for key in self._keys(item):
-                    self._right[key][item["sample_id"], item["answer"]] += 1
+                for key, said, excess, luck in self._counted(item):
+                    self._excess[key, said] += excess
+                    self._luck[key, said] += luck
 
-    @staticmethod
-    def _keys(item: Row) -> list[tuple[str, ...]]:
+    def _counted(self, item: Row) -> Iterator[tuple[tuple[str, ...], str, float, float]]:
+        choices = _choices(item) or self._numbers
+        chance = 1 / len(choices)
         kind = item["answer_type"]
         slot = item["slot"] or item["dimension"]
-        return [("question", kind, item["question"]), ("slot", kind, slot), ("kind", kind)]
+        for key in (("question", kind, item["question"]), ("slot", kind, slot), ("kind", kind)):
+            for said in choices:
+                yield key, said, (said == item["answer"]) - chance, chance * (1 - chance)
 
-    def answer(self, item: Row) -> str | None:
-        choices = _choices(item)
-        for key in self._keys(item):
-            counts: Counter[str] = Counter()
-            for (sample_id, answer), count in self._right[key].items():
-                if sample_id != item["sample_id"] and (not choices or answer in choices):
-                    counts[answer] += count
-            if counts:
-                # the most frequent; among equals by hash, never by the file's order
-                return max(counts, key=lambda one: (counts[one], hash16(one)))
-        return choices[_draw(item["item_id"], len(choices))] if choices else None
+    def answer(self, item: Row) -> str:
+        choices = _choices(item) or self._numbers
+        usual: list[tuple[float, str]] = []
+        for key, said, own_excess, own_luck in self._counted(item):
+            excess, luck = self._excess[key, said], self._luck[key, said]
+            # of the other videos, whose answers are all that it knows
+            others = excess - own_excess > 0 and luck > own_luck
+            if others and excess > _MORE_THAN_LUCK * luck**0.5:
+                usual.append((excess / luck**0.5, said))
+        if usual:
+            return max(usual)[1]
+        return choices[_draw(item["item_id"], len(choices))]
 
 
 class _Annotated:
@@ -256,6 +269,11 @@ class _Annotated:
     def caption(self, sample_id: str) -> list[str]:
         mine = self._facts[sample_id]
         return [f["text"] for f in sorted(mine, key=lambda f: (f["start_frame"], f["fact_id"]))]
+
+
+def _numbers(benchmark: Benchmark) -> list[str]:
+    """What may be answered to a question for a number."""
+    return sorted({item["answer"] for item in benchmark.items if item["answer_type"] == "number"})
 
 
 def _choices(item: Row) -> list[str]:

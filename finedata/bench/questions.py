@@ -4,8 +4,10 @@ A false claim or option is a value of the same slot that other videos have and t
 neither the value, nor a part of it or a more precise form ("up" against "up and left"), nor a
 number within a factor of 1.5. Which it is is chosen so that each value is claimed as often truly as
 falsely, and stands among the wrong options where it is often the right one: who never sees the
-video gains nothing by knowing what is usual. What is drawn, is drawn by hashes of names, so
-questions depend neither on the order of rows nor on a generator.
+video gains nothing by knowing what is usual. Where that cannot be had, since a value holds in every
+video or in none that is asked about, nothing is asked: fewer questions, and none that answers
+itself. What is drawn, is drawn by hashes of names, so questions depend neither on the order of rows
+nor on a generator.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ OPTIONS = 4
 """Options of a choice."""
 _FEWEST_OPTIONS = 3
 _APART = 1.5  # numbers nearer than this factor are not told apart by looking
+_EVEN = (
+    1  # a value may be right so many times oftener than wrong, or wrong than right, and one more
+)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _KINDS = ("yes_no", "multiple_choice", "number")
 
@@ -168,10 +173,11 @@ class _Maker:
         if not wrong:
             return None  # a question that can only be answered with yes tells nothing
         claim = max(wrong, key=lambda v: (self._claims[slot, v], self._drawn(fact, v)))
-        yes = self._claims[slot, value] < self._claims[slot, claim] or (
-            self._claims[slot, value] == self._claims[slot, claim]
-            and self._answers["yes"] <= self._answers["no"]
-        )
+        # how much each would tip what is claimed already
+        truly, falsely = self._claims[slot, value], -self._claims[slot, claim]
+        yes = truly < falsely or (truly == falsely and self._answers["yes"] <= self._answers["no"])
+        if min(truly, falsely) > 0:
+            return None  # nothing that evens it out: such a question answers itself
         said = value if yes else claim
         self._claims[slot, said] += 1 if yes else -1
         self._answers["yes" if yes else "no"] += 1
@@ -186,8 +192,11 @@ class _Maker:
         slot, value = fact["slot"], _folded(fact["value"])
         wrong: list[str] = []
         ranked = sorted(
-            self._false(fact), key=lambda v: (-self._chosen[slot, v], self._drawn(fact, v))
+            (v for v in self._false(fact) if self._chosen[slot, v] > -OPTIONS),
+            key=lambda v: (-self._chosen[slot, v], self._drawn(fact, v)),
         )
+        if self._chosen[slot, value] > 0:
+            return None  # it was the right one oftener than it was a wrong one
         for candidate in ranked:
             if len(wrong) < OPTIONS - 1 and all(_differ(candidate, one) for one in wrong):
                 wrong.append(candidate)
@@ -279,5 +288,6 @@ def _differ(one: str, other: str) -> bool:
     if all(numbers) and _NUMBER.sub("", first) == _NUMBER.sub("", second):
         low, high = sorted(float(found[0]) for found in numbers)
         return high > _APART * low
-    words = [set(re.findall(r"\w+", text)) for text in (first, second)]
+    # "counter-clockwise" is a word of its own, not a more precise "clockwise"
+    words = [set(re.findall(r"[\w-]+", text)) for text in (first, second)]
     return not (words[0] <= words[1] or words[1] <= words[0])
