@@ -335,7 +335,8 @@ def print_summary(summary: ShardSummary, *, as_json: bool) -> None:
             err=True,
         )
     _print_left_out(summary.left_out)
-    typer.echo(f"written: {summary.out}")
+    new = f", {summary.added} episodes added" if summary.added else ""
+    typer.echo(f"written: {summary.out}{new}")
 
 
 def _print_estimate(found: ShardEstimate, *, as_json: bool) -> None:

@@ -84,6 +84,7 @@ class ShardSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
         views: What each view holds under the newest text revision.
         left_out: Reason to how many episodes are in no set.
         share: `i/n` where only a share was written, else "".
+        added: Episodes that this call added; 0 where all of them had been there.
     """
 
     out: str
@@ -92,6 +93,7 @@ class ShardSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     views: list[ViewCounts]
     left_out: dict[str, int]
     share: str = ""
+    added: int = 0
 
 
 class ShardEstimate(Summary, msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +179,7 @@ def shard_datasets(
         settings: Choices that change bytes.
         allow_mixed_licences: Whether to put together what `licence_conflicts` would refuse.
         check_leaks: Held-out ids; a training file that would have one is refused.
-        append: Add the episodes that finished shards lack, as new tars.
+        append: Add the episodes that finished shards lack, as new tars; none is no error.
         workers: Processes; changes no byte.
         shard_index: Which share of `num_shards` to do; without them all that is missing is done.
         num_shards: How many shares there are.
@@ -240,11 +242,11 @@ def shard_datasets(
             known_sides=_sides(root, known) if known else None,
         )
         if not run.plans:
-            raise UsageError(
-                place=str(root),
-                found="every episode of these datasets in it",
-                wanted="something new; there is nothing to append",
-            )
+            # The same append once more, perhaps after it was killed at its end.
+            for leftover in [work, *(root / LEDGER_FOLDER).glob("append-*-work")]:
+                shutil.rmtree(leftover, ignore_errors=True)
+            outer.callback(_forget, root / LEDGER_FOLDER / f"{name}.sqlite")
+            return _summary(root, read_shards(root))
         with ExitStack() as stack:
             ledgers = [ledger]
             if share is None:
@@ -269,7 +271,13 @@ def shard_datasets(
         ledger.put("commit", 0, b"")
         with output_errors(work):
             shutil.rmtree(work, ignore_errors=True)
-    return _summary(root, document)
+    return _summary(root, document, added=sum(plan.episodes for plan in run.plans))
+
+
+def _forget(ledger: Path) -> None:
+    """Remove a ledger that holds nothing: the next append may be of other datasets."""
+    for path in ledger.parent.glob(f"{ledger.name}*"):
+        path.unlink(missing_ok=True)
 
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -468,7 +476,7 @@ def _sides(root: Path, known: ShardsFile) -> dict[str, str]:
     return sides
 
 
-def _summary(root: Path, document: ShardsFile) -> ShardSummary:
+def _summary(root: Path, document: ShardsFile, *, added: int = 0) -> ShardSummary:
     sets: list[SetSummary] = []
     for one in document.sets:
         lossy = [camera.psnr_db for camera in one.cameras if camera.psnr_db is not None]
@@ -491,4 +499,5 @@ def _summary(root: Path, document: ShardsFile) -> ShardSummary:
         sets=sets,
         views=document.texts[-1].views if document.texts else [],
         left_out=document.left_out,
+        added=added,
     )

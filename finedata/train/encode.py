@@ -9,6 +9,7 @@ cuts them to what a batch needs.
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -79,10 +80,10 @@ class Encoder:
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
-        from tokenizers import Tokenizer
-
+        # By name: its types are known only where the extra `train` is installed.
+        tokenizers: Any = import_module("tokenizers")
         self.settings = settings
-        self._tokenizer = Tokenizer.from_str(settings.tokenizer)
+        self._tokenizer = tokenizers.Tokenizer.from_str(settings.tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._prefix = np.array(settings.prefix, np.int32)

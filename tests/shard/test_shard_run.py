@@ -237,7 +237,8 @@ def test_finished_shards_are_not_made_again(curated: Path, tmp_path: Path) -> No
     settings = ShardSettings(shard_bytes=SMALL)
     first = shard_datasets([curated], out=tmp_path / "out", settings=settings)
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.tar")}
-    assert shard_datasets([curated], out=tmp_path / "out", settings=settings) == first
+    again = shard_datasets([curated], out=tmp_path / "out", settings=settings)
+    assert again == msgspec.structs.replace(first, added=0) != first
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert not list((tmp_path / "out" / ".finedata").glob("*work*"))
     with pytest.raises(UsageError, match="other settings: options"):
@@ -401,10 +402,13 @@ def test_appending_moves_nothing(two_parts: tuple[Path, Path], tmp_path: Path) -
         for side in ("train", "heldout")
     }
     assert sorted(everyone) == sorted(sides["train"] + sides["heldout"])
-    # Appending the same again adds nothing and changes nothing.
-    with pytest.raises(UsageError, match="nothing to append"):
-        shard_datasets([second], out=tmp_path / "out", settings=settings, append=True)
+    # Appending the same again adds nothing and changes nothing, and leaves nothing behind.
+    ledgers = sorted(path.name for path in (tmp_path / "out/.finedata").iterdir())
+    again = shard_datasets([second], out=tmp_path / "out", settings=settings, append=True)
+    assert again.added == 0
     assert tree(tmp_path / "out") == after
+    left = {path.name for path in (tmp_path / "out/.finedata").iterdir()} - set(ledgers)
+    assert not [name for name in left if not name.endswith(".lock")]
     with pytest.raises(UsageError, match="other choices than those it was made with: horizon"):
         shard_datasets(
             [second],
