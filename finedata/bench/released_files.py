@@ -24,7 +24,6 @@ from finedata.schema.dimension import DIMENSIONS, SLOTS
 from finedata.schema.enums import ANSWER_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["is_released", "read_released"]
@@ -56,18 +55,23 @@ def read_released(root: Path, *, revision: str = "") -> Benchmark:
     samples: dict[str, Row] = {}
     for entry in _entries(root, _SAMPLES, digest):
         sample = _sample(root, entry)
+        if sample["sample_id"] in samples:
+            raise SourceError(
+                place=f"{_SAMPLES}, {sample['sample_id']}", found="it twice", wanted="each id once"
+            )
         samples[sample["sample_id"]] = sample
     items: list[Row] = []
+    taken: set[tuple[str, str, str]] = set()  # names of items, over all entries of a video
     for entry in _entries(root, _QUESTIONS, digest):
         sample = _known(samples, entry, _QUESTIONS, notes)
         if entry.get("status", "ok") != "ok":
             notes.append(f"{_QUESTIONS}: {sample['sample_id']} has status {entry['status']!r}")
-        items += _questions(sample, entry)
+        items += _questions(sample, entry, taken)
     for entry in _entries(root, _FACTS, digest):
         sample = _known(samples, entry, _FACTS, notes)
         if entry.get("status", "ok") != "ok":
             notes.append(f"{_FACTS}: {sample['sample_id']} has status {entry['status']!r}")
-        items += _facts(sample, entry)
+        items += _facts(sample, entry, taken)
     _read_frames(root, samples, digest, notes)
     broken = [name for name, sample in samples.items() if not sample["usable"]]
     if broken:
@@ -136,7 +140,7 @@ def _views(
     return views
 
 
-def _questions(sample: Row, entry: Row) -> list[Row]:
+def _questions(sample: Row, entry: Row, taken: set[tuple[str, str, str]]) -> list[Row]:
     rows: list[Row] = []
     for number, qa in enumerate(cast("list[Row]", entry.get("qas") or []), start=1):
         name = str(qa.get("question_id") or f"q{number}")
@@ -145,7 +149,7 @@ def _questions(sample: Row, entry: Row) -> list[Row]:
         if kind not in ANSWER_TYPES:
             raise SourceError(place=place, found=f"answer_type {kind!r}", wanted=str(ANSWER_TYPES))
         rows.append(
-            _item(sample, "vqa", name, rows)
+            _item(sample, "vqa", name, taken)
             | {
                 "dimension": _dimension(qa.get("capability"), place),
                 "slot": None,
@@ -159,7 +163,7 @@ def _questions(sample: Row, entry: Row) -> list[Row]:
     return rows
 
 
-def _facts(sample: Row, entry: Row) -> list[Row]:
+def _facts(sample: Row, entry: Row, taken: set[tuple[str, str, str]]) -> list[Row]:
     rows: list[Row] = []
     for result in cast("list[Row]", entry.get("capability_results") or []):
         place = f"{_FACTS}, {sample['sample_id']}"
@@ -168,7 +172,7 @@ def _facts(sample: Row, entry: Row) -> list[Row]:
             name = str(fact.get("fact_id") or f"{dimension}_{number}")
             slot = fact.get("slot")
             rows.append(
-                _item(sample, "caption", name, rows)
+                _item(sample, "caption", name, taken)
                 | {
                     "dimension": dimension,
                     "slot": slot if slot in SLOTS[dimension] else None,
@@ -180,13 +184,13 @@ def _facts(sample: Row, entry: Row) -> list[Row]:
     return rows
 
 
-def _item(sample: Row, track: str, name: str, before: Iterable[Row]) -> Row:
+def _item(sample: Row, track: str, name: str, taken: set[tuple[str, str, str]]) -> Row:
     """What every item has; a name that comes twice in a video gets a number."""
-    taken = {row["name"] for row in before}
     unique, number = name, 1
-    while unique in taken:
+    while (track, sample["sample_id"], unique) in taken:
         number += 1
         unique = f"{name}#{number}"
+    taken.add((track, sample["sample_id"], unique))
     return {
         "item_id": item_id(sample["sample_id"], track=track, name=unique),
         "sample_id": sample["sample_id"],

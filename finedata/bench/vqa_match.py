@@ -41,10 +41,23 @@ _WORDS = {
         )
     )
 } | {"once": 1, "twice": 2, "thrice": 3}
-_PREFIX = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is)?\s*[:\-]?\s*", re.IGNORECASE)
-_YES_NO = re.compile(r"^(yes|no)(?:$|[.,;:!\-\u2013\u2014]\s*(.*)$)", re.IGNORECASE | re.DOTALL)
+_PREFIX = re.compile(
+    r"^\s*(?:the\s+)?(?:final\s+|correct\s+|right\s+)?answer\b\s*(?:is\b)?\s*[:\-]?\s*",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"^(?:option|choice)\s+(?=[A-Za-z](?![A-Za-z]))", re.IGNORECASE)
+_BOXED = re.compile(r"^\\boxed\{\s*([^{}]*?)\s*\}$")
+# words of a number that the words above do not add up to: "two hundred" is not two
+_BEYOND = re.compile(
+    r"\b(?:hundred|thousand|million|dozen|half|thirty|forty|fifty)\w*", re.IGNORECASE
+)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_YES_NO = re.compile(r"^(yes|no)(?:$|\s*[.,;:!(\-\u2013\u2014]\s*(.*)$)", re.IGNORECASE | re.DOTALL)
 _NUMBER = re.compile(
     rf"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w]|\.\d)|\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE
+)
+_REASONED = re.compile(
+    r"^[(\[]?([A-Za-z])[)\]]?(?:[.,;:]|\s+(?:because|since|as)\b)", re.IGNORECASE
 )
 _LETTER = re.compile(r"^[(\[]?([A-Za-z])(?:[)\].:](?:\s+(.*))?|\s*[-\u2013]\s+(.*))?$", re.DOTALL)
 _QUESTION = re.compile(r"^\s*q\s*(\d+)\s*[.:]?\s*$", re.IGNORECASE)
@@ -76,7 +89,7 @@ def answers_of(text: str, question_ids: Sequence[str]) -> dict[str, str]:
         Question id -> answer; a question that was not answered is not there.
 
     Raises:
-        UnusableAnswerError: There is no JSON object.
+        UnusableAnswerError: There is no JSON object, or none of the questions is answered in it.
     """
     value: Any = parse_json(text, place="vqa")
     if isinstance(value, dict):
@@ -99,6 +112,10 @@ def answers_of(text: str, question_ids: Sequence[str]) -> dict[str, str]:
             name = question_ids[int(number[1]) - 1]
         if name in known and given is not None:
             found[name] = _text(given)
+    if not found:
+        raise UnusableAnswerError(
+            place="vqa", found="an answer to none of the questions", wanted=", ".join(question_ids)
+        )
     return found
 
 
@@ -171,7 +188,10 @@ def parse_strict(answer_type: str | None, response: str, options: Sequence[str])
     Returns:
         `yes` or `no`; a number as a fraction in lowest terms; the option's text, folded.
     """
-    text = _PREFIX.sub("", response.strip().strip("*_`\"'").strip()).strip("*_`\"' \t\n")
+    whole = response.strip().strip("*_`\"'").strip()
+    text = _PREFIX.sub("", whole).strip("*_`\"' \t\n")
+    boxed = _BOXED.match(text)
+    text = boxed[1] if boxed else text
     if answer_type == "yes_no":
         found = _YES_NO.match(text)
         if found is None:
@@ -180,10 +200,11 @@ def parse_strict(answer_type: str | None, response: str, options: Sequence[str])
         other = "no" if word == "yes" else "yes"
         return None if re.search(rf"\b{other}\b", rest, re.IGNORECASE) else word
     if answer_type == "number":
+        text = _THOUSANDS.sub("", text.replace("\N{MINUS SIGN}", "-"))
         numbers = {_number(one[0]) for one in _NUMBER.finditer(text)}
-        return str(numbers.pop()) if len(numbers) == 1 else None
+        return str(numbers.pop()) if len(numbers) == 1 and not _BEYOND.search(text) else None
     if answer_type == "multiple_choice":
-        return _choice(text, options)
+        return _choice(_OPTION.sub("", text), options, declared=text != whole)
     return _folded(text)
 
 
@@ -199,19 +220,24 @@ def right_strict(
     return parsed == parse_strict(answer_type, answer, options)
 
 
-def _choice(text: str, options: Sequence[str]) -> str | None:
+def _choice(text: str, options: Sequence[str], *, declared: bool) -> str | None:
+    """The option that is meant; after "the answer is B." may come why, if it is no other option."""
     folded = [_folded(option) for option in options]
     whole = _folded(text)
     if folded.count(whole) == 1:
         return whole
     found = _LETTER.match(text)
-    if found is None:
+    reasoned = _REASONED.match(text) if declared else None
+    if found is None and reasoned is None:
         return None
-    place = _LETTERS.find(found[1].upper())
+    place = _LETTERS.find((found or reasoned or "")[1].upper())
     if not 0 <= place < len(options):
         return None
-    said = found[2] or found[3] or ""
-    return folded[place] if not said or _folded(said) == folded[place] else None
+    said = "" if found is None else found[2] or found[3] or ""
+    if not said or _folded(said) == folded[place]:
+        return folded[place]
+    other = any(_folded(said).startswith(one) for one in folded)
+    return folded[place] if reasoned is not None and not other else None
 
 
 def _folded(text: str) -> str:
@@ -226,6 +252,9 @@ def _number(word: str) -> Fraction:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        inner: Any = cast("dict[str, Any]", value).get("answer")
+        return inner if isinstance(inner, str) else str(cast("Any", value))
     return value if isinstance(value, str) else str(value)
 
 

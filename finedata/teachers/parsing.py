@@ -53,13 +53,16 @@ def parse_json(text: str, *, place: str = "answer") -> Any:
 
     Tried in this order: the whole text, each code fence, and from each opening bracket on. Of
     several values in talk the longest is meant: a model that thinks aloud ends with the answer and
-    mentions only pieces of it before.
+    mentions only pieces of it before. What stands in `<think>` tags is no answer, however whole.
 
     Raises:
-        UnusableAnswerError: There is none, or the last one that begins does not end.
+        UnusableAnswerError: There is none, or the last one that begins does not end, or the answer
+            ends while it thinks.
     """
     if not text.strip():
         raise UnusableAnswerError(place=place, found="an empty text", wanted="JSON")
+    if not isinstance(_decoded(text.strip()), (dict, list)):
+        text = _said(text, place)
     for candidate in (text.strip(), *(match.group(1) for match in _FENCE.finditer(text))):
         value = _decoded(candidate)
         if isinstance(value, (dict, list)):
@@ -74,6 +77,20 @@ def parse_json(text: str, *, place: str = "answer") -> Any:
     if found is None:
         raise _broken(bare, first, place)
     return found
+
+
+def _said(text: str, place: str) -> str:
+    """The text after its thoughts; some servers leave out the tag that opens them."""
+    _, closed, rest = text.rpartition("</think>")
+    if closed:
+        return rest
+    if text.lstrip().startswith("<think>"):
+        raise UnusableAnswerError(
+            place=place,
+            found=f"thoughts without an end, of {len(text)} characters",
+            wanted="an answer after them",
+        )
+    return text
 
 
 def _longest(text: str, place: str) -> Any:
