@@ -63,16 +63,17 @@ def read_clock(view: EpisodeView, spec: TimeSpec, *, frames: int) -> Clock:
     stamps, start = _stamps(view, spec, frames)
     if stamps is None or len(stamps) < 2:
         return Clock(fps=_positive(declared), base=base)
-    measured, dt_max = measured_fps(stamps)
+    with np.errstate(invalid="ignore"):  # times may be infinite: flagged below
+        measured, dt_max = measured_fps(stamps)
+        step = float(np.median(np.diff(stamps)))
     fps = declared
     if spec.rate == "from_timestamps":
-        step = float(np.median(np.diff(stamps)))
-        fps = float(max(1, round(1.0 / step))) if step > 0 else declared
+        fps = float(max(1, round(1.0 / step))) if 0 < step < np.inf else declared
         base = "source_timestamps"
     fps = _positive(fps)
     flags: set[str] = set()
     if not strictly_increasing(stamps):
-        decreasing = bool((np.diff(stamps) < 0).any())
+        decreasing = bool((stamps[1:] < stamps[:-1]).any())
         flags.add("timestamps_decrease" if decreasing else "timestamps_repeat")
     if np.isfinite(measured) and abs(measured / fps - 1.0) > _RATE_TOLERANCE:
         flags.add("rate_differs")
@@ -80,7 +81,7 @@ def read_clock(view: EpisodeView, spec: TimeSpec, *, frames: int) -> Clock:
         fps=fps,
         base=base,
         fps_measured=measured if np.isfinite(measured) else None,
-        dt_max_s=dt_max,
+        dt_max_s=dt_max if np.isfinite(dt_max) else None,
         start_unix_s=start if start > _UNIX_S else None,
         flags=frozenset(flags),
     )
@@ -101,7 +102,8 @@ def _stamps(view: EpisodeView, spec: TimeSpec, frames: int) -> tuple[np.ndarray 
     # Whole numbers of nanoseconds do not fit a float64: the first is taken off before.
     first = values[0]
     unit = _UNITS[spec.timestamp_unit]
-    return np.asarray(values - first, np.float64) * unit, float(first) * unit
+    with np.errstate(invalid="ignore"):  # of an infinite time, none is left
+        return np.asarray(values - first, np.float64) * unit, float(first) * unit
 
 
 def _positive(fps: float | None) -> float:

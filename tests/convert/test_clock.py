@@ -104,6 +104,25 @@ def test_flags_say_what_is_odd(stamps: list[float], flags: set[str]) -> None:
     assert found.flags == flags
 
 
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        [np.inf, 0.1, 0.2, 0.3],
+        [0.0, np.inf, np.inf, np.inf],
+        [0.0, 0.1, -np.inf, np.nan],
+        [np.inf] * 4,
+        [np.nan] * 4,
+    ],
+)
+def test_times_that_are_no_times_are_flagged_and_measure_nothing(stamps: list[float]) -> None:
+    for rate in ("declared", "from_timestamps"):
+        spec = TimeSpec(fps=10.0, timestamps="t", rate=rate)
+        found = clock(spec, frames=4, t=stamps)
+        assert found.fps == 10.0
+        assert found.flags & {"timestamps_repeat", "timestamps_decrease"}
+        assert found.dt_max_s is None
+
+
 def test_unsigned_stamps_may_step_back() -> None:
     """Before the first one, too: there an unsigned difference wraps around."""
     stamps = np.array([1000, 950, 1100, 1200, 1300, 1400], np.uint64)
