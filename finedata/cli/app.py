@@ -32,6 +32,7 @@ from finedata.cli import (
     summary,
     train,
     verify,
+    view,
 )
 from finedata.errors import FinedataError
 
@@ -60,6 +61,7 @@ app.command("publish", help=publish.HELP)(publish.publish)
 app.command("pull", help=pull.HELP)(pull.pull)
 app.command("card", help=card.HELP)(card.card)
 app.command("episodes", help=episodes.HELP)(episodes.episodes)
+app.command("view", help=view.HELP)(view.view)
 app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(bench.app, name="bench")
