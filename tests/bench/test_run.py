@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from bench import small
 from teachers.loopback import Loopback, read_count, serving, serving_process
 
+import finedata as fd
 from finedata.bench.answerers import own_answerer
 from finedata.bench.benchmark import Benchmark, read_benchmark
 from finedata.bench.film import VQA_FRAMES, shown_frames
@@ -165,6 +169,79 @@ def test_captions_are_judged_and_scored_again(benchmark: Benchmark, tmp_path: Pa
     assert not list((tmp_path / "r").rglob("*.pkl"))
 
 
+def test_the_judges_noise_is_told_apart_on_the_face(
+    released: Path, benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """A judge that takes back one of three judgements, of every second video only."""
+    asked: Counter[str] = Counter()
+    names = sorted(sample["sample_id"] for sample in benchmark.asked("caption"))
+    wavering = set(names[::2])
+
+    def wavers(seen) -> str:
+        if "gt_evaluations" not in seen.prompt:
+            return small.answer(seen)
+        told = re.findall(r'"fact_id": "([^"]+)", "capability": "([^"]+)"', seen.prompt)[:-1]
+        [video] = set(re.findall(r"thing (\d) is", seen.prompt))
+        asked[video] += 1
+        own = next(name for name in names if name.endswith(f"-{video}"))
+        label = "omission" if own in wavering and asked[video] == 2 else "match"
+        lines = [{"fact_id": f, "capability": c, "label": label} for f, c in told]
+        return json.dumps({"gt_evaluations": lines, "hallucinated_actions": []})
+
+    bench = fd.benchmark(released)
+    server = Loopback(answer=wavers)
+    with serving(server) as url:
+        judge = fd.teacher("openai", model="j", base_url=f"{url}/v1", max_tokens=500)
+
+        def judged(out: str):
+            return bench.caption(
+                "perfect", judge=judge, out=tmp_path / out, judge_trials=3, judge_videos=7,
+                workers=1, store=tmp_path / "store",
+            )  # fmt: skip
+
+        found = judged("r")
+        assert server.stats.requests == 3 * 7
+        assert judged("again").scores == found.scores
+        assert server.stats.requests == 3 * 7, "judgements are free, too, the second time"
+    [noise] = [n for n in found.noise if (n.metric, n.mode) == ("coverage", "strict")]
+    assert (noise.of, noise.trials, noise.videos) == ("judge", 3, 7)
+    # by hand: of a wavering video 1, 1, 0 in some order: a variance of 1/3 about 2/3
+    within = len(wavering) / 7 / 3
+    means = np.where([name in wavering for name in names], 2 / 3, 1)
+    assert noise.within_sd == pytest.approx(within**0.5)
+    assert noise.between_sd == pytest.approx(max(0, means.var(ddof=1) - within / 3) ** 0.5)
+    agreed = fd.bench_agree([tmp_path / "r", tmp_path / "again"])
+    assert (agreed.share, agreed.captions) == (1, 7)
+    text = fd.api.bench_markdown(fd.bench_report([tmp_path / "r"])[0])
+    assert f"coverage (strict): {100 * noise.within_sd:.1f} points between trials" in text
+
+
+def test_results_of_two_revisions_are_not_compared(tmp_path: Path) -> None:
+    """A revision is what its rows say; the same rows under another name are the same."""
+    root = small.write_released(tmp_path / "b", films=False)
+
+    def asked(out: str, revision: str = "") -> Path:
+        fd.benchmark(root, revision=revision).vqa("perfect", out=tmp_path / out)
+        return tmp_path / out
+
+    first, renamed = asked("first"), asked("renamed", "v1")
+    assert fd.bench_report([first, renamed])[0]
+    truth = root / "QAEvalSets.json"
+    truth.write_text(
+        truth.read_text().replace('"answer": "from above"', '"answer": "from below"', 1)
+    )
+    corrected = asked("corrected")
+    revisions = [json.loads((one / "summary.json").read_text())["benchmark"]["revision"]
+                 for one in (first, corrected)]  # fmt: skip
+    with pytest.raises(UsageError, match="revision {} and {}; items".format(*revisions)) as refused:
+        fd.bench_report([first, corrected])
+    assert "--force" in str(refused.value)
+    with pytest.raises(UsageError, match="choose another --out"):
+        asked("first")
+    sections, _ = fd.bench_report([first, corrected], force=True)
+    assert "revision {} and {}".format(*revisions) in fd.api.bench_markdown(sections)
+
+
 def test_no_judge_no_score(benchmark: Benchmark, tmp_path: Path) -> None:
     settings = BenchSettings(track="caption", model="m")
     with pytest.raises(UsageError, match="without one a caption has no score"):
@@ -262,6 +339,11 @@ def test_killed_and_resumed(released: Path, tmp_path: Path, track: str) -> None:
         process.wait()
         assert not (tmp_path / "r/summary.json").exists()
         assert start(url, tmp_path / "r").wait(120) == 0
+        paid = read_count(url)
+        summary = (tmp_path / "r/summary.json").read_bytes()
+        assert start(url, tmp_path / "r").wait(120) == 0
+        assert read_count(url) == paid, "a process that finds all answers asks nothing"
+        assert (tmp_path / "r/summary.json").read_bytes() == summary
     with serving_process(*options) as url:
         assert start(url, tmp_path / "whole").wait(120) == 0
     resumed, whole = read_result(tmp_path / "r"), read_result(tmp_path / "whole")
