@@ -128,7 +128,8 @@ def own_answerer(
         return OwnAnswerer(
             name,
             benchmark,
-            knows=f"{pinned}/{seed}" if name == "random" else pinned,
+            # the number: of the way in which `blind` tells what is usual
+            knows=f"{pinned}/{seed}" if name == "random" else f"{pinned}/2",
             answer=chance.answer if name == "random" else blind.answer,
             caption=drawn,
         )

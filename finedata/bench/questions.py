@@ -109,6 +109,11 @@ class _Maker:
                 left[fact["dimension"]].append(fact)
         rows: list[Row] = []
         per: Counter[str] = Counter()
+        order = {
+            fact["fact_id"]: hash16(f"{self._seed}/{fact['fact_id']}")
+            for mine in self._facts.values()
+            for fact in mine
+        }
         while len(rows) < count and any(left.values()):
             dimension = min((d for d in left if left[d]), key=lambda d: (per[d], d))
             # the least asked slot and episode first; the hash draws among equals
@@ -117,7 +122,7 @@ class _Maker:
                 key=lambda f: (
                     self._slots[f["slot"]],
                     self._asked[f["episode_id"]],
-                    hash16(f"{self._seed}/{f['fact_id']}"),
+                    order[f["fact_id"]],
                 ),
             )
             left[dimension].remove(fact)
