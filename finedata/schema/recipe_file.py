@@ -34,6 +34,7 @@ __all__ = [
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Whole = Annotated[int, msgspec.Meta(ge=0)]
 Rate = Annotated[float, msgspec.Meta(ge=0)]
+Bins = Annotated[int, msgspec.Meta(ge=2, le=64)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Form = Literal["none", "goal", "fine", "steps", "numbered", "both", "facts"]
 
@@ -43,7 +44,8 @@ class Recipe(Strict, frozen=True, kw_only=True):
 
     Attributes:
         version: 1.
-        head: `oft`, action queries through an MLP, or `gr00t`, a flow-matching transformer.
+        head: `oft`, action queries through an MLP; `gr00t`, a flow-matching transformer; `tokens`,
+            actions and reasoning as words of the backbone.
         backbone: A Hugging Face vision-language model by Hub name or folder, or `tiny:FAMILY`, a
             small one with random weights that is made on the spot.
         revision: The commit of a Hub name, 40 hex digits.
@@ -51,7 +53,8 @@ class Recipe(Strict, frozen=True, kw_only=True):
         mix: Views and weights.
         words_fg: Form of words of the view fg.
         words_raw: Form of words of the view raw.
-        prompt: What is asked; `{text}` is the sample's words, `{horizon}` the steps of a chunk.
+        prompt: What is asked; `{text}` is the sample's words, `{lower}` the same in small letters,
+            `{horizon}` the steps of a chunk.
         cameras: Picture roles in the order of the prompt; empty for all of the shards.
         pictures: Height and width of pictures in pixels.
         states: Vector roles that the head is given (`gr00t` only); empty for none.
@@ -74,6 +77,16 @@ class Recipe(Strict, frozen=True, kw_only=True):
         noise_repeats: Draws of noise and time for each sample and step.
         noise_beta: First parameter of the Beta distribution of time; the second is 1.
         noise_steps: Euler steps of a prediction.
+        order: What is said first (`tokens`, as all down to `stay_bin`): `action_first` or
+            `reasoning_first`. The paper does not say, so a recipe must.
+        attention: `prefix`: prompts are attended to in both directions; `causal`.
+        traces: Reasoning of a sample: the trace of its very frame (`exact`), the last one at or
+            before it (`hold`), or `none`.
+        reasoning_weight: Of the cross-entropy of reasoning, a mean over tokens as that of actions.
+        reasoning_tokens: Longest reasoning, its end included; a longer one is an error.
+        grid: Bins of action tokens: a Gaussian `fit` to the actions, `uniform`, or a published one.
+        grid_bins: How many of theta, phi, r, and of each angle of a rotation.
+        stay_bin: A bin that stands still, which the published grid has not.
         steps: Optimiser steps.
         batch: Samples of an optimiser step, over all ranks.
         micro_batch: Samples of a rank that are in memory at once.
@@ -110,7 +123,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     """
 
     version: Literal[1]
-    head: Literal["oft", "gr00t"]
+    head: Literal["oft", "gr00t", "tokens"]
     backbone: str
     revision: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{40})?$")] = ""
     init_from: str = ""
@@ -142,6 +155,15 @@ class Recipe(Strict, frozen=True, kw_only=True):
     noise_repeats: Positive = 4
     noise_beta: Annotated[float, msgspec.Meta(gt=0)] = 1.5
     noise_steps: Positive = 4
+
+    order: Literal["", "action_first", "reasoning_first"] = ""
+    attention: Literal["prefix", "causal"] = "prefix"
+    traces: Literal["none", "exact", "hold"] = "exact"
+    reasoning_weight: Rate = 0.3
+    reasoning_tokens: Positive = 244
+    grid: Literal["fit", "uniform", "bridge", "fractal", "pretrain"] = "fit"
+    grid_bins: tuple[Bins, Bins, Bins, Bins] = (16, 32, 8, 16)
+    stay_bin: bool = False
 
     steps: Positive
     batch: Positive
@@ -192,10 +214,16 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True):
         return recipe_digest(self.recipe)
 
 
+_TOKENS = (
+    "order", "attention", "traces", "reasoning_weight", "reasoning_tokens", "grid", "grid_bins",
+    "stay_bin",
+)  # fmt: skip
 # Key -> the head that alone reads it.
-_OF_HEAD = {"query_token": "oft", "mlp_blocks": "oft", "states": "gr00t"} | {
-    name: "gr00t" for name in Recipe.__struct_fields__ if name.startswith(("dit_", "noise_"))
-}
+_OF_HEAD = (
+    {"query_token": "oft", "mlp_blocks": "oft", "states": "gr00t"}
+    | {name: "gr00t" for name in Recipe.__struct_fields__ if name.startswith(("dit_", "noise_"))}
+    | dict.fromkeys(_TOKENS, "tokens")
+)
 # Key -> the key that must be set for it to be read, and which values of that one read nothing.
 _ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "lora_alpha": ("lora_rank", (0,)),
@@ -204,6 +232,8 @@ _ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "lr_min_ratio": ("schedule", ("constant",)),
     "eval_samples": ("eval_every", (0,)),
     "bad_quota": ("on_bad", ("raise",)),
+    "reasoning_weight": ("traces", ("none",)),
+    "reasoning_tokens": ("traces", ("none",)),
 }
 
 
@@ -293,11 +323,18 @@ def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
             yield f"`{key}`, which nothing reads while `{other}` is {getattr(recipe, other)!r}"
     if recipe.head == "oft" and not recipe.query_token:
         yield "no `query_token`, which the head oft needs"
+    if recipe.head == "tokens":
+        if not recipe.order:
+            yield "no `order`, which the head tokens needs: action_first or reasoning_first"
+        if recipe.rotation != "euler":
+            yield f"`rotation` {recipe.rotation!r}, where the head tokens takes 'euler'"
+        if recipe.normalise not in ("quantile", "min-max"):
+            yield f"`normalise` {recipe.normalise!r}, where the head tokens takes -1 to 1"
     if recipe.batch % recipe.micro_batch:
         yield f"`batch` {recipe.batch}, no multiple of `micro_batch` {recipe.micro_batch}"
     if recipe.dit_width % recipe.dit_heads:
         yield f"`dit_width` {recipe.dit_width}, no multiple of `dit_heads` {recipe.dit_heads}"
-    if "{text}" not in recipe.prompt:
+    if "{text}" not in recipe.prompt and "{lower}" not in recipe.prompt:
         yield "a `prompt` without {text}"
     if recipe.revision and recipe.backbone.startswith("tiny:"):
         yield "a `revision` of a backbone that is made on the spot"

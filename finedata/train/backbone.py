@@ -51,6 +51,7 @@ class Backbone(nn.Module):
         self.processor = processor
         self.family = family_of(model.config.model_type, place=model.config.model_type)
         self.width: int = model.config.get_text_config().hidden_size
+        self.causal = False
         mean, std = (torch.tensor(getattr(processor, f"image_{name}")) for name in ("mean", "std"))
         self.register_buffer("scale", processor.rescale_factor / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
@@ -80,31 +81,53 @@ class Backbone(nn.Module):
 
         Args:
             batch: `ids` (n, length), `positions` (n, axes, length), `seen` (n, length) bool,
-                `pixels` (n, pictures, ...) uint8; see `finedata.train.encode`.
+                `pixels` (n, pictures, ...) uint8; see `finedata.train.encode`. `answer` (n, length)
+                bool where something is said behind the prompt; see `finedata.train.answer`.
 
         Returns:
             (n, length, width).
         """
-        pixels = self.normalised(batch["pixels"])
+        return self.run(batch).last_hidden_state
+
+    def run(
+        self, batch: Mapping[str, torch.Tensor], *, use_cache: bool = False, cache: Any = None
+    ) -> Any:
+        """As `forward`, but all that transformers gives, `cache` with it.
+
+        Args:
+            batch: See `forward`; without `pixels` where it goes on with a cache, and then `seen` is
+                of all tokens so far.
+            use_cache: Keep keys and values, to go on with.
+            cache: That of the tokens before.
+        """
+        pixels = self.normalised(batch["pixels"]) if "pixels" in batch else None
         positions = batch["positions"].long()
         inputs: dict[str, Any] = {
             "input_ids": batch["ids"].long(),
             "attention_mask": batch["seen"],
-            "use_cache": False,
+            "use_cache": use_cache,
         }
+        if cache is not None:
+            inputs["cache"] = cache
         if self.family.positions == "mrope":
             inputs["position_ids"] = positions.permute(1, 0, 2)
         else:
             inputs["position_ids"] = positions[:, 0]
+        if pixels is None:
+            return self.base(**inputs)
         if self.family.patches:
             inputs["mm_encoder_outputs"] = {"image": self._features(pixels)}
         elif self.model.config.model_type == "paligemma":
             inputs["pixel_values"] = pixels.flatten(0, 1)
-            # All of the prompt is prefix; without this it would silently be attended to causally.
-            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+            if not self.causal:
+                # All of the prompt is prefix; without this it would silently be attended to
+                # causally.
+                said = batch.get("answer")
+                prefix = torch.zeros_like(inputs["input_ids"])
+                inputs["token_type_ids"] = prefix if said is None else said.to(prefix.dtype)
         else:
             inputs["pixel_values"] = pixels
-        return self.base(**inputs).last_hidden_state
+        return self.base(**inputs)
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """Colours 0 to 255 as the model's image processor would have them; float32."""
@@ -176,7 +199,7 @@ class Backbone(nn.Module):
             )
         if family.vision == "vision_model":
             side //= self.model.config.scale_factor
-        image = _one_token(self.tokenizer, family.image_token, parameter="backbone")
+        image = self.token(family.image_token, parameter="backbone")
         prefix: list[int] = self._ids(family.begin)
         spans: list[tuple[int, int, int]] = []
         for _ in cameras:
@@ -193,9 +216,7 @@ class Backbone(nn.Module):
             pictures=tuple(spans),
             prompt=recipe.prompt.replace("{horizon}", str(recipe.horizon)),
             suffix=family.after_text,
-            query=_one_token(self.tokenizer, recipe.query_token, parameter="query_token")
-            if queries
-            else 0,
+            query=self.token(recipe.query_token, parameter="query_token") if queries else 0,
             queries=queries,
             pad=self.tokenizer.pad_token_id or 0,
             max_tokens=recipe.max_tokens,
@@ -206,17 +227,33 @@ class Backbone(nn.Module):
             merge=merge,
         )
 
+    def token(self, text: str, *, parameter: str) -> int:
+        """The id of a text that must be one token.
+
+        Raises:
+            UsageError: The tokenizer splits it; `parameter` is named.
+        """
+        return _one_token(self.tokenizer, text, parameter=parameter)
+
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids if text else []
 
-    def freeze(self, recipe: Recipe) -> None:
+    def freeze(self, recipe: Recipe) -> list[str]:
         """Leave what a recipe says as it is, and always the head, which is not called.
 
+        Returns:
+            What a reader should know: with the head `tokens`, whose paper freezes 24 blocks of 26,
+            a smaller model has all of its blocks frozen.
+
         Raises:
-            UsageError: The model has fewer blocks.
+            UsageError: The model has fewer blocks, under another head.
         """
-        blocks = self.blocks
-        if recipe.freeze_blocks > len(blocks):
+        blocks, notes = self.blocks, list[str]()
+        if recipe.freeze_blocks > len(blocks) and recipe.head == "tokens":
+            notes.append(
+                f"{len(blocks)} blocks are frozen, not {recipe.freeze_blocks}: all of them"
+            )
+        elif recipe.freeze_blocks > len(blocks):
             raise UsageError(
                 parameter="freeze_blocks",
                 found=f"{recipe.freeze_blocks} blocks",
@@ -230,6 +267,22 @@ class Backbone(nn.Module):
         frozen += [self.vision] * recipe.freeze_vision + [embeddings] * recipe.freeze_embeddings
         for module in frozen:
             module.requires_grad_(requires_grad=False)
+        return notes
+
+    def attend(self, recipe: Recipe) -> None:
+        """Attend to prompts as a recipe with answers says.
+
+        Raises:
+            UsageError: `prefix`, of a family that always attends causally.
+        """
+        paligemma = self.model.config.model_type == "paligemma"
+        if recipe.attention == "prefix" and not paligemma:
+            raise UsageError(
+                parameter="attention",
+                found="prefix",
+                wanted="causal, which " + self.model.config.model_type + " always is",
+            )
+        self.causal = recipe.attention == "causal"
 
     def add_lora(self, recipe: Recipe) -> None:
         """Adapters in the language model's blocks; all else of the backbone stays as it is.

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from finedata.shard.stream.batch import Batch
     from finedata.train.encode import EncoderSettings
 
-__all__ = ["Data", "inputs", "look", "open_stream"]
+__all__ = ["Data", "inputs", "look", "look_at_answers", "open_stream"]
 
 # Prompts are padded to a multiple of this, so that few shapes are met.
 _LENGTHS = 32
+_BY_TOKEN = ("ids", "positions", "seen", "labels", "answer")
+# So many first samples tell how actions are spread.
+_LOOK = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,48 @@ def open_stream(
     )
 
 
+def look_at_answers(head: Any, data: Data, recipe: Recipe) -> list[str]:
+    """Fit a head's grid to a run's first samples, and look for their traces; returns notes.
+
+    Raises:
+        UsageError: There is no trace at all, or the actions cannot be written as tokens.
+    """
+    notes = head.fit(data, *_first_actions(data, recipe))
+    if recipe.traces != "none" and (share := _first_traces(data, recipe)) < 1:
+        notes.append(
+            f"{share:.1%} of samples have a trace; the others learn actions alone"
+            + (" (traces=hold takes the last one before)" if recipe.traces == "exact" else "")
+        )
+    return notes
+
+
+def _first_actions(data: Data, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Actions of a run's first samples and where they are real: (n, horizon, action_dim) each."""
+    opened = _stream(data.shards, recipe, batch=1)
+    read = opened.numbers(opened.sequence.samples(0, _LOOK))
+    values, real = (np.concatenate([read[role][k] for role in data.actions], -1) for k in (0, 1))
+    return values, real
+
+
+def _first_traces(data: Data, recipe: Recipe) -> float:
+    """Share of a run's first samples that have a trace.
+
+    Raises:
+        UsageError: None has.
+    """
+    opened = _stream(data.shards, recipe, batch=1)
+    _, traces = opened.words(opened.sequence.samples(0, _LOOK))
+    share = sum(trace is not None for trace in traces) / len(traces)
+    if not share:
+        raise UsageError(
+            parameter="traces",
+            found=f"no trace of any of the first {len(traces):,} samples",
+            wanted="traces of the shards' text",
+            next_command="--set traces=none trains without; finedata annotate traces writes them",
+        )
+    return share
+
+
 def _stream(shards: Shards, recipe: Recipe, **more: Any) -> Stream:
     arguments: dict[str, Any] = {
         "mix": recipe.mix,
@@ -153,6 +198,7 @@ def _stream(shards: Shards, recipe: Recipe, **more: Any) -> Stream:
         "normalise": recipe.normalise,
         "words": {"fg": recipe.words_fg, "raw": recipe.words_raw},
         "size": (recipe.pictures, recipe.pictures),
+        "traces": recipe.traces if recipe.head == "tokens" else "none",
         "on_bad": recipe.on_bad,
         "bad_quota": recipe.bad_quota,
     }
@@ -165,12 +211,12 @@ def inputs(batch: Batch, data: Data, device: torch.device) -> dict[str, torch.Te
     Returns:
         `ids`, `positions`, `seen`, `length`, `pixels` (see `Backbone.forward`), `action` and
         `action_mask` (n, horizon, action_dim), `state` and `state_mask` (n, state_dim). Prompts are
-        cut to the longest of the batch, rounded up.
+        cut to the longest of the batch, rounded up. With answers also `labels` and `answer`.
     """
     encoded = batch.encoded
     longest = -(-int(encoded["length"].max()) // _LENGTHS) * _LENGTHS
     arrays = {
-        name: array[..., :longest] if name in ("ids", "positions", "seen") else array
+        name: array[..., :longest] if name in _BY_TOKEN else array
         for name, array in encoded.items()
     }
     for kind, roles in (("action", data.actions), ("state", data.states)):

@@ -91,6 +91,9 @@ class DitHead(nn.Module):
     """
 
     terms = ("flow",)
+    weights = (1.0,)
+    answer = fit = None
+    answer_tokens = 0
     queries = 0
 
     def __init__(self, recipe: Recipe, *, hidden: int, state_dim: int, action_dim: int) -> None:

@@ -157,7 +157,7 @@ class Encoder:
     def _ids(self, words: str) -> np.ndarray:
         """(length,) int32 of one prompt."""
         one = self.settings
-        asked = one.prompt.replace("{text}", words)
+        asked = one.prompt.replace("{lower}", words.lower()).replace("{text}", words)
         ids = self._tokenizer.encode(asked + one.suffix, add_special_tokens=False).ids
         length = len(self._prefix) + len(ids) + one.queries
         if length > one.max_tokens:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from finedata.shard.shards import Shards
-from finedata.train.data import look, open_stream
+from finedata.train.data import look, look_at_answers, open_stream
 from finedata.train.encode import Encoder
 from finedata.train.policy import make_policy
 
@@ -52,7 +52,9 @@ class Cost:
         cells = sum(rows * columns for _, rows, columns in settings.pictures) * merged
         head = _operations(policy.head)
         steps = getattr(policy.head, "repeats", 1) * (
-            policy.head.queries or policy.head.horizon + len(policy.head.future)
+            policy.head.queries
+            or policy.head.answer_tokens
+            or policy.head.horizon + len(policy.head.future)
         )
         attention = 12 * len(backbone.blocks) * backbone.width * settings.max_tokens / 2
         return cls(
@@ -71,7 +73,7 @@ class Estimate:
         trained: Part to parameters that are trained.
         frozen: Part to parameters that are not.
         visual_tokens: Of a sample.
-        tokens_mean: Of a prompt, pictures and queries included.
+        tokens_mean: Of a prompt, pictures, queries and the longest answer included.
         tokens_longest: Of the prompts that were looked at.
         memory_bytes: What to how many bytes, on one device.
         flops_per_sample: Operations of a sample, forward and backward.
@@ -80,6 +82,7 @@ class Estimate:
         steps_per_epoch: View to optimiser steps.
         asked: View and source to the share asked for.
         drawn: View and source to the share of the first samples.
+        notes: What a run would tell: what action tokens alone cost, blocks that are not there.
     """
 
     recipe: str
@@ -96,6 +99,7 @@ class Estimate:
     steps_per_epoch: dict[str, float]
     asked: dict[str, float]
     drawn: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         total = sum(self.memory_bytes.values())
@@ -121,6 +125,7 @@ class Estimate:
                 f"  {name}: {share:.2%} asked, {self.drawn.get(name, 0):.2%} drawn"
                 for name, share in self.asked.items()
             ),
+            *(f"  note: {note}" for note in self.notes),
         ]
         return "\n".join(lines)
 
@@ -145,7 +150,8 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
     total = recipe.steps * recipe.batch
     samples = opened.sequence.samples(0, min(_LOOK, total))
     encoder = Encoder.of(msgspec.to_builtins(settings))
-    lengths = [len(encoder.ids(text)) for text in opened.words(samples)[0]]
+    behind = policy.head.answer_tokens
+    lengths = [len(encoder.ids(text)) + behind for text in opened.words(samples)[0]]
     views, sources = opened.sequence.views, opened.wanted.sources
     names = [
         f"{views[v]}/{sources[v][s]}"
@@ -157,6 +163,9 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
     cost = Cost.of(policy, settings)
     mean = float(np.mean(lengths))
     trained, frozen = _parameters(policy)
+    notes = [*policy.notes]
+    if policy.head.fit is not None:
+        notes += look_at_answers(policy.head, data, recipe)
     return Estimate(
         recipe=file.name,
         sha256=file.sha256,
@@ -172,6 +181,7 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
         steps_per_epoch={v: n / (recipe.batch * shares[v]) for v, n in sizes.items() if shares[v]},
         asked=asked,
         drawn={name: names.count(name) / len(names) for name in sorted(set(names))},
+        notes=tuple(notes),
     )
 
 

@@ -25,6 +25,7 @@ class Family:
         after_picture: Behind them.
         before_text: Between pictures and words.
         after_text: Behind the words.
+        end: Token that ends an answer.
         positions: `mrope`: time, height and width of a token, as Qwen-VL counts them; `plain`.
         first_position: Of the first token.
         patches: Pictures go in as patches in merge order (Qwen), not as planes.
@@ -38,6 +39,7 @@ class Family:
     after_picture: str
     before_text: str
     after_text: str
+    end: str
     positions: str
     first_position: int
     patches: bool
@@ -52,6 +54,7 @@ _QWEN = Family(
     after_picture="<|vision_end|>",
     before_text="",
     after_text="<|im_end|>\n<|im_start|>assistant\n",
+    end="<|im_end|>",
     positions="mrope",
     first_position=0,
     patches=True,
@@ -68,6 +71,7 @@ FAMILIES: dict[str, Family] = {
         after_picture="",
         before_text="<bos>",
         after_text="\n",
+        end="<eos>",
         positions="plain",
         first_position=1,
         patches=False,
@@ -81,6 +85,7 @@ FAMILIES: dict[str, Family] = {
         after_picture="<fake_token_around_image>",
         before_text="",
         after_text="<end_of_utterance>\nAssistant:",
+        end="<end_of_utterance>",
         positions="plain",
         first_position=0,
         patches=False,

@@ -33,7 +33,7 @@ from finedata.train.checkpoint import (
     restore,
     save_checkpoint,
 )
-from finedata.train.data import inputs, look, open_stream
+from finedata.train.data import inputs, look, look_at_answers, open_stream
 from finedata.train.estimate import Cost, measured_flops, peak_flops
 from finedata.train.evaluate import evaluate
 from finedata.train.log import Log
@@ -122,6 +122,9 @@ class Trainer:
         self.policy = make_policy(
             one, state_dim=self.data.state_dim, action_dim=self.data.action_dim
         )
+        self.notes += self.policy.notes
+        if self.policy.head.fit is not None and saved is None:
+            self.notes += look_at_answers(self.policy.head, self.data, one)
         if one.init_from and saved is None:
             missing, spare = load_weights(find_checkpoint(Path(one.init_from)), self.policy)
             self.notes += [f"init_from has no {name}" for name in missing]
@@ -261,7 +264,8 @@ class Trainer:
         for batch in synchronised(self.module, micro):
             sums = self._stacked(self.module(batch))
             # Ranks are averaged, and are to be summed.
-            (sums / counts.clamp(min=1)).sum().mul(self.ranks.world).backward()
+            means = (sums / counts.clamp(min=1)) * self._weights
+            means.sum().mul(self.ranks.world).backward()
             self._sum += sums.detach()
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm: Any = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
@@ -288,6 +292,8 @@ class Trainer:
         began = perf_counter()
         batch = next(batches)
         self._waited_s += perf_counter() - began
+        if self.policy.head.answer is not None:
+            self.policy.head.answer(batch, self.data)
         self._tokens += int(batch.encoded["length"].sum())
         self._drawn_by.update(zip(batch.view, batch.source, strict=True))
         frames = zip(batch.episode_id, batch.frame_index.tolist(), strict=True)
@@ -336,6 +342,7 @@ class Trainer:
 
     def _begin_interval(self) -> None:
         terms = len(self.policy.head.terms)
+        self._weights = torch.tensor(self.policy.head.weights, device=self.ranks.device)
         self._sum = torch.zeros(terms, device=self.ranks.device)
         self._count = torch.zeros(terms, device=self.ranks.device, dtype=torch.float64)
         self._drawn_by: Counter[tuple[str, str]] = Counter()
@@ -350,7 +357,7 @@ class Trainer:
         entry = {
             "step": self.step,
             "samples": self.step * self.recipe.batch,
-            "loss": sum(means),
+            "loss": sum(w * x for w, x in zip(self.policy.head.weights, means, strict=True)),
             "terms": dict(zip(self.policy.head.terms, means, strict=True)),
             "gradient_norm": float(self._norm),
             "lr": {group["name"]: group["lr"] for group in self.optimiser.param_groups},

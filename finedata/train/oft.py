@@ -41,6 +41,9 @@ class OftHead(nn.Module):
     """
 
     terms = ("l1",)
+    weights = (1.0,)
+    answer = fit = None
+    answer_tokens = 0
 
     def __init__(self, recipe: Recipe, *, hidden: int, state_dim: int, action_dim: int) -> None:
         super().__init__()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from finedata.errors import UsageError
 from finedata.train.backbone import load_backbone
 from finedata.train.dit import DitHead
 from finedata.train.oft import OftHead
+from finedata.train.tokens import TokenHead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +30,8 @@ class Policy(nn.Module):
 
     Args:
         backbone: The body.
-        head: One with `terms`, `queries`, `counts`, `losses` and `predict`; see `OftHead`.
+        head: One with `terms`, `weights`, `queries`, `counts`, `losses` and `predict`; see
+            `OftHead`. `TokenHead` has `say` in the place of `predict`.
         bf16: Run the body in bfloat16 over fp32 parameters; the head stays in fp32, as FineVLA's.
     """
 
@@ -37,16 +40,29 @@ class Policy(nn.Module):
         self.backbone = backbone
         self.head = head
         self.bf16 = bf16
+        self.notes: list[str] = []
 
     def forward(
-        self, batch: Mapping[str, torch.Tensor], *, predict: bool = False
-    ) -> dict[str, torch.Tensor]:
+        self, batch: Mapping[str, torch.Tensor], *, predict: bool = False, reasoning: bool = False
+    ) -> dict[str, Any]:
         """Sums of the loss terms, or `{"action": (n, horizon, action_dim)}`, still normalised.
 
         Args:
             batch: See `finedata.train.data.inputs`.
             predict: Give actions.
+            reasoning: And what is said beside them, `text` and its parts `reasoning`; see
+                `TokenHead.say`.
+
+        Raises:
+            UsageError: The head does not reason.
         """
+        if predict and isinstance(self.head, TokenHead):
+            with torch.autocast(batch["ids"].device.type, torch.bfloat16, enabled=self.bf16):
+                return self.head.say(self.backbone, batch, reasoning=reasoning)
+        if reasoning:
+            raise UsageError(
+                parameter="reasoning", found="a head without words", wanted="the head tokens"
+            )
         with torch.autocast(batch["ids"].device.type, torch.bfloat16, enabled=self.bf16):
             hidden = self.backbone(batch)
         hidden = hidden.float()
@@ -70,10 +86,16 @@ def make_policy(recipe: Recipe, *, state_dim: int, action_dim: int, meta: bool =
     torch.manual_seed(recipe.seed)
     backbone = load_backbone(recipe, meta=meta)
     with torch.device("meta" if meta else "cpu"):
-        head = _HEADS[recipe.head](
-            recipe, hidden=backbone.width, state_dim=state_dim, action_dim=action_dim
-        )
+        if recipe.head == "tokens":
+            backbone.attend(recipe)
+            head = TokenHead(recipe, backbone, action_dim=action_dim)
+        else:
+            head = _HEADS[recipe.head](
+                recipe, hidden=backbone.width, state_dim=state_dim, action_dim=action_dim
+            )
         if recipe.lora_rank:
             backbone.add_lora(recipe)
-    backbone.freeze(recipe)
-    return Policy(backbone, head, bf16=recipe.precision == "bf16")
+    notes = backbone.freeze(recipe)
+    policy = Policy(backbone, head, bf16=recipe.precision == "bf16")
+    policy.notes += notes
+    return policy

@@ -17,6 +17,8 @@ _WORDS = (
     "put the red cup on the plate", "pick up the blue block and place it in the bowl",
     "move the left gripper to the drawer, then open it slowly", "1. reach 2. grasp 3. lift",
     "Please predict the next 16 robot actions:",
+    *3 * ("<Observation> <Situation Analysis> <Spatial Reasoning> <Task Planning> <logical_steps> "
+          "<1> <2> <sub_action> What action should the robot take to",),
 )  # fmt: skip
 _SPECIAL = {
     "qwen3_vl": ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
@@ -60,7 +62,7 @@ def _tokenizer(special: tuple[str, ...]) -> Any:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=512,
         special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from train.shards import make_64, make_both
+from train.shards import make_64, make_both, make_traced
 
 if find_spec("torch"):
     import torch
@@ -18,6 +18,12 @@ if find_spec("torch"):
 def bridge_64(real_bridge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of 64 samples of real Bridge."""
     return make_64(real_bridge, tmp_path_factory.mktemp("bridge_64"))
+
+
+@pytest.fixture(scope="session")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 64 samples with traces."""
+    return make_traced(tmp_path_factory.mktemp("traced"))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,12 @@ def make_64(source: Path, folder: Path) -> Path:
     return folder / "shards"
 
 
+def make_traced(folder: Path) -> Path:
+    """64 samples of three episodes with whole traces, every third frame from frame 1 on."""
+    sets = [TinySet("a", "rep", [20, 22, 22], fine=frozenset({0, 1, 2}), whole_traces=True)]
+    return make_shards(folder / "shards", sets)
+
+
 def make_both(folder: Path) -> Path:
     """Two sources with views fg and raw, and a held-out side of one."""
     sets = [

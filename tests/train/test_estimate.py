@@ -19,7 +19,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from finedata.train.estimate import estimate  # noqa: E402
 from finedata.train.tiny import tiny_backbone  # noqa: E402
 
-LARGE = [name for name in list_recipes() if not name.startswith("tiny")]
+SPEAKING = [name for name in list_recipes() if name.startswith("refinevla")]
+LARGE = [name for name in list_recipes() if not name.startswith(("tiny", "refinevla"))]
 ARM = [f"joint_{k}" for k in range(6)] + ["gripper"]
 NAMES = [f"{side}_{name}" for side in ("left", "right") for name in ARM]
 
@@ -72,6 +73,48 @@ def test_every_recipe_runs_dry(name: str, two_arms: Path, large: Path) -> None:
     # about nine operations for each weight and token: see the module
     assert 3e12 < found.flops_per_sample < 3e13
     assert found.sha256 == file.sha256
+
+
+@pytest.fixture(scope="module")
+def paligemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration of PaliGemma2-3B's class, and no weights."""
+    from transformers import AutoConfig
+
+    folder = tmp_path_factory.mktemp("paligemma")
+    model, tokenizer, processor = tiny_backbone("paligemma", pictures=224)
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    text = {
+        "model_type": "gemma2", "hidden_size": 2304, "intermediate_size": 9216, "head_dim": 256,
+        "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
+        "vocab_size": 257_216,
+    }  # fmt: skip
+    vision = {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304,
+        "num_hidden_layers": 27, "num_attention_heads": 16, "patch_size": 14, "image_size": 224,
+        "projection_dim": 2304, "vision_use_head": False,
+    }  # fmt: skip
+    AutoConfig.for_model(
+        "paligemma", text_config=text, vision_config=vision, projection_dim=2304,
+        image_token_index=model.config.image_token_id,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("name", SPEAKING)
+def test_refinevla_runs_dry(name: str, both: Path, paligemma: Path) -> None:
+    found = estimate(find_recipe(name, changes={"backbone": str(paligemma)}), both)
+    rows = 257_216 + 8_194
+    assert found.trained["head"] == (rows + 8_194) * 2304
+    # two blocks of 26, the projector and a norm
+    assert 1.5e8 < found.trained["vlm"] < 1.7e8
+    assert 4.0e8 < found.frozen["vision"] < 4.3e8
+    assert found.visual_tokens == 256
+    assert found.tokens_longest < 768
+    floor, traces = found.notes
+    assert floor.startswith("tokens alone cost translation 0.")
+    assert "of samples have a trace" in traces
+    assert floor in str(found)
 
 
 def test_counts_by_hand(both: Path) -> None:

@@ -43,6 +43,8 @@ from finedata.shard.tar import Sample, write_tar
 
 NAMES = ["right_x", "right_y", "right_z", "right_qx", "right_qy", "right_qz", "right_qw", "right_gripper"]  # fmt: skip
 
+_PARTS = ("situation_analysis", "spatial_reasoning", "task_planning", "sub_action")
+
 
 @dataclass
 class TinySet:
@@ -55,6 +57,7 @@ class TinySet:
     tar_samples: int = 7
     fine: frozenset[int] = frozenset()
     steps: bool = True
+    whole_traces: bool = False
     missing: frozenset[int] = frozenset()
     names: list[str] = field(default_factory=lambda: list(NAMES))
     space: str = "ee"
@@ -276,7 +279,7 @@ def _write_words_of(root: Path, folder: Path, one: TinySet, words: str) -> None:
     episodes = len(one.lengths)
     instructions: dict[str, list] = {n: [] for n in ("episode", "instruction_id", "kind", "text", "steps", "policy")}  # fmt: skip
     facts: dict[str, list] = {n: [] for n in ("episode", "fact_id", "text", "policy")}
-    traces: dict[str, list] = {n: [] for n in ("episode", "trace_id", "frame_index", "observation", "policy", "logical_steps")}  # fmt: skip
+    traces: dict[str, list] = {n: [] for n in ("episode", "trace_id", "frame_index", "observation", "situation_analysis", "spatial_reasoning", "task_planning", "sub_action", "policy", "logical_steps")}  # fmt: skip
     place: dict[str, list] = {n: [] for n in ("episode_id", "first_instruction", "instructions", "first_fact", "facts", "first_trace", "traces", "fine_grained", "policy")}  # fmt: skip
     for k in range(episodes):
         place["episode_id"].append(one.episode_id(k))
@@ -298,7 +301,10 @@ def _write_words_of(root: Path, folder: Path, one: TinySet, words: str) -> None:
             for j in range(3):
                 _add(facts, k, f"t{k}.{j}", text=f"fact {k}.{j}.", policy=policy)
             for frame in range(1, one.lengths[k], 3):
-                _add(traces, k, f"r{k}.{frame}", frame_index=frame, observation=f"at {frame}", policy=policy, logical_steps=["a"])  # fmt: skip
+                more = dict.fromkeys(_PARTS)
+                if one.whole_traces:
+                    more = {part: f"{part[:4]} {k} {frame}" for part in _PARTS}
+                _add(traces, k, f"r{k}.{frame}", frame_index=frame, observation=f"at {frame}", policy=policy, logical_steps=["a"], **more)  # fmt: skip
         else:
             place["fine_grained"].append(None)
             place["policy"].append(None)
