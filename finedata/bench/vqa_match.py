@@ -41,6 +41,7 @@ _WORDS = {
         )
     )
 } | {"once": 1, "twice": 2, "thrice": 3}
+_RELEASED_ANSWER = re.compile(r"(?:answer|\u9009\u62e9?)[:\s]*([A-Z])\b", re.IGNORECASE)
 _PREFIX = re.compile(
     r"^\s*(?:the\s+)?(?:final\s+|correct\s+|right\s+)?answer\b\s*(?:is\b)?\s*[:\-]?\s*",
     re.IGNORECASE,
@@ -128,9 +129,10 @@ def parse_released(answer_type: str | None, response: str, options: Sequence[str
         options: As they were shown.
 
     Returns:
-        `yes` or `no`, a whole number, a letter, or the text in lower case.
+        `yes` or `no`, a run of digits, a letter, or the text in lower case.
     """
-    text = response.strip().lower()
+    whole = response.strip()
+    text = whole.lower()
     if answer_type == "yes_no":
         for word in ("yes", "no"):
             if text.startswith(word):
@@ -138,20 +140,20 @@ def parse_released(answer_type: str | None, response: str, options: Sequence[str
         words = {word for word in ("yes", "no") if re.search(rf"\b{word}\b", text)}
         return words.pop() if len(words) == 1 else None
     if answer_type == "number":
-        digits = re.search(r"\d+", text)
+        digits = re.search(r"\d+", whole)
         if digits:
-            return str(int(digits[0]))
+            return digits[0]
         return next((str(n) for n, word in enumerate(_RELEASED_WORDS) if word in text), None)
     if answer_type == "multiple_choice":
-        letters = _LETTERS[: len(options)]
-        upper = response.strip().upper()
-        if upper[:1] and upper[0] in letters and not upper[1:2].isalpha():
-            return upper[0]
-        said = re.search(r"ANSWER\s*:\s*([A-Z])", upper)
-        if said and said[1] in letters:
-            return said[1]
+        first = whole[:1].upper()
+        if first and first in _LETTERS[: len(options)] and not whole[1:2].isalpha():
+            return first
+        # any letter, an option's or not: of "the answers ..." it is the s
+        said = _RELEASED_ANSWER.search(whole)
+        if said:
+            return said[1].upper()
         inside = (n for n, option in enumerate(options) if option.strip().lower() in text)
-        return next((letters[n] for n in inside), None)
+        return next((_LETTERS[n] for n in inside), None)
     return text
 
 
@@ -160,19 +162,26 @@ def right_released(
 ) -> bool:
     """Whether the published matcher counts an answer as right.
 
+    It reads the answer, not what is right: "03" is not "3", "two" is 2 and is not "two", and where
+    "Yes." is right nothing is. What it cannot read is compared as text, cut at 20 characters.
+
     Args:
         answer_type: See `parse_released`.
         response: The answer to one question.
         answer: What is right.
         options: As they were shown. A choice of which no option equals the answer is never right.
     """
-    parsed = parse_released(answer_type, response, options)
-    if parsed is None:
-        return False
+    parsed, truth = parse_released(answer_type, response, options), answer.strip()
+    whole = response.strip()
     if answer_type == "multiple_choice":
-        same = [n for n, o in enumerate(options) if o.strip().lower() == answer.strip().lower()]
+        same = [n for n, o in enumerate(options) if o.strip().lower() == truth.lower()]
         return bool(same) and parsed == _LETTERS[same[0]]
-    return parsed == parse_released(answer_type, answer, options)
+    if answer_type == "yes_no":
+        return (whole.lower()[:20] if parsed is None else parsed) == truth.lower()
+    if answer_type == "number":
+        digits = re.search(r"\d+", truth)
+        return (whole[:20] if parsed is None else parsed) == (digits[0] if digits else truth)
+    return parsed == truth.lower()
 
 
 def parse_strict(answer_type: str | None, response: str, options: Sequence[str]) -> str | None:

@@ -66,6 +66,30 @@ def test_none_is_a_wrong_yes_and_a_right_no_only_as_published() -> None:
     assert not right_strict("number", "none", "1", [])
 
 
+@pytest.mark.parametrize(
+    ("kind", "response", "answer", "right"),
+    [
+        ("number", "03", "3", False),
+        ("number", "two", "two", False),
+        ("number", "2", "2 times", True),
+        ("number", "many", "many", True),
+        ("yes_no", "yes", "Yes", True),
+        ("yes_no", "yes", "Yes.", False),
+        ("yes_no", "unknown", "Unknown", True),
+        ("multiple_choice", "Answer B", "from the left", True),
+        ("multiple_choice", "\u9009\u62e9B", "from the left", True),
+        ("multiple_choice", "answer: above, from above", "from above", True),
+        ("multiple_choice", "the answers say from above", "from above", False),
+        ("multiple_choice", "answer: Z, from above", "from above", False),
+    ],
+)
+def test_what_the_published_matcher_does_with_what_is_right(
+    kind: str, response: str, answer: str, right: bool
+) -> None:
+    """Read in `vqa_eval.py` of the release (xlang-ai/FineVLA, 737a55d), line by line."""
+    assert right_released(kind, response, answer, OPTIONS) is right
+
+
 def test_a_choice_whose_answer_is_no_option_is_never_right() -> None:
     assert not right_released("multiple_choice", "A", "from below", OPTIONS)
     assert not right_strict("multiple_choice", "from below", "from below", OPTIONS)
