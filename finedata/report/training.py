@@ -69,6 +69,7 @@ def write_training_report(runs: Sequence[Path], out: Path) -> Path:
     named = list(groups.values())
     sections = [
         ("loss", "Loss", _curves(named, "loss", lambda entry: entry.get("loss"))),
+        *_accuracies(named),
         ("heldout", "Held-out error", _heldout_curves(named) + _heldout_table(read)),
         ("speed", "Speed", _speed(read)),
         ("drawn", "What was drawn", _drawn(read)),
@@ -126,6 +127,27 @@ def _curves(
         return note(f"No run has a {escape(what)} in its log.")
     drawing = line_chart(lines, x_title="step", y_title=what, label=f"{what} by step")
     return figure(drawing, "Mean of the seeds; the band is from lowest to highest.")
+
+
+def _accuracies(groups: Sequence[list[_Run]]) -> list[tuple[str, str, str]]:
+    """Shares of tokens that were the likeliest, of runs that speak; ReFineVLA's Figures 4 and 5."""
+    told = {
+        name
+        for runs in groups
+        for run in runs
+        for entry in run.log
+        for name in entry.get("terms", {})
+        if name.endswith("_accuracy")
+    }
+    curves = [
+        _curves(
+            groups,
+            name.replace("_", " "),
+            lambda entry, name=name: entry.get("terms", {}).get(name),
+        )
+        for name in sorted(told)
+    ]
+    return [("accuracy", "Accuracy of tokens in training", "".join(curves))] if curves else []
 
 
 def _heldout_curves(groups: Sequence[list[_Run]]) -> str:

@@ -26,11 +26,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["AXES", "PUBLISHED", "Grid", "fit_grid", "gaussian_edges", "grid_size"]
+__all__ = ["AXES", "PUBLISHED", "SPANS", "Grid", "fit_grid", "gaussian_edges", "grid_size"]
 
 AXES = ("theta", "phi", "r", "roll", "pitch", "yaw")
 """Of a translation: angle from z, angle about z, distance; of a rotation: angles, scaled."""
-_RANGES = ((0.0, np.pi), (-np.pi, np.pi), (0.0, 3**0.5), (-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
+SPANS: tuple[tuple[float, float], ...] = (
+    (0.0, np.pi),
+    (-np.pi, np.pi),
+    (0.0, 3**0.5),
+    (-1.0, 1.0),
+    (-1.0, 1.0),
+    (-1.0, 1.0),
+)
+"""Of each axis, where its bins begin and end."""
 PUBLISHED: dict[str, tuple[tuple[float, float], ...]] = {
     "bridge": (
         (2.181, 0.785), (0.141, 1.790), (0.554, 0.300),
@@ -251,9 +259,9 @@ def fit_grid(
     none = None
     if still is not None:
         none = np.concatenate([still[:3], (still[3:6] - centre) / half])
-    plain = Grid(tuple(np.array(one) for one in _RANGES), centre, half, none)
+    plain = Grid(tuple(np.array(one) for one in SPANS), centre, half, none)
     moved, turned = plain.from_still(rows[:, :3], rows[:, 3:6])
-    ranges = list(_RANGES)
+    ranges = list(SPANS)
     if still is not None:
         ranges[2] = (0.0, 2 * 3**0.5)
         ranges[3:] = [(-2.0, 2.0)] * 3

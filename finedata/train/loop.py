@@ -40,12 +40,14 @@ from finedata.train.log import Log
 from finedata.train.optimise import Average, make_optimiser, reseed, set_learning_rates
 from finedata.train.policy import make_policy
 from finedata.train.ranks import join, synchronised
+from finedata.train.spatialvla import is_spatialvla, load_spatialvla
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from finedata.schema.recipe_file import RecipeFile
     from finedata.shard.stream.batch import Batch
+    from finedata.train.policy import Policy
     from finedata.train.ranks import Sharding
 
 __all__ = ["Trained", "Trainer"]
@@ -126,9 +128,7 @@ class Trainer:
         if self.policy.head.fit is not None and saved is None:
             self.notes += look_at_answers(self.policy.head, self.data, one)
         if one.init_from and saved is None:
-            missing, spare = load_weights(find_checkpoint(Path(one.init_from)), self.policy)
-            self.notes += [f"init_from has no {name}" for name in missing]
-            self.notes += [f"init_from has {name} besides" for name in spare]
+            self.notes += _taken_over(Path(one.init_from), self.policy)
         self.policy.to(self.ranks.device)
         self._prepare()
         self.module = self.ranks.spread(self.policy, sharding)
@@ -450,3 +450,14 @@ class Trainer:
             config=msgspec.to_builtins(self.recipe),
             on_log=on_log,
         )
+
+
+def _taken_over(place: Path, policy: Policy) -> list[str]:
+    """Take the weights of a run, a checkpoint or SpatialVLA's folder; returns names left over."""
+    if is_spatialvla(place):
+        return load_spatialvla(place, policy)
+    missing, spare = load_weights(find_checkpoint(place), policy)
+    return [
+        *(f"init_from has no {name}" for name in missing),
+        *(f"init_from has {name} besides" for name in spare),
+    ]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenHead"]
 
 _AXES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
-_TEXT, _HAND = 0, 3
+_TEXT = 0
 _TOKEN = "<ACTION{:05d}>"
 
 
@@ -111,14 +111,18 @@ class TokenHead(nn.Module):
         width = actions.shape[-1]
         actions, real = actions.reshape(-1, width), real.reshape(-1, width)
         grid = fit_grid(actions, real, how=self.recipe.grid, bins=self.bins, still=still)
-        self.packed.copy_(torch.from_numpy(grid.packed()))
-        self._answers = None
+        self.set_grid(grid)
         floor = grid.floor(actions, real)
         return [
             "tokens alone cost "
             + ", ".join(f"{name} {value:.4f}" for name, value in floor.items())
             + " (see docs/train.md)"
         ]
+
+    def set_grid(self, grid: Grid) -> None:
+        """Write and read action tokens by this grid from now on; a checkpoint keeps it."""
+        self.packed.copy_(torch.from_numpy(grid.packed()))
+        self._answers = None
 
     @property
     def answers(self) -> Answers:

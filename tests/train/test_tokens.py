@@ -178,6 +178,15 @@ def test_64_samples_are_learnt_by_heart(run: Any) -> None:
     assert any("95.3% of samples have a trace" in note for note in done.notes)
 
 
+def test_the_report_shows_both_accuracies(run: Any, tmp_path: Path) -> None:
+    from finedata.report.training import write_training_report
+
+    page = write_training_report([run[0].run], tmp_path / "runs.html").read_text()
+    assert "Accuracy of tokens in training" in page
+    assert "action accuracy by step" in page
+    assert "reasoning accuracy by step" in page
+
+
 def test_a_run_says_actions_and_reasoning(run: Any, traced: Path) -> None:
     policy, saved = load_policy(run[0].run)
     one = saved.recipe.recipe
