@@ -11,13 +11,16 @@ import finedata
 
 POSIX_ONLY = {"fcntl", "grp", "pwd", "resource", "termios"}
 IMPORT_ALL = f"""
-import importlib, pkgutil, sys
+import importlib, importlib.util, pkgutil, sys
 import numba, polars, pyarrow.parquet  # what they need is their affair
+torch = importlib.util.find_spec("torch") and importlib.util.find_spec("transformers")
+if torch:
+    import torch, transformers
 for name in {sorted(POSIX_ONLY)!r}:
     sys.modules[name] = None
 import finedata
 for module in pkgutil.walk_packages(finedata.__path__, "finedata."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and (torch or ".train." not in module.name):
         importlib.import_module(module.name)
 """
 

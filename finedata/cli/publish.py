@@ -65,7 +65,7 @@ def publish(
 ) -> None:
     """See HELP."""
     from finedata.api import publish as act
-    from finedata.hub.plan import PublishPlan, plan_text
+    from finedata.hub.plan import PublishPlan
 
     with interruptible(), progress_bar() as on_progress:
         found = act(
@@ -80,7 +80,7 @@ def publish(
         )
     emit(
         found,
-        plan_text(found) if isinstance(found, PublishPlan) else _text(found),
+        found.lines() if isinstance(found, PublishPlan) else _text(found),
         as_json=as_json,
     )
 

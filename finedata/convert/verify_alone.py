@@ -8,11 +8,10 @@ videos fit each other. Whether the numbers are the source's only `verify` can sa
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from finedata.convert.account.output import damage_of
 from finedata.convert.verify_report import VerifyReport
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.store.dataset import Dataset
+from finedata.store.table_file import read_through
 
 __all__ = ["check_counts", "check_indices", "verify_alone"]
 
@@ -47,20 +47,12 @@ def verify_alone(root: str | Path) -> VerifyReport:
     for path in sorted(dataset.root.rglob("*.parquet")):
         if not path.name.startswith("."):
             with damage_of(path, report):
-                _read_through(path)
+                read_through(path)
     _check_videos(dataset, report)
     with damage_of(root, report):
         counts = dataset.info.counts
         report.episodes, report.frames = counts["written"], counts["frames_written"]
     return report
-
-
-def _read_through(path: Path) -> None:
-    """Read every page of a file; a flipped bit in a compressed one does not unpack."""
-    with pq.ParquetFile(path) as file:
-        batches: Any = file.iter_batches(batch_size=4096)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-        for _ in batches:
-            pass
 
 
 def _check_videos(dataset: Dataset, report: VerifyReport) -> None:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, cast
 from finedata.api import source as name_source
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
-from finedata.hub.plan import plan_text
 from finedata.shard.stream.record import receipt_text
 from finedata.shard.stream.stream import stream
 from finedata.store.rows import rows_as_text
@@ -173,7 +172,7 @@ def _publish(opened: Dataset, shards: Path, *, number: int) -> Iterator[str]:
     yield f"{number}. Publish both on the Hugging Face Hub: verified, counted, and nothing sent"
     yield f"   $ finedata publish {opened.root} {shards} --repo-id org/bridge --dry-run"
     planned = opened.publish("org/bridge", shards=shards, dry_run=True)
-    yield from (f"   {line}" for line in plan_text(cast("PublishPlan", planned)))
+    yield from (f"   {line}" for line in cast("PublishPlan", planned).lines())
 
 
 def _unpack(folder: Path) -> None:

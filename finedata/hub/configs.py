@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from finedata.store.damaged import reading
+from finedata.store.table_file import count_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +122,7 @@ def _rows(upload: Upload) -> int:
     if upload.local is None:
         return 0
     with reading(upload.local):
-        metadata: Any = pq.read_metadata(upload.local)  # pyright: ignore[reportUnknownMemberType]  (its stub is partly untyped)
-    return metadata.num_rows
+        return count_rows(upload.local)
 
 
 def _inside(path: str) -> str:

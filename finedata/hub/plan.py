@@ -27,7 +27,6 @@ __all__ = [
     "check_limits",
     "first_lot",
     "plan",
-    "plan_text",
 ]
 
 FILE_BYTES = 200_000_000_000
@@ -78,6 +77,22 @@ class PublishPlan(Summary):
     licence: str
     not_checked: list[str]
 
+    def lines(self) -> Iterator[str]:
+        """The plan for a person."""
+        yield (
+            f"{self.repo_id}, branch {self.revision}: {self.files:,} files, "
+            f"{self.bytes / 1e6:,.1f} MB, licence {self.licence}"
+        )
+        for kind, (files, size) in self.kinds.items():
+            yield f"  {kind:<12} {files:>7,} files {size / 1e6:>12,.1f} MB"
+        yield f"{self.commits:,} commits, of {self.commits_per_hour} an hour"
+        yield (
+            f"about {self.api_requests:,} requests, of {self.api_requests_per_5_min:,} in five "
+            f"minutes, and {self.uploads:,} uploads"
+        )
+        yield f"the tag {self.tag} is moved last" if self.tag else "no tag is moved"
+        yield from (f"not checked: {note}" for note in self.not_checked)
+
 
 def plan(
     uploads: Sequence[Upload],
@@ -115,23 +130,6 @@ def plan(
         licence=licence,
         not_checked=list(not_checked),
     )
-
-
-def plan_text(found: PublishPlan) -> Iterator[str]:
-    """A plan as lines for a person."""
-    yield (
-        f"{found.repo_id}, branch {found.revision}: {found.files:,} files, "
-        f"{found.bytes / 1e6:,.1f} MB, licence {found.licence}"
-    )
-    for kind, (files, size) in found.kinds.items():
-        yield f"  {kind:<12} {files:>7,} files {size / 1e6:>12,.1f} MB"
-    yield f"{found.commits:,} commits, of {found.commits_per_hour} an hour"
-    yield (
-        f"about {found.api_requests:,} requests, of {found.api_requests_per_5_min:,} in five "
-        f"minutes, and {found.uploads:,} uploads"
-    )
-    yield f"the tag {found.tag} is moved last" if found.tag else "no tag is moved"
-    yield from (f"not checked: {note}" for note in found.not_checked)
 
 
 def first_lot(files: int) -> int:

@@ -8,10 +8,11 @@ rows, and the server stays as it was whatever becomes of that.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -84,7 +85,9 @@ def _stopped(*, at: str, wanted: str) -> UsageError:
 
 
 def _child(root: str, memory_bytes: int) -> int:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if find_spec("resource"):  # only POSIX has it; elsewhere nothing but the time is limited
+        limits: Any = import_module("resource")
+        limits.setrlimit(limits.RLIMIT_AS, (memory_bytes, memory_bytes))
     try:
         ids = open_dataset(root).episode_ids_where(sys.stdin.read())
     except FinedataError as error:
