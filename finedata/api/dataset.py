@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from finedata.api.annotating import Annotating
+from finedata.api.reviewing import Reviewing
 from finedata.api.source import Source
 from finedata.errors import MissingExtraError, UsageError, need
 from finedata.store import dataset as store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from finedata.annotate.summary import DatasetSummary
     from finedata.api.arguments import Names
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from finedata.hub.send import PublishSummary
     from finedata.quality.gate import GateSummary
     from finedata.report.report import ReportSummary
-    from finedata.review.serve import Served
     from finedata.shard.run import ShardEstimate, ShardSummary
     from finedata.store.episode import Episode
     from finedata.store.export.episodes import ExportSummary
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "root_of"]
 
 
-class Dataset(Annotating):
+class Dataset(Annotating, Reviewing):
     """A finedata dataset on disk: its tables, its episodes, and every verb.
 
     Tables are lazy Polars frames: `episodes`, `frames`, `images`, `receipts`, `verdicts`,
@@ -287,28 +287,6 @@ class Dataset(Annotating):
         from finedata.report.report import write_report
 
         return write_report(self.root, out=out, tasks=tasks, seed=seed)
-
-    def view(
-        self,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        on_ready: Callable[[Served], None] | None = None,
-    ) -> None:
-        """Serve pages to look at this dataset until interrupted; nothing is written.
-
-        Args:
-            host: Where to listen; beyond the loopback the address holds a token.
-            port: Its port; 0 takes a free one.
-            on_ready: Called with the address once it listens.
-
-        Raises:
-            MissingExtraError: Without the extra `review`.
-            UsageError: Nothing can listen there.
-        """
-        from finedata.review.serve import serve
-
-        serve(self, host=host, port=port, on_ready=on_ready)
 
     def summarise(self) -> DatasetSummary:
         """FineVLA's Table 1: trajectories, steps, words, verbs and facts, by source."""

@@ -25,6 +25,7 @@ from finedata.cli import (
     pull,
     query,
     report,
+    review,
     shard,
     sources,
     status,
@@ -66,6 +67,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
+app.add_typer(review.app, name="review")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)
 app.command("status", help=status.HELP)(status.status)

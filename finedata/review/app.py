@@ -8,7 +8,6 @@ followed.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from functools import partial
 from importlib.resources import files
@@ -40,11 +39,12 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["make_app"]
+__all__ = ["Pages", "guarded_app", "make_app"]
 
 _PER_PAGE = 48
 _STATIC_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _KEEP = {"cache-control": "private, max-age=600"}
+_ASK_AGAIN = {"cache-control": "no-cache"}
 _MOST_FRAMES_BYTES = 64 << 20
 _MOST_THUMBNAIL_BYTES = 24 << 20
 
@@ -61,6 +61,7 @@ class Pages:
         self.dataset = dataset
         self.catalog = Catalog(dataset)
         self.guard = guard
+        self.writes = False
         self._remote = remote_store(dataset.root) is not None
         self._frames = Kept(_MOST_FRAMES_BYTES)
         self._thumbnails = Kept(_MOST_THUMBNAIL_BYTES)
@@ -78,17 +79,12 @@ class Pages:
         """A page by its template."""
         page = self._templates.get_template(name).render(
             name=self.dataset.root.name,
-            version=self._static_version,
+            writes=self.writes,
             csrf=self.guard.csrf,
             as_json=as_json,
             **values,
         )
         return HTMLResponse(page, headers={"cache-control": "no-store"})
-
-    @property
-    def _static_version(self) -> str:
-        digest = hashlib.sha256(b"".join(body for body, _ in self._static.values()))
-        return digest.hexdigest()[:12]
 
     def routes(self) -> list[Route]:
         """Addresses and who answers them."""
@@ -147,6 +143,7 @@ class Pages:
         """One episode: cameras, motion, words."""
         episode = self._episode(request)
         data = episode_data(self.dataset, episode)
+        data["facts"] = self.facts_of(data["facts"])
         before, after = self.catalog.beside(episode.episode_id)
         return self.render(
             "episode.html",
@@ -157,6 +154,10 @@ class Pages:
             before=before,
             after=after,
         )
+
+    def facts_of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Facts as they are shown: as they are stored."""
+        return rows
 
     def frames(self, request: Request) -> Response:
         """Frames of a camera; see `packed_frames`."""
@@ -186,7 +187,7 @@ class Pages:
         found = self._static.get(request.path_params["name"])
         if found is None:
             return PlainTextResponse("no such file", 404)
-        return Response(found[0], media_type=found[1], headers=_KEEP)
+        return Response(found[0], media_type=found[1], headers=_ASK_AGAIN)
 
     def _episode(self, request: Request) -> Episode:
         return self.dataset.episode(request.path_params["episode_id"])

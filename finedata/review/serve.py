@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
+import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from finedata.errors import UsageError, need
+from finedata.store.remote.path import remote_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,38 +41,64 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    reviewer: str | None = None,
     on_ready: Callable[[Served], None] | None = None,
 ) -> None:
-    """Serve the pages of a dataset until interrupted; nothing is written.
+    """Serve the pages of a dataset until interrupted.
 
     Args:
         dataset: The dataset.
         host: Where to listen. Beyond the loopback everybody shows the token of the address.
         port: Its port; 0 takes a free one.
+        reviewer: Take decisions, of this person where a browser names no other; they move from
+            the journal into revisions of facts when it begins and when it ends. None writes
+            nothing.
         on_ready: Called once it listens.
 
     Raises:
         MissingExtraError: Without the extra `review`.
-        UsageError: Nothing can listen there.
+        UsageError: Nothing can listen there, or decisions about a dataset that is elsewhere.
+        OutputError: Decisions cannot be written.
     """
-    need("jinja2", "starlette", "uvicorn", extra="review", place="finedata view")
+    verb = "view" if reviewer is None else "review"
+    need("jinja2", "starlette", "uvicorn", extra="review", place=f"finedata {verb}")
     import uvicorn
 
     from finedata.review.app import make_app
     from finedata.review.guard import Guard, is_loopback
 
-    listening = _listen(host, port)
-    with listening:
+    if reviewer is not None and remote_store(dataset.root) is not None:
+        raise UsageError(
+            place=f"finedata review {dataset.root}",
+            found="a dataset that is read where it lies",
+            wanted="one on this machine, into which decisions are written",
+            next_command=f"finedata pull {dataset.root} --out DIR",
+        )
+    with _listen(host, port) as listening, ExitStack() as stack:
         port = listening.getsockname()[1]
         token = "" if is_loopback(host) else secrets.token_urlsafe(18)
-        app = make_app(dataset, Guard(host=host, port=port, token=token))
+        guard = Guard(host=host, port=port, token=token)
+        if reviewer is None:
+            app = make_app(dataset, guard)
+        else:
+            from finedata.review.decisions import settle
+            from finedata.review.reviewing import make_review_app
+
+            settle(dataset)
+            app, pages = make_review_app(dataset, guard, reviewer=reviewer)
+            stack.callback(settle, dataset)
+            stack.callback(pages.close)
         name = f"[{host}]" if ":" in host else host
-        address = f"http://{name}:{port}/{f'?token={token}' if token else ''}"
+        query = f"?token={token}" if token else ""
+        address = f"http://{name}:{port}/{query}"
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, ws="none"
         )
         if on_ready is not None:
-            on_ready(Served(address, str(dataset.root), writes=False))
+            on_ready(Served(address, str(dataset.root), writes=reviewer is not None))
+        # uvicorn raises what ended it once more: as an interrupt it passes through the stack
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -1,0 +1,73 @@
+"""What people do with a dataset in a browser, as verbs of `Dataset`."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+from finedata.store import dataset as store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from finedata.review.serve import Served
+    from finedata.review.status import ReviewStatus
+
+__all__ = ["Reviewing"]
+
+
+class Reviewing(store.Dataset):
+    """The verbs of looking and deciding."""
+
+    def view(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_ready: Callable[[Served], None] | None = None,
+    ) -> None:
+        """Serve pages to look at this dataset until interrupted; nothing is written.
+
+        Args:
+            host: Where to listen; beyond the loopback the address holds a token.
+            port: Its port; 0 takes a free one.
+            on_ready: Called with the address once it listens.
+
+        Raises:
+            MissingExtraError: Without the extra `review`.
+            UsageError: Nothing can listen there.
+        """
+        from finedata.review.serve import serve
+
+        serve(self, host=host, port=port, on_ready=on_ready)
+
+    def review(
+        self,
+        *,
+        reviewer: str = "",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_ready: Callable[[Served], None] | None = None,
+    ) -> None:
+        """Serve pages to look and to decide about facts, until interrupted.
+
+        Args:
+            reviewer: Who decides where a browser names nobody; the user's login by default.
+            host: Where to listen; beyond the loopback the address holds a token.
+            port: Its port; 0 takes a free one.
+            on_ready: Called with the address once it listens.
+
+        Raises:
+            MissingExtraError: Without the extra `review`.
+            UsageError: Nothing can listen there, or the dataset is not on this machine.
+            ConformError: The journal of decisions is damaged.
+        """
+        from finedata.review.serve import serve
+
+        serve(self, host=host, port=port, reviewer=reviewer or getpass.getuser(), on_ready=on_ready)
+
+    def review_status(self) -> ReviewStatus:
+        """Count facts by review status, and decisions by kind and reviewer."""
+        from finedata.review.status import review_status
+
+        return review_status(self)

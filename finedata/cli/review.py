@@ -1,0 +1,80 @@
+"""`finedata review`: say what is right, in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from finedata.cli.frame import AsJson, emit, interruptible
+from finedata.cli.view import Browser, Host, Port, opened
+
+__all__ = ["app"]
+
+HELP = """Decide about a dataset's facts in a browser: accept, edit, reject, skip, send back, undo.
+
+One fact after the other, the most doubtful first, by keyboard. Every decision is in a journal on
+the disk when it is shown as saved; when the server ends, and when it begins, decisions become
+revisions of the facts. Several people, and several servers, may review one dataset at once.
+
+Example: finedata review bridge --reviewer ana
+
+Example: finedata review status bridge --json
+"""
+
+
+class _Review(TyperGroup):
+    """`finedata review DIR` is `finedata review serve DIR`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_Review, help=HELP, no_args_is_help=True)
+Root = Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)]
+
+
+@app.command("serve", help=HELP)
+def serve(
+    *,
+    root: Root,
+    reviewer: Annotated[
+        str, typer.Option(help="Who decides; your login by default.", show_default=False)
+    ] = "",
+    host: Host = "127.0.0.1",
+    port: Port = 8400,
+    browser: Browser = True,
+    as_json: AsJson = False,
+) -> None:
+    """See HELP."""
+    from finedata.api import open
+
+    ready = opened(browser=browser, as_json=as_json)
+    with interruptible("stopped; every decision that was shown as saved is saved"):
+        open(root).review(reviewer=reviewer, host=host, port=port, on_ready=ready)
+
+
+@app.command("status")
+def status(*, root: Root, as_json: AsJson = False) -> None:
+    """How far the review is: facts by status, decisions by kind and reviewer.
+
+    Example: finedata review status bridge
+    """
+    from finedata.api import open
+
+    found = open(root).review_status()
+    lines = [
+        f"{found.facts} facts: {_counts(found.by_status)}",
+        f"decisions: {_counts(found.decisions)}",
+        f"reviewers: {_counts(found.reviewers)}",
+        f"in the journal, not yet in files: {found.in_journal}",
+    ]
+    emit(found, lines, as_json=as_json)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

@@ -1,0 +1,158 @@
+// Deciding about one fact: by keyboard, every answer after the journal's, the next one made ready.
+import { page, keys, choose, layOut } from "./episode.js";
+
+const data = page.data;
+const at = (id) => document.getElementById(id);
+const csrf = document.querySelector("meta[name=csrf]").content;
+const fact = data.facts.find((one) => one.fact_id === data.target);
+const edited = { start_frame: fact.start_frame, end_frame: fact.end_frame };
+const began = performance.now();
+let busy = false;
+
+function name() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((one) => one.toString(16).padStart(2, "0")).join("");
+}
+
+async function post(address, body) {
+  const answer = await fetch(address, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-finedata": csrf },
+    body: JSON.stringify(body),
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(text);
+  return JSON.parse(text);
+}
+
+function changes() {
+  const now = { ...edited, text: at("edit-text").value.trim(), value: at("edit-value").value.trim() };
+  return Object.fromEntries(Object.entries(now).filter(([key, value]) => value !== fact[key]));
+}
+
+async function decide(decision) {
+  if (busy) return;
+  const reason = at("reason").value;
+  if (["skip", "send_back"].includes(decision) && !reason.trim()) {
+    at("told").textContent = "say why, then the same key again";
+    at("reason").focus();
+    return;
+  }
+  if (decision === "accept" && Object.keys(changes()).length) {
+    at("told").textContent = "there are changes: save the edit with Ctrl Enter, or load the page again";
+    return;
+  }
+  busy = true;
+  const seconds = (performance.now() - began) / 1000;
+  const sent = { review_id: name(), revision: fact.revision, decision, reason, seconds };
+  if (decision === "edit") sent.changes = changes();
+  try {
+    const asked = performance.now();
+    const found = await post(`/review/${data.target}/decide`, sent);
+    document.documentElement.dataset.saved = decision;
+    document.documentElement.dataset.tookMs = Math.round(performance.now() - asked);
+    at("told").textContent = `saved: ${decision.replace("_", " ")}`;
+    location.assign(found.next ? `/review/${found.next.fact_id}` : "/review");
+  } catch (error) {
+    at("told").textContent = `not saved. ${error.message}`;
+    busy = false;
+  }
+}
+
+async function undo() {
+  if (busy) return;
+  try {
+    const found = await post("/undo", { review_id: name() });
+    if (found.fact_id) location.assign(`/review/${found.fact_id}`);
+    else at("told").textContent = "nothing of yours is left to take back";
+  } catch (error) {
+    at("told").textContent = error.message;
+  }
+}
+
+function told() {
+  at("range").textContent = `${edited.start_frame} to ${edited.end_frame}`;
+  place();
+}
+
+function set(end, frame) {
+  if (end === "start_frame") edited.start_frame = Math.max(0, Math.min(frame, edited.end_frame - 1));
+  else edited.end_frame = Math.min(data.length, Math.max(frame, edited.start_frame + 1));
+  told();
+}
+
+const handles = ["start_frame", "end_frame"].map((end) => {
+  const handle = document.createElement("button");
+  handle.className = "edge";
+  handle.id = `edge-${end}`;
+  handle.setAttribute("aria-label", end === "start_frame" ? "first frame of the fact" : "end of the fact");
+  handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
+  handle.addEventListener("pointermove", (event) => {
+    if (!event.buttons) return;
+    const box = at("timeline").getBoundingClientRect();
+    const share = (event.clientX - box.left) / box.width;
+    const exact = share * data.length;
+    const edges = data.steps.flatMap((step) => [step.start_frame, step.end_frame]);
+    const near = edges.sort((a, b) => Math.abs(a - exact) - Math.abs(b - exact))[0];
+    const snaps = near !== undefined && (Math.abs(near - exact) / data.length) * box.width < 8;
+    set(end, snaps ? near : Math.round(exact));
+    page.go(end === "start_frame" ? edited.start_frame : edited.end_frame - 1);
+  });
+  handle.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    set(end, edited[end] + by);
+  });
+  at("timeline").append(handle);
+  return handle;
+});
+
+function place() {
+  handles[0].style.left = `${(100 * edited.start_frame) / data.length}%`;
+  handles[1].style.left = `${(100 * edited.end_frame) / data.length}%`;
+}
+
+const acts = { a: "accept", r: "reject", s: "skip", b: "send_back" };
+for (const [key, decision] of Object.entries(acts)) keys[key] = () => decide(decision);
+keys.u = undo;
+keys.e = () => at("edit-text").focus();
+keys["{"] = () => set("start_frame", page.frame);
+keys["}"] = () => set("end_frame", page.frame + 1);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    decide("edit");
+  } else if (event.key === "Escape") document.activeElement.blur();
+});
+at("reason").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  at("reason").blur();
+  at("told").textContent = "now s skips, b sends back";
+});
+at("decide").addEventListener("click", (event) => {
+  const act = event.target.closest("button")?.dataset.act;
+  if (act) (act === "undo" ? undo : () => decide(act))();
+});
+at("reviewer").addEventListener("change", async () => {
+  try {
+    await post("/reviewer", { name: at("reviewer").value });
+    location.assign("/review");
+  } catch (error) {
+    at("told").textContent = error.message;
+  }
+});
+
+choose(fact, { seek: true });
+layOut();
+told();
+document.documentElement.dataset.review = "ready";
+fetch(`/review/${data.target}/next`)
+  .then((answer) => answer.json())
+  .then(({ next }) => {
+    if (!next || next.episode_id === data.id) return;
+    const pictures = data.cameras.findIndex((camera) => !camera.missing);
+    if (pictures >= 0) fetch(`/episode/${encodeURIComponent(next.episode_id)}/camera/${pictures}/0`);
+  });

@@ -1,0 +1,127 @@
+"""Reviewing in a real browser: by keyboard, by two people at once, through a kill."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+from review.conftest import page_of, running
+
+from finedata.store.dataset import open_dataset
+
+
+@pytest.fixture
+def root(looked_at: Path, tmp_path: Path) -> Path:
+    shutil.copytree(looked_at, tmp_path / "bridge")
+    return tmp_path / "bridge"
+
+
+def fact_on(page) -> str:
+    page.wait_for_selector("[data-review=ready]")
+    return page.url.split("/review/")[1].split("?")[0]
+
+
+def act(page, press: Callable[[], None]) -> None:
+    """Do what leads to another fact."""
+    with page.expect_navigation():
+        press()
+    page.wait_for_selector("[data-review=ready]")
+
+
+def call_me(page, name: str) -> None:
+    page.wait_for_selector("[data-review=ready]")
+    page.fill("#reviewer", name)
+    act(page, lambda: page.keyboard.press("Tab"))
+
+
+def test_two_review_by_keyboard_and_a_kill_loses_nothing(root: Path, browser) -> None:
+    with running(root, "--reviewer", "ana", verb="review") as (address, process):
+        with page_of(browser) as ana, page_of(browser) as ben:
+            ana.goto(f"{address}/review")
+            ben.goto(f"{address}/review")
+            call_me(ben, "Ben ☃")
+            accepted, rejected = fact_on(ana), fact_on(ben)
+            assert accepted != rejected
+            act(ana, lambda: ana.keyboard.press("a"))
+            act(ben, lambda: ben.keyboard.press("r"))
+
+            edited = fact_on(ana)
+            ana.keyboard.press("e")
+            ana.keyboard.press("Control+A")
+            ana.keyboard.type("The arm <b>first</b> moves left.")
+            ana.keyboard.press("Escape")
+            handle = ana.locator("#edge-end_frame")
+            box, lane = handle.bounding_box(), ana.locator("#timeline").bounding_box()
+            dataset = open_dataset(root)
+            [row] = dataset.facts.filter(fact_id=edited).collect().to_dicts()
+            length = int(dataset.episode(row["episode_id"]).row["length"])
+            steps = dataset.steps.filter(episode_id=row["episode_id"]).collect()
+            wanted = sorted({*steps["end_frame"].to_list()})[1]
+            ana.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            ana.mouse.down()
+            x = lane["x"] + lane["width"] * wanted / length + 3  # near enough to snap
+            ana.mouse.move(x, box["y"] + 5, steps=5)
+            ana.mouse.up()
+            assert ana.inner_text("#range") == f"0 to {wanted}"
+            act(ana, lambda: ana.keyboard.press("Control+Enter"))
+
+            act(ana, lambda: ana.keyboard.press("a"))
+            act(ana, lambda: ana.keyboard.press("u"))  # and that one is taken back
+
+            ana.keyboard.press("s")
+            assert "say why" in ana.inner_text("#told")
+            ana.keyboard.type("too dark")
+            ana.keyboard.press("Enter")
+            skipped = fact_on(ana)
+            act(ana, lambda: ana.keyboard.press("s"))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with running(root, "--reviewer", "ana", verb="review") as (address, _):
+        dataset = open_dataset(root)
+        rows = {row["fact_id"]: row for row in dataset.facts.collect().to_dicts()}
+        assert rows[accepted]["review_status"] == "accepted"
+        assert rows[rejected]["review_status"] == "rejected"
+        assert rows[edited]["text"] == "The arm <b>first</b> moves left."
+        assert rows[edited]["end_frame"] == wanted
+        reviews = dataset.table("reviews").sort("decided_at").collect()
+        said = list(zip(reviews["reviewer"], reviews["decision"], strict=True))
+        assert sorted(said) == sorted(
+            [("ana", one) for one in ("accept", "edit", "accept", "undo", "skip")]
+            + [("Ben ☃", "reject")]
+        )
+        assert [row["target_id"] for row in reviews.to_dicts()][-1] == skipped
+        with page_of(browser) as page:
+            page.goto(f"{address}/review/{edited}")
+            assert fact_on(page) == edited
+            assert page.input_value("#edit-text") == "The arm <b>first</b> moves left."
+
+
+def test_a_write_comes_from_our_own_page(root: Path) -> None:
+    with running(root, "--reviewer", "ana", verb="review") as (address, _):
+        client = httpx2.Client(timeout=120)  # a busy machine is no failure
+        page = client.get(f"{address}/episodes").text
+        token = page.split('name="csrf" content="')[1].split('"')[0]
+        [fact, *_] = open_dataset(root).facts.collect().to_dicts()
+        url = f"{address}/review/{fact['fact_id']}/decide"
+        body = {"review_id": "x", "revision": 0, "decision": "accept"}
+        ours = {"origin": address, "x-finedata": token}
+        for wrong in (
+            {},
+            {"origin": address},
+            {"x-finedata": token},
+            ours | {"origin": "http://evil.example"},
+            ours | {"origin": "null"},
+            ours | {"x-finedata": "guessed"},
+        ):
+            assert client.post(url, json=body, headers=wrong).status_code == 403
+        assert client.post(url, json=body | {"more": 1}, headers=ours).status_code == 404
+        assert client.post(url, json=body, headers=ours).json()["fact"]["revision"] == 1
+        again = client.post(url, json=body | {"review_id": "y"}, headers=ours)
+        assert again.status_code == 409
+        assert "revision 1 of it, accepted" in again.text
+    [now] = open_dataset(root).facts.filter(fact_id=fact["fact_id"]).collect().to_dicts()
+    assert now["review_status"] == "accepted"  # its end, not killed, wrote the revision
