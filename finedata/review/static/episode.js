@@ -113,7 +113,9 @@ export function choose(fact, { seek = true, scroll = true } = {}) {
   page.fact = fact?.fact_id ?? null;
   document.querySelectorAll("#facts li").forEach((item) => item.classList.toggle("chosen", item.dataset.fact === page.fact));
   layOut();
-  if (fact && scroll) document.getElementById(`fact-${fact.fact_id}`)?.scrollIntoView({ block: "nearest" });
+  const item = fact && document.getElementById(`fact-${fact.fact_id}`);
+  // the list alone scrolls: the pictures stay where they are
+  if (item && scroll) at("facts").scrollTop = item.offsetTop - at("facts").offsetTop - 20;
   if (fact && seek) page.go(fact.start_frame);
   else redraw();
   document.dispatchEvent(new CustomEvent("chosen", { detail: fact }));
