@@ -203,7 +203,7 @@ class LerobotEpisode:
     def picture_info(self, feature: str) -> dict[str, Any] | None:
         """`info` of the feature in info.json; see `RawEpisode.picture_info`."""
         declared = self.dataset.info.features.get(feature, {}).get("info")
-        return cast("dict[str, Any]", declared) if isinstance(declared, dict) else None
+        return cast("dict[str, Any]", _in_64_bits(declared)) if isinstance(declared, dict) else None
 
     def video(self, feature: str) -> VideoClip:
         """Where a camera's video is; see `RawEpisode.video`.
@@ -479,6 +479,17 @@ class LerobotEpisode:
         little = values.astype(values.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{little.dtype.str} {little.shape} ".encode())
         digest.update(little.tobytes())
+
+
+def _in_64_bits(value: Any) -> Any:
+    """JSON whose whole numbers are of any size; what no table and no file of ours holds is text."""
+    if isinstance(value, dict):
+        pairs = cast("dict[str, Any]", value).items()
+        return {name: _in_64_bits(one) for name, one in pairs}
+    if isinstance(value, list):
+        return [_in_64_bits(one) for one in cast("list[Any]", value)]
+    fits = not isinstance(value, int) or -(2**63) <= value < 2**63
+    return value if fits else str(value)
 
 
 def _as_texts(value: Any) -> list[str]:

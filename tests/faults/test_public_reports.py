@@ -140,6 +140,20 @@ def test_a_camera_whose_axes_have_no_names(source: Path, tmp_path: Path) -> None
     assert dataset.episodes.collect()["cameras"].to_list() == [["front"]] * 2
 
 
+@pytest.mark.parametrize("number", [2**70, -(2**63) - 1])
+def test_a_number_of_a_camera_that_no_64_bits_hold(
+    source: Path, tmp_path: Path, number: int
+) -> None:
+    """Of our own mutations: conversion stopped at it."""
+    generic_lerobot.write(source, version="v2.1", episodes=2, length=5)
+
+    def change(info: Any) -> None:
+        info["features"][CAMERA].setdefault("info", {})["video.serial"] = [number, 7]
+
+    edit_json(source / "meta/info.json", change)
+    assert told(run(source, tmp_path)) == [(None, [])] * 2
+
+
 def test_no_list_of_episodes(source: Path, tmp_path: Path) -> None:
     """https://github.com/NVIDIA/Isaac-GR00T/issues/408: no meta/episodes.jsonl."""
     generic_lerobot.write(source, version="v2.1", episodes=3, length=5)
