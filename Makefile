@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 demo-train: $(VENV)/.torch demo
 	rm -rf demo-out/run
 	$(BIN)/finedata train tiny_oft --shards demo-out/shards --out demo-out/run --device cpu \
-	  --set steps=300 --set eval_every=150 --set eval_samples=64 --set 'cameras=["image_0"]'
+	  --set steps=160 --set eval_every=160 --set eval_samples=48 --set 'cameras=["image_0"]'
 	@echo "next: $(BIN)/finedata train report demo-out/run --out demo-out/run.html"
 
 test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried

@@ -67,7 +67,8 @@ def run(
         list[str] | None, typer.Option(help="tensorboard, wandb or trackio; may be given again.")
     ] = None,
     stop: Annotated[
-        int | None, typer.Option(min=1, help="End after this step.", show_default=False)
+        int | None,
+        typer.Option(min=0, help="End after this step; 0 only evaluates.", show_default=False),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would do and cost; write nothing.")
@@ -167,6 +168,7 @@ def _told(done: Trained) -> dict[str, Any]:
         "checkpoint": None if done.checkpoint is None else str(done.checkpoint),
         "last": done.last,
         "heldout": done.heldout,
+        "heldout_before": done.heldout_before,
         "notes": list(done.notes),
     }
 
@@ -179,10 +181,38 @@ def _lines(done: Trained) -> list[str]:
         asked = done.last["asked"].get(name, 0.0)
         lines.append(f"  {name}: {share:.1%} drawn, {asked:.1%} asked")
     for view, errors in done.heldout.items():
-        lines.append(f"  held out, {view}, {errors['samples']:.0f} samples:")
-        lines += [
-            f"    {name} {value:.4g}"
-            for name, value in errors.items()
-            if "/" not in name and name != "samples"
-        ]
+        lines += _learnt(view, errors, done.heldout_before.get(view, {}))
     return lines + [f"  note: {note}" for note in done.notes]
+
+
+def _learnt(view: str, now: dict[str, float], before: dict[str, float]) -> list[str]:
+    """What was learnt on episodes that were never trained on, in words."""
+    lines = [
+        f"On {now['samples']:.0f} samples of held-out episodes (view {view}), how far what it "
+        "predicts is from what was recorded, on average:"
+    ]
+    better, told = 0, 0
+    for name, value in now.items():
+        if "/" in name or name == "samples":
+            continue
+        lines.append(f"  {_in_words(name, value)}")
+        if name in before and before != now:
+            lines[-1] += f"; before training {_in_words(name, before[name]).split(': ')[1]}"
+            told, better = told + 1, better + (value < before[name])
+    if told:
+        lines.append(f"  {better} of these {told} numbers are smaller than before training")
+    return lines
+
+
+def _in_words(name: str, value: float) -> str:
+    """An error of `evaluate` with its unit, as a reader says it."""
+    said = name.replace("_", " ")
+    if name == "l1":
+        return f"all numbers together, normalised: {value:.3f}"
+    if name.endswith(("_x_m", "_y_m", "_z_m")):
+        return f"{said[:-4]} along {said[-3]}: {value * 100:.1f} cm".replace("  ", " ")
+    if name.endswith("_deg"):
+        return f"{said[:-4]}: {value:.0f} degrees"
+    if name.endswith("gripper"):
+        return f"{said}: {value:.0%} of its opening"
+    return f"{said}: {value:.4g}"

@@ -49,7 +49,8 @@ class Recipe(Strict, frozen=True, kw_only=True):
         backbone: A Hugging Face vision-language model by Hub name or folder, or `tiny:FAMILY`, a
             small one with random weights that is made on the spot.
         revision: The commit of a Hub name, 40 hex digits.
-        init_from: A run, or a checkpoint of one, whose weights are taken; "" for none.
+        init_from: A run, a checkpoint of one, or `org/name@COMMIT` on the Hub, whose weights are
+            taken; "" for none.
         mix: Views and weights.
         words_fg: Form of words of the view fg.
         words_raw: Form of words of the view raw.

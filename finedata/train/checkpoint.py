@@ -45,12 +45,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Environment",
     "Saved",
+    "copy_tensors",
     "find_checkpoint",
     "load_weights",
     "newest_checkpoint",
     "read_checkpoint",
     "restore",
     "save_checkpoint",
+    "weights_of",
 ]
 
 _MODEL, _STATE = "pretrained_model", "training_state"
@@ -171,7 +173,7 @@ def save_checkpoint(
     Raises:
         OutputError: The disk is full.
     """
-    weights = dict(_gathered(_weights(policy)))
+    weights = dict(_gathered(weights_of(policy)))
     moments = dict(_gathered(_moments(policy, optimiser)))
     averaged = dict(_gathered(iter(average.weights.items()))) if average else {}
     folder = run / "checkpoints" / f"{step:06d}"
@@ -279,10 +281,10 @@ def load_weights(
     """
     model = folder / _MODEL
     taken: set[str] = set()
-    mine = dict(_weights(policy))
-    spare = _load(model / "model.safetensors", mine, taken)
+    mine = dict(weights_of(policy))
+    spare = copy_tensors(model / "model.safetensors", mine, taken)
     if averaged and (model / "average.safetensors").is_file():
-        _load(model / "average.safetensors", mine, taken)
+        copy_tensors(model / "average.safetensors", mine, taken)
     return sorted(set(mine) - taken), spare
 
 
@@ -311,16 +313,16 @@ def restore(
         }
     path = saved.folder / _STATE / "optimizer_state.safetensors"
     moments, taken = dict(_moments(policy, optimiser)), set()
-    if _load(path, moments, taken) or taken != set(moments):
+    if copy_tensors(path, moments, taken) or taken != set(moments):
         raise ConformError(
             place=str(path), found="moments of other parameters", wanted="those of this recipe"
         )
     if average is not None:
         path = saved.folder / _MODEL / "average.safetensors"
-        _load(path, average.weights, set())
+        copy_tensors(path, average.weights, set())
 
 
-def _weights(policy: Policy) -> Iterator[tuple[str, torch.Tensor]]:
+def weights_of(policy: Policy) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters once each, tied ones under the first name, and buffers that are kept."""
     parameters = dict(policy.named_parameters())
     tied = {name for name, _ in policy.named_parameters(remove_duplicate=False)}
@@ -346,8 +348,20 @@ def _gathered(tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str
 
 
 @torch.no_grad()
-def _load(path: Path, into: dict[str, torch.Tensor], taken: set[str]) -> list[str]:
-    """Copy tensors by name; returns names that nothing here has."""
+def copy_tensors(path: Path, into: dict[str, torch.Tensor], taken: set[str]) -> list[str]:
+    """Copy the tensors of a file by name.
+
+    Args:
+        path: The file.
+        into: Name to the tensor that is filled.
+        taken: Gets the names that were filled.
+
+    Returns:
+        Names of the file that `into` has not.
+
+    Raises:
+        ConformError: The file is cut, or a shape is another.
+    """
     spare: list[str] = []
     try:
         with safe_open(path, framework="pt") as file:

@@ -16,15 +16,17 @@ import msgspec
 import numpy as np
 import torch
 
+from finedata.errors import UsageError
 from finedata.shard.shards import Shards
 from finedata.train.data import look, look_at_answers, open_stream
 from finedata.train.encode import Encoder
 from finedata.train.policy import make_policy
+from finedata.train.start import check_pinned
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finedata.schema.recipe_file import RecipeFile
+    from finedata.schema.recipe_file import Recipe, RecipeFile
     from finedata.train.encode import EncoderSettings
     from finedata.train.policy import Policy
 
@@ -82,7 +84,8 @@ class Estimate:
         steps_per_epoch: View to optimiser steps.
         asked: View and source to the share asked for.
         drawn: View and source to the share of the first samples.
-        notes: What a run would tell: what action tokens alone cost, blocks that are not there.
+        notes: What a run would tell or refuse: what action tokens alone cost, blocks that are not
+            there, a name of the Hub without its commit.
     """
 
     recipe: str
@@ -181,8 +184,17 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
         steps_per_epoch={v: n / (recipe.batch * shares[v]) for v, n in sizes.items() if shares[v]},
         asked=asked,
         drawn={name: names.count(name) / len(names) for name in sorted(set(names))},
-        notes=tuple(notes),
+        notes=(*notes, *_refused(recipe)),
     )
+
+
+def _refused(recipe: Recipe) -> tuple[str, ...]:
+    """What training would refuse."""
+    try:
+        check_pinned(recipe)
+    except UsageError as error:
+        return (f"training refuses {error.place}: {error.found}; {error.next_command}",)
+    return ()
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -230,7 +242,7 @@ def _parameters(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _memory(
-    policy: Policy, recipe: Any, tokens: float, trained: int, frozen: int
+    policy: Policy, recipe: Recipe, tokens: float, trained: int, frozen: int
 ) -> dict[str, int]:
     """Bytes on one device that holds everything; activations by a rule of thumb.
 

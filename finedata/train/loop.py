@@ -26,8 +26,6 @@ from finedata.store.lock import take_lock
 from finedata.train.checkpoint import (
     Environment,
     Saved,
-    find_checkpoint,
-    load_weights,
     newest_checkpoint,
     read_checkpoint,
     restore,
@@ -36,18 +34,17 @@ from finedata.train.checkpoint import (
 from finedata.train.data import inputs, look, look_at_answers, open_stream
 from finedata.train.estimate import Cost, measured_flops, peak_flops
 from finedata.train.evaluate import evaluate
-from finedata.train.log import Log
+from finedata.train.log import Log, read_log
 from finedata.train.optimise import Average, make_optimiser, reseed, set_learning_rates
 from finedata.train.policy import make_policy
 from finedata.train.ranks import join, synchronised
-from finedata.train.spatialvla import is_spatialvla, load_spatialvla
+from finedata.train.start import begin_with, check_pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from finedata.schema.recipe_file import RecipeFile
     from finedata.shard.stream.batch import Batch
-    from finedata.train.policy import Policy
     from finedata.train.ranks import Sharding
 
 __all__ = ["Trained", "Trainer"]
@@ -65,6 +62,7 @@ class Trained:
         checkpoint: The newest.
         last: Its last entry in the log.
         heldout: Its last evaluation; see `evaluate`.
+        heldout_before: Its first one, before anything was learnt; empty where there was none.
         notes: What a reader should know: other environment, weights that were missing.
     """
 
@@ -73,6 +71,7 @@ class Trained:
     checkpoint: Path | None
     last: dict[str, Any]
     heldout: dict[str, dict[str, float]]
+    heldout_before: dict[str, dict[str, float]]
     notes: tuple[str, ...]
 
 
@@ -119,6 +118,7 @@ class Trainer:
                 found=f"batch {one.batch}, micro_batch {one.micro_batch}, {self.ranks.world} ranks",
                 wanted="a batch that ranks times micro_batch divide",
             )
+        check_pinned(one)
         self.data = look(Shards.open(shards), one)
         saved = self._saved(resume=resume)
         self.policy = make_policy(
@@ -128,7 +128,7 @@ class Trainer:
         if self.policy.head.fit is not None and saved is None:
             self.notes += look_at_answers(self.policy.head, self.data, one)
         if one.init_from and saved is None:
-            self.notes += _taken_over(Path(one.init_from), self.policy)
+            self.notes += begin_with(one.init_from, self.policy)
         self.policy.to(self.ranks.device)
         self._prepare()
         self.module = self.ranks.spread(self.policy, sharding)
@@ -169,12 +169,17 @@ class Trainer:
         self._matmul = measured_flops(self.ranks.device, bf16=one.precision == "bf16")
 
     def train(self, *, stop: int | None = None) -> Trained:
-        """Train to the end of the recipe, or of step `stop`.
+        """Train to the end of the recipe, or of step `stop`; 0 only evaluates, where wanted.
 
         Raises:
+            UsageError: `stop` is below 0.
             FinedataError: A loss is no number: the samples are named.
         """
-        one, end = self.recipe, min(self.recipe.steps, stop or self.recipe.steps)
+        one = self.recipe
+        end = one.steps if stop is None else min(one.steps, stop)
+        if end < 0:
+            self.close()
+            raise UsageError(parameter="stop", found=str(stop), wanted="0 or more steps")
         self.policy.train()
         self._begin_interval()
         batches = iter(self.stream)
@@ -206,6 +211,9 @@ class Trainer:
             checkpoint=newest_checkpoint(self.run_folder),
             last=self._last,
             heldout=self.evaluated,
+            heldout_before=next(
+                (e["heldout"] for e in read_log(self.run_folder) if "heldout" in e), {}
+            ),
             notes=tuple(self.notes),
         )
 
@@ -450,14 +458,3 @@ class Trainer:
             config=msgspec.to_builtins(self.recipe),
             on_log=on_log,
         )
-
-
-def _taken_over(place: Path, policy: Policy) -> list[str]:
-    """Take the weights of a run, a checkpoint or SpatialVLA's folder; returns names left over."""
-    if is_spatialvla(place):
-        return load_spatialvla(place, policy)
-    missing, spare = load_weights(find_checkpoint(place), policy)
-    return [
-        *(f"init_from has no {name}" for name in missing),
-        *(f"init_from has {name} besides" for name in spare),
-    ]

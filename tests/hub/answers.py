@@ -473,6 +473,11 @@ _ROUTES: list[tuple[str, str, Any]] = [
     ("POST", rf"/api/datasets/{_NAME}/paths-info/{_REV}", Handler._paths_info),
     ("GET", rf"/datasets/{_NAME}/resolve/{_REV}/(.+)", Handler._resolve),
     ("HEAD", rf"/datasets/{_NAME}/resolve/{_REV}/(.+)", Handler._resolve),
+    # Models are read only; they lie beside the datasets, under names of their own.
+    ("GET", rf"/api/models/{_NAME}/revision/{_REV}", Handler._info),
+    ("GET", rf"/api/models/{_NAME}/tree/{_REV}", Handler._tree),
+    ("GET", rf"/{_NAME}/resolve/{_REV}/(.+)", Handler._resolve),
+    ("HEAD", rf"/{_NAME}/resolve/{_REV}/(.+)", Handler._resolve),
     ("GET", rf"/cdn/{_OID}", Handler._from_cdn),
     ("HEAD", rf"/cdn/{_OID}", Handler._from_cdn),
     ("GET", rf"/buckets/{_NAME}/resolve/(.+)", Handler._bucket),

@@ -72,6 +72,18 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert [entry["loss"] for entry in log] == [json.loads(line)["loss"] for line in other]
 
 
+def test_a_run_of_no_steps_evaluates_only(both: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    none = trainer(both, run, eval_every=6, eval_samples=4).train(stop=0)
+    assert (none.step, none.checkpoint) == (0, None)
+    assert none.heldout == none.heldout_before != {}
+    with pytest.raises(UsageError, match="stop: found -1"):
+        trainer(both, run).train(stop=-1)
+    done = trainer(both, run, eval_every=6, eval_samples=4).train(stop=2)
+    assert done.step == 2
+    assert done.heldout_before == none.heldout
+
+
 def test_micro_batches_change_nothing_but_rounding(both: Path, tmp_path: Path) -> None:
     one = trainer(both, tmp_path / "a", micro_batch=4, precision="fp32").train(stop=2)
     two = trainer(both, tmp_path / "b", micro_batch=1, precision="fp32").train(stop=2)

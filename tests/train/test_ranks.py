@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from train.test_loop import tensors  # noqa: E402
 from train.two_ranks import main  # noqa: E402
 
+from finedata.train.log import read_log  # noqa: E402
+
 TESTS = Path(__file__).parent.parent
 
 
@@ -52,3 +54,19 @@ def test_two_equal_one(trained: Path, sharding: str) -> None:
     assert any(name.startswith("average") for name in one)
     for name, tensor in one.items():
         assert (tensor - two[name]).abs().max() <= 1e-6, name
+
+
+@pytest.mark.parametrize("sharding", ["fsdp", "ddp"])
+def test_two_evaluate_as_one_does(trained: Path, sharding: str) -> None:
+    """Six samples in batches of four: the last batch is not a whole one of both ranks."""
+    one, two = (
+        [entry for entry in read_log(trained / run) if "heldout" in entry]
+        for run in ("one/ddp", sharding)
+    )
+    assert [entry["step"] for entry in one] == [entry["step"] for entry in two] == [0, 3]
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine["heldout"].keys() == theirs["heldout"].keys() == {"fg", "raw"}
+        for view, errors in mine["heldout"].items():
+            assert errors["samples"] == 6
+            # degrees and metres of values that agree to 1e-6
+            assert theirs["heldout"][view] == pytest.approx(errors, rel=1e-4, abs=1e-5)

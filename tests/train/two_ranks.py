@@ -17,7 +17,7 @@ from finedata.train.loop import Trainer  # noqa: E402
 CHANGES = {
     "mix": "fg=1,raw=2", "horizon": 4, "steps": 3, "batch": 8, "micro_batch": 2, "warmup": 1,
     "save_every": 3, "log_every": 1, "max_tokens": 256, "freeze_vision": True, "ema": 0.5,
-    "epsilon": 1e-3,
+    "epsilon": 1e-3, "eval_every": 3, "eval_samples": 6,
 }  # fmt: skip
 
 
