@@ -21,6 +21,7 @@ from finedata.motion.quaternion import geodesic_angle_rad
 from finedata.shard.stream.codec import denormalise
 from finedata.train.data import inputs, open_stream
 from finedata.train.optimise import reseed
+from finedata.train.ranks import reshard
 
 if TYPE_CHECKING:
     from finedata.schema.codecs_file import VectorCodec
@@ -93,6 +94,7 @@ def evaluate(
             for name, (sum_, count) in sorted(total.items())
             if count and name != "samples"
         }
+    reshard(module)
     module.train(trains)
     return found
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from finedata.train.policy import Policy
 
-__all__ = ["Ranks", "Sharding", "join", "synchronised"]
+__all__ = ["Ranks", "Sharding", "join", "reshard", "synchronised"]
 
 Sharding: TypeAlias = Literal["fsdp", "ddp"]
 
@@ -101,6 +101,13 @@ def join(device: str = "") -> Ranks:
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if found.type == "cuda" else "gloo")
     return Ranks(rank, world, found)
+
+
+def reshard(module: Any) -> None:
+    """Share the weights over ranks again: FSDP2 leaves the outermost whole until a backward."""
+    for part in module.modules():
+        if hasattr(part, "reshard"):
+            part.reshard()
 
 
 def synchronised(module: Any, micro_batches: list[Any]) -> Iterator[Any]:
