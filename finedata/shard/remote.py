@@ -20,6 +20,7 @@ from finedata.errors import UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
 from finedata.shard.files import ROLES_FILE
 from finedata.store.atomic import write_atomic
+from finedata.store.lock import locked
 from finedata.store.remote.cache import FileCache
 from finedata.store.remote.path import open_root, remote_store
 
@@ -75,7 +76,10 @@ def open_remote(
         Path(cache) if cache is not None else _default_cache(), cache_bytes or CACHE_BYTES
     )
     sha256 = hashlib.sha256(content).hexdigest()
-    write_atomic(files.folder / _DOCUMENTS / f"{sha256}.json", content)
+    known = files.folder / _DOCUMENTS / f"{sha256}.json"
+    known.parent.mkdir(parents=True, exist_ok=True)
+    with locked(known.with_suffix(".lock")):  # several processes of a node begin at once
+        write_atomic(known, content)
     made = RemoteFiles(root, document, files, sha256)
     made.bring_roles()
     return made, document
@@ -127,7 +131,9 @@ class RemoteFiles:
         except FileNotFoundError:
             (self.root / ROLES_FILE).unlink(missing_ok=True)
         else:
-            write_atomic(self.root / ROLES_FILE, roles)
+            self.root.mkdir(parents=True, exist_ok=True)
+            with locked(self.root / "roles.lock"):
+                write_atomic(self.root / ROLES_FILE, roles)
 
     def bring(self, inside: str) -> None:
         """Have a table, a file of words or an index here; of others, nothing is known.

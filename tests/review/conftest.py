@@ -103,9 +103,13 @@ def running(root: Path, *arguments: str, verb: str = "view") -> Iterator[tuple[s
             process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, or a skip with the reason."""
+    """Debian's Chromium, or a skip with the reason.
+
+    Of a module, not of the session: while playwright is open its event loop runs in this thread,
+    and tests that start one of their own would fail.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("no chromium on this machine")
