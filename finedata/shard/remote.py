@@ -151,8 +151,15 @@ class RemoteFiles:
             names = [tar.name for tar in self._tars[set_name]]
             self._bring_index(set_name, names.index(f"{stem}.tar"))
 
-    def bring_tar(self, set_name: str, number: int) -> bool:
+    def bring_tar(
+        self, set_name: str, number: int, *, still: Callable[[], bool] | None = None
+    ) -> bool:
         """Have a tar and its index here; whether the tar came now.
+
+        Args:
+            set_name: Its set.
+            number: Its number there.
+            still: See `FileCache.bring`.
 
         Raises:
             SourceError: The network failed, or it came with other bytes.
@@ -160,7 +167,8 @@ class RemoteFiles:
         """
         self._bring_index(set_name, number)
         tar = self._tars[set_name][number]
-        return self._bring(f"tars/{set_name}/{tar.name}", tar.bytes, tar.sha256, removable=True)
+        inside = f"tars/{set_name}/{tar.name}"
+        return self._bring(inside, tar.bytes, tar.sha256, removable=True, still=still)
 
     def has_tar(self, set_name: str, number: int) -> bool:
         """Whether a tar is here."""
@@ -192,12 +200,22 @@ class RemoteFiles:
             size = self.store.size(self._inside(inside))
             self._bring(inside, size, tar.index_sha256, removable=False)
 
-    def _bring(self, inside: str, size: int, sha256: str, *, removable: bool) -> bool:
+    def _bring(
+        self,
+        inside: str,
+        size: int,
+        sha256: str,
+        *,
+        removable: bool,
+        still: Callable[[], bool] | None = None,
+    ) -> bool:
         def pieces() -> Iterator[bytes]:
             return self.store.pieces(self._inside(inside), 0, size)
 
         name = f"{self.root.name}/{inside}"
-        return self.cache.bring(name, size=size, sha256=sha256, pieces=pieces, removable=removable)
+        return self.cache.bring(
+            name, size=size, sha256=sha256, pieces=pieces, removable=removable, still=still
+        )
 
     def _inside(self, name: str) -> str:
         return cast("RemotePath", self.place / name).inside

@@ -70,19 +70,25 @@ class Ahead:
         self._files = files
         self._owner = f"{os.getpid()}-{id(self)}"
         self._wake = Condition()
-        self._n = self._planned = -1
+        self._n, self._changes_at = 0, -1.0
         self._stop: int | None = None
         self._ended = False
         self._thread: Thread | None = None
         self._check_room()
 
     def move(self, n: int, stop: int | None) -> None:
-        """Say that sample n comes next, and where the stream ends; called for every batch."""
+        """Say that sample n comes next, and where the stream ends; called for every batch.
+
+        Who needs room decides by the plan, in this thread or in another process, and must not do
+        so by an old one. Until a group of shards begins, all next uses come nearer alike and their
+        order stands; so a new plan is written then, and by nobody but this.
+        """
         with self._wake:
+            if n < self._n or n >= self._changes_at:
+                self._plan(n)
             self._n, self._stop = n, stop
             self._wake.notify()
         if self._thread is None:
-            self._plan(n)
             self._thread = Thread(target=self._run, name="finedata-ahead", daemon=True)
             self._thread.start()
 
@@ -102,9 +108,9 @@ class Ahead:
             with self._wake:
                 if self._ended:
                     return
-                n = self._n
+                n, changes_at = self._n, self._changes_at
             try:
-                busy = self._bring_one(n)
+                busy = self._bring_one(n, changes_at)
             except FinedataError:
                 # Whoever needs the file meets the same fault, and raises it where it counts.
                 busy = False
@@ -112,11 +118,10 @@ class Ahead:
                 if not busy and self._n == n and not self._ended:
                     self._wake.wait()
 
-    def _bring_one(self, n: int) -> bool:
+    def _bring_one(self, n: int, changes_at: float) -> bool:
         """Bring the next tar that is not here and that fits; whether there was one."""
-        order = self._plan(n)
         room = self._files.cache.max_bytes
-        for (shard_set, number), distance in order:
+        for (shard_set, number), distance in _nearest_first(next_uses(self._sequence, n)):
             if self._stop is not None and n + distance >= self._stop:
                 return False
             name = self._sequence.sets[shard_set]
@@ -124,23 +129,24 @@ class Ahead:
             if room < 0:
                 return False
             if not self._files.has_tar(name, number):
-                self._files.bring_tar(name, number)
+                # Not what was read meanwhile, and removed again: it is not wanted any more.
+                self._files.bring_tar(
+                    name, number, still=lambda: n <= self._n and self._changes_at == changes_at
+                )
                 return True
         return False
 
-    def _plan(self, n: int) -> list[tuple[tuple[int, int], float]]:
-        """Tars in the order of their next use; others are told of it."""
-        order = sorted(next_uses(self._sequence, n).items(), key=lambda item: (item[1], item[0]))
-        if n != self._planned:
-            self._planned = n
-            self._files.cache.plan(
-                self._owner,
-                {
-                    self._files.cached_name(self._sequence.sets[shard_set], number): distance
-                    for (shard_set, number), distance in order
-                },
-            )
-        return order
+    def _plan(self, n: int) -> None:
+        """Tell all processes when each tar is read next."""
+        uses = next_uses(self._sequence, n)
+        self._files.cache.plan(
+            self._owner,
+            {
+                self._files.cached_name(self._sequence.sets[shard_set], number): distance
+                for (shard_set, number), distance in _nearest_first(uses)
+            },
+        )
+        self._changes_at = n + min((one for one in uses.values() if one > 0), default=np.inf)
 
     def _check_room(self) -> None:
         """Refuse a cache in which tars would drive out each other while they are read."""
@@ -160,3 +166,9 @@ class Ahead:
                 wanted=f"{wanted:,} or more: the tars that are read at one time, and one",
                 next_command=f"a larger cache_bytes, or group={max(self._sequence.group // 2, 1)}",
             )
+
+
+def _nearest_first(
+    uses: dict[tuple[int, int], float],
+) -> list[tuple[tuple[int, int], float]]:
+    return sorted(uses.items(), key=lambda item: (item[1], item[0]))

@@ -62,6 +62,7 @@ class FileCache:
         sha256: str,
         pieces: Callable[[], Iterator[bytes]],
         removable: bool,
+        still: Callable[[], bool] | None = None,
     ) -> bool:
         """Have a file here, whole and right; whether it came now.
 
@@ -71,6 +72,7 @@ class FileCache:
             sha256: Of its content.
             pieces: Gives its content; called again if the first was wrong.
             removable: Whether it counts against the bound and may be removed for others.
+            still: Asked when it is this caller's turn: whether it is wanted yet.
 
         Raises:
             SourceError: It came with other bytes, twice, or did not come.
@@ -80,7 +82,7 @@ class FileCache:
         if self.has(name, size):
             return False
         with locked(self._lock_of(name)):
-            if self.has(name, size):
+            if self.has(name, size) or (still is not None and not still()):
                 return False
             partial = path.with_name(f".{path.name}.partial")
             with output_errors(path):
