@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 from teachers import asking
 from teachers.loopback import Loopback, serving
 
+import finedata.teachers
 from finedata.errors import UsageError
 from finedata.teachers.faults import asked_wait_s, hide
 from finedata.teachers.opening import TEACHERS, open_teacher
@@ -190,7 +193,17 @@ def test_a_missing_key_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_wrong_options_are_refused(call: Callable[[], Any]) -> None:
     with pytest.raises(UsageError):
         call()
+
+
+def test_every_teacher_of_the_room_is_named_and_no_other() -> None:
     assert TEACHERS.keys() >= {"gemini", "openai", "local", "replay"}
+    room = Path(finedata.teachers.__file__).parent
+    made = {
+        path.stem
+        for path in room.glob("*.py")
+        if re.search(r"^class \w+Teacher\b", path.read_text(), re.M)
+    }
+    assert set(TEACHERS) == made
 
 
 def test_what_a_server_asks_for() -> None:
