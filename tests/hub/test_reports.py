@@ -3,7 +3,7 @@
 Further reports are cases of their own elsewhere: storms of 429 and 504 (huggingface_hub 2587, 3186,
 4362; datasets 6257), a commit that happened although 500 was answered (datasets 7708), a commit by
 somebody else (dataset-viewer 2206), a resume under a stale parent (huggingface_hub 4331) in
-test_publish; a missing or stale version tag (physical-ai-studio 696, lerobot 4017) in
+test_publish_faults; a missing or stale version tag (physical-ai-studio 696, lerobot 4017) in
 test_stock_readers and test_publish.
 """
 
