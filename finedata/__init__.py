@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from finedata.api import teacher as teacher
     from finedata.engine.progress import Progress as Progress
     from finedata.errors import FinedataError as FinedataError
-    from finedata.shard.stream.stream import stream as stream
+    from finedata.shard.stream.opening import stream as stream
     from finedata.store.episode import Episode as Episode
 
 __version__ = "0.1.0.dev0"
@@ -67,7 +67,7 @@ _LAZY = {
     "source": "finedata.api",
     "sources": "finedata.api",
     "status": "finedata.api",
-    "stream": "finedata.shard.stream.stream",
+    "stream": "finedata.shard.stream.opening",
     "teacher": "finedata.api",
 }
 

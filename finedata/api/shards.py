@@ -78,7 +78,7 @@ class Shards(files.Shards):
 
     def stream(self, **settings: Any) -> Stream:
         """Stream an exact mixture; see `finedata.stream`, which takes the same settings."""
-        from finedata.shard.stream.stream import stream
+        from finedata.shard.stream.opening import stream
 
         return stream(self, **settings)
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, cast
 from finedata.api import source as name_source
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
+from finedata.shard.stream.opening import stream
 from finedata.shard.stream.record import receipt_text
-from finedata.shard.stream.stream import stream
 from finedata.store.rows import rows_as_text
 
 if TYPE_CHECKING:

@@ -100,6 +100,8 @@ class StreamReceipt(Strict, frozen=True, kw_only=True):
         sequence: See `sequence_digest`.
         content: See `content_digest`.
         shards: Identity of the shards.
+        address: Where they were read from, where that names one publication for ever
+            (`hf://datasets/org/name@<commit>`, 40 hex digits); "" elsewhere.
         roles: Digest of `roles.toml`.
         text: Digest of the text revision; "" where no words of one were asked for.
         seed: The user's.
@@ -125,6 +127,7 @@ class StreamReceipt(Strict, frozen=True, kw_only=True):
     sequence: Sha256
     content: Sha256
     shards: Sha256
+    address: str = ""
     roles: Sha256
     text: str
     seed: int
@@ -144,12 +147,15 @@ class StreamState(Strict, frozen=True, kw_only=True):
     """Where a stream is: n samples were given. Less than 300 bytes of JSON.
 
     `chain` is the digest after the last whole link; the samples since then follow from the plan.
+    `commit` is the beginning of the one that the shards were read at, where there is one: what a
+    resume says that it left. Which samples there are follows from the digests alone.
     """
 
     n: Count
     sequence: Sha256
     content: Sha256
     chain: Sha256 = CHAIN_START
+    commit: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""
 
 
 def sequence_digest(

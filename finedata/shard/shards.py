@@ -114,6 +114,16 @@ class Shards:
         """What opens these shards in another process."""
         return str(self.root.absolute()) if self.remote is None else self.remote.address
 
+    @property
+    def commit(self) -> str:
+        """The commit of a repository that they are read at; "" where there is none."""
+        return "" if self.remote is None else self.remote.store.commit
+
+    @property
+    def pinned(self) -> str:
+        """The address that names this publication for ever; "" where there is none."""
+        return str(self.remote.place) if self.remote is not None and self.commit else ""
+
     def file(self, inside: str) -> Path:
         """A file by its path in the folder; what lies elsewhere is fetched first."""
         if self.remote is not None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from finedata.errors import UsageError
+from finedata.shard.stream.opening import stream
 from finedata.shard.stream.settings import Encoding
-from finedata.shard.stream.stream import Stream, stream
 
 if TYPE_CHECKING:
     from finedata.schema.codecs_file import CodecsFile
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Side
     from finedata.shard.shards import Shards
     from finedata.shard.stream.batch import Batch
+    from finedata.shard.stream.stream import Stream
     from finedata.train.encode import EncoderSettings
 
 __all__ = ["Data", "inputs", "look", "look_at_answers", "open_stream"]

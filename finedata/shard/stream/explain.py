@@ -53,6 +53,7 @@ def explain(stream: Stream, start: int, stop: int) -> list[dict[str, Any]]:
         found.append(
             {
                 "n": n,
+                "address": shards.pinned,
                 "view": sequence.views[view],
                 "source": sequence.sources[view][source],
                 "epoch": epoch,

@@ -76,6 +76,7 @@ class Record:
             sequence=sequence.digest,
             content=content,
             shards=sequence.shards.identity,
+            address=sequence.shards.pinned,
             roles=roles,
             text=text,
             seed=sequence.seed,
@@ -104,6 +105,8 @@ def receipt_text(made: StreamReceipt) -> str:
     total = made.stop - made.first
     how = ", drawn as released" if made.sampling == "released" else ""
     lines = [f"samples {made.first:,} to {made.stop:,} of sequence {made.sequence[:16]}{how}"]
+    if made.address:
+        lines.append(f"of {made.address}")
     for asked in made.mix:
         given = sum(one.samples for one in made.drawn if one.view == asked.view)
         share = f"{given / total:.4f}" if total else "-"

@@ -7,7 +7,7 @@ nor workers are part of what a sample's number means, and a run may go on with o
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import msgspec
@@ -17,42 +17,36 @@ from finedata.errors import ConformError, UsageError
 from finedata.schema.codecs_file import CodecsFile
 from finedata.schema.roles_file import roles_digest
 from finedata.schema.stream_receipt import BadSample, StreamState, content_digest
-from finedata.shard.shards import Shards
-from finedata.shard.stream.action_statistics import action_statistics, statistics_digest
+from finedata.shard.stream.action_statistics import statistics_digest
 from finedata.shard.stream.ahead import reads_ahead
 from finedata.shard.stream.batch import Batch
-from finedata.shard.stream.fill import Filler, picture_size
-from finedata.shard.stream.mix import split_pairs
-from finedata.shard.stream.parts import read_roles
-from finedata.shard.stream.places import prepare_places
+from finedata.shard.stream.fill import Filler
 from finedata.shard.stream.record import Record
-from finedata.shard.stream.released import open_sequence
 from finedata.shard.stream.ring import Ring
 from finedata.shard.stream.sequence import Samples
-from finedata.shard.stream.settings import Numbers, Pictures, Wanted, Words, as_text, whole
+from finedata.shard.stream.settings import as_text
 from finedata.shard.stream.words import needs_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from finedata.schema.codecs_file import Action, Normalisation, Rotation
-    from finedata.schema.shards_file import Side
     from finedata.schema.stream_receipt import StreamReceipt
-    from finedata.shard.schedule import Weight
     from finedata.shard.stream.fill import Bad
-    from finedata.shard.stream.mix import Mix
     from finedata.shard.stream.sequence import Sequence
-    from finedata.shard.stream.settings import Encoding, Form, Policy, Traces
+    from finedata.shard.stream.settings import Wanted
 
-__all__ = ["OnBad", "Stream", "stream"]
+__all__ = ["OnBad", "Stream"]
 
 OnBad: TypeAlias = Literal["raise", "next"]
 # Drawing in blocks costs a sample some microseconds less than drawing batch by batch.
 _BLOCK = 4_096
+# Of a commit, in a state: enough to tell two apart, and a state is small.
+_COMMIT_DIGITS = 16
+_LOG = logging.getLogger(__name__)
 
 
 class Stream:
-    """Batches of an exact mixture; see `stream`, which opens one.
+    """Batches of an exact mixture; see `finedata.shard.stream.opening`, which opens one.
 
     It is an iterable with state, as torch's `StatefulDataLoader` wants it: iterating goes on where
     it stopped, for ever or up to `stop`.
@@ -167,11 +161,14 @@ class Stream:
                 sequence=self.sequence.digest,
                 content=self.content,
                 chain=self._record.chain(self._n),
+                commit=self.sequence.shards.commit[:_COMMIT_DIGITS],
             )
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; ranks, workers and batch may be others.
+
+        So may the commit of shards of a repository, which is said.
 
         Raises:
             ConformError: It is no such state.
@@ -198,6 +195,14 @@ class Stream:
                 found=found.content,
                 wanted=f"{self.content}: the same text revision, words, numbers and roles",
                 next_command="other_content=True goes on with the new ones",
+            )
+        here = self.sequence.shards.commit[:_COMMIT_DIGITS]
+        if found.commit and here and found.commit != here:
+            _LOG.warning(
+                "the state is of commit %s, and goes on at %s, which has the same samples%s",
+                found.commit,
+                here,
+                ", words and numbers" if found.content == self.content else "",
             )
         self._n = found.n
         self._record = Record(self.sequence, first=found.n, chain=found.chain)
@@ -359,151 +364,3 @@ class Stream:
             wanted="the sample as it was written",
             next_command=f"finedata verify {self.sequence.shards.root}",
         )
-
-
-def stream(
-    shards: str | Path | Shards,
-    *,
-    mix: Mix,
-    batch: int = 32,
-    seed: int = 0,
-    horizon: int = 16,
-    stride: int = 1,
-    history: int = 0,
-    action: Action = "absolute",
-    rotation: Rotation = "quaternion",
-    normalise: Normalisation = "none",
-    words: Mapping[str, Form] | str | None = None,
-    drop_facts: float = 0.0,
-    paraphrase: float = 0.0,
-    traces: Traces = "none",
-    picture_history: int = 0,
-    picture_stride: int | None = None,
-    size: tuple[int, int] | None = None,
-    roles: str | Path | None = None,
-    sources: Mapping[str, Mapping[str, Weight]] | None = None,
-    policy: Policy = "not_contradicted",
-    text: str | None = None,
-    side: Side = "train",
-    group: int = 8,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 0,
-    on_bad: OnBad = "raise",
-    bad_quota: int = 100,
-    stop: int | None = None,
-    other_content: bool = False,
-    encoding: Encoding | None = None,
-) -> Stream:
-    """Stream batches of an exact mixture of views of shards.
-
-    Args:
-        shards: The folder, or an address (`hf://datasets/org/name`, ...), or the shards opened
-            (`Shards.open` takes the folder and the bound of an address's cache).
-        mix: View to weight, as `{"fg": 1, "raw": 2}` or `"fg=1,raw=2"`; exact at every prefix.
-            `"released"` and `"released:fg=2,raw=1"` sample as the papers' released code does.
-        batch: Samples of a global batch, of all ranks together.
-        seed: Of order, ties and choices of words.
-        horizon: See `Numbers`; so are `stride`, `history`, `action`, `rotation`, `normalise`.
-        stride: Frames from one step to the next.
-        history: Steps of the state before the sample's frame.
-        action: `absolute`, `relative` or `delta`.
-        rotation: `quaternion`, `6d` or `euler`.
-        normalise: `none`, `quantile`, `min-max` or `mean-std`.
-        words: View to form of words, or `fg=numbered,raw=goal`; see `Words`, as for `drop_facts`,
-            `paraphrase`, `traces`.
-        drop_facts: Probability that a fact is left out.
-        paraphrase: Probability that an alternative stands for the goal.
-        traces: `none`, `exact` or `hold`.
-        picture_history: So many earlier pictures of each camera come with a sample.
-        picture_stride: Frames from one to the next; `stride` where None.
-        size: (height, width) of pictures; as they are where None.
-        roles: A file of roles; `roles.toml` of the shards where None.
-        sources: View to (source to weight); by number of samples otherwise.
-        policy: Which fine-grained texts count.
-        text: The text revision; the last where None.
-        side: `train` or `heldout`.
-        group: How many shards are mixed at a time.
-        rank: Of this process.
-        world: How many ranks there are.
-        workers: Processes that read; 0 reads in this one.
-        on_bad: `raise` at a sample that cannot be read, or take the `next` of its source.
-        bad_quota: How many samples may be replaced.
-        stop: End after so many samples of the global sequence; None never ends.
-        other_content: Let a state of other words or numbers be loaded.
-        encoding: What workers make of words and pictures besides.
-
-    Raises:
-        UsageError: An argument is none, a view is empty, or the sets do not fit together.
-        ConformError: The shards are damaged.
-
-    Example:
-        >>> for batch in stream("shards", mix={"fg": 1, "raw": 1}):  # doctest: +SKIP
-        ...     train(batch.pictures["main"], batch.vectors["action"], batch.text)
-    """
-    opened = shards if isinstance(shards, Shards) else Shards.open(Path(shards).absolute())
-    seed, group = whole("seed", seed), whole("group", group)
-    sequence = open_sequence(
-        opened,
-        mix=mix,
-        sources=sources,
-        seed=seed,
-        group=group,
-        policy=policy,
-        revision=text,
-        side=side,
-    )
-    forms: Any = words or {}
-    if isinstance(forms, str):
-        forms = split_pairs(forms, parameter="words")
-    asked_words = Words(
-        forms=dict(forms), drop_facts=drop_facts, paraphrase=paraphrase, traces=traces
-    )
-    revision = sequence.revision
-    if revision is None and any(needs_text(asked_words, view) for view in sequence.views):
-        revision = opened.text_revision(text)
-    found_roles = read_roles(opened, sequence.sets, None if roles is None else Path(roles))
-    numbers = Numbers(
-        horizon=whole("horizon", horizon),
-        stride=whole("stride", stride),
-        history=whole("history", history),
-        action=action,
-        rotation=rotation,
-        normalise=normalise,
-    )
-    pictures = Pictures(
-        history=whole("picture_history", picture_history),
-        stride=whole("picture_stride", stride if picture_stride is None else picture_stride),
-    )
-    if picture_history:
-        prepare_places(opened, sequence.sets, pictures)
-    own = normalise != "none" and action != "absolute"
-    statistics = action_statistics(opened, found_roles, numbers) if own else ()
-    wanted = Wanted(
-        shards=opened.address,
-        sets=sequence.sets,
-        views=sequence.views,
-        sources=sequence.sources,
-        roles=found_roles,
-        words=asked_words,
-        numbers=numbers,
-        pictures=pictures,
-        size=picture_size(opened, sequence.sets, found_roles, size),
-        revision=None if revision is None else revision.revision,
-        policy=policy,
-        seed=seed,
-        encoding=encoding,
-        statistics=statistics,
-    )
-    return Stream(
-        sequence,
-        wanted,
-        batch=whole("batch", batch),
-        rank=whole("rank", rank),
-        world=whole("world", world),
-        workers=whole("workers", workers),
-        on_bad=on_bad,
-        bad_quota=whole("bad_quota", bad_quota),
-        stop=None if stop is None else whole("stop", stop),
-        other_content=other_content,
-    )

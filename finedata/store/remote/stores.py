@@ -103,12 +103,14 @@ class RemoteStore:
 
     Attributes:
         address: The same; opening it again opens the same bytes.
+        commit: The one that it is pinned to; "" where there is none.
         traffic: What was asked and received.
         tails: Ends of files that were read, and where they begin; see `path.RemoteFile`.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.commit = ""
         self.traffic = Traffic()
         self._sizes: dict[str, int] = {}
         self.tails: dict[str, tuple[int, bytes]] = {}
@@ -175,7 +177,7 @@ class _HttpStore(RemoteStore):
         # Where a file was last found, and when: the Hub answers with an address good for an hour.
         self._places: dict[str, tuple[str, float]] = {}
         self._repo = repo
-        self._commit = commit
+        self.commit = commit
         self._listed: dict[str, int] | None = None
         self._digests: dict[str, str] = {}
 
@@ -281,7 +283,7 @@ class _HttpStore(RemoteStore):
             return self._listed
         api = self._hub.HfApi(endpoint=endpoint())
         if self._repo:
-            call, arguments = api.list_repo_tree, {"repo_type": "dataset", "revision": self._commit}
+            call, arguments = api.list_repo_tree, {"repo_type": "dataset", "revision": self.commit}
             name = self._repo
         elif self.address.startswith("hf://buckets/"):
             call, arguments = api.list_bucket_tree, dict[str, Any]()

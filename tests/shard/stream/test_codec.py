@@ -19,7 +19,7 @@ from finedata.schema.documents import decode_document, encode_document
 from finedata.schema.shards_file import Statistics
 from finedata.shard.stream import action_statistics as module
 from finedata.shard.stream.codec import denormalise, normalise, scale
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 
 A = TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1}))
 B = TinySet("b", "rest", [12, 3])

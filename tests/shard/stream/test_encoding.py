@@ -8,8 +8,8 @@ import numpy as np
 from shard.stream.tiny_shards import TinySet, make_shards
 
 from finedata.shard.shards import Shards
+from finedata.shard.stream.opening import stream
 from finedata.shard.stream.settings import Encoding
-from finedata.shard.stream.stream import stream
 
 
 class Summing:

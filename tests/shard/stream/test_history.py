@@ -14,7 +14,7 @@ from finedata.errors import ConformError, OutputError, UsageError
 from finedata.shard.run import shard_datasets
 from finedata.shard.settings import ShardSettings
 from finedata.shard.shards import Shards
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 
 A = TinySet("a", "rep", [5, 9, 6], missing=frozenset({2}))
 B = TinySet("b", "rest", [12, 3])

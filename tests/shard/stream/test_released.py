@@ -20,7 +20,7 @@ from finedata.shard.permute import derive_key, uniform
 from finedata.shard.shards import Shards
 from finedata.shard.stream.diff import compare
 from finedata.shard.stream.mix import read_mix
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 
 # Every episode of these sets is a task of its own: "do 0", "do 1", ...
 A = TinySet("a", "rep", [5, 9, 6, 40], fine=frozenset({0, 1}))

@@ -20,7 +20,7 @@ import pytest
 from shard.stream.tiny_shards import TinySet, make_shards
 
 from finedata.errors import OutputError, UsageError
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 from finedata.shard.torch import TensorStream
 
 SETS = [

@@ -17,7 +17,8 @@ import pytest
 from shard.stream.tiny_shards import TinySet, make_shards
 
 from finedata.errors import ConformError, OutputError
-from finedata.shard.stream.stream import Stream, stream
+from finedata.shard.stream.opening import stream
+from finedata.shard.stream.stream import Stream
 
 SETS = [
     TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1})),
@@ -128,7 +129,7 @@ def test_what_a_worker_meets_is_raised_here(tiny: Path, tmp_path: Path):
 
 PROGRAM = """
 import sys
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 opened = stream(sys.argv[1], mix="raw=1", batch=4, workers=2)
 next(iter(opened))
 print(*[process.pid for process, _ in opened._ring._workers], flush=True)

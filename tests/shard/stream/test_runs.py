@@ -19,7 +19,7 @@ from finedata.shard.stream import diff
 from finedata.shard.stream.diff import compare
 from finedata.shard.stream.explain import explain
 from finedata.shard.stream.measure import measure
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 
 SETS = [
     TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1})),

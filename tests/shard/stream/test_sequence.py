@@ -20,9 +20,10 @@ from finedata.errors import ConformError, UsageError
 from finedata.schema.stream_receipt import StreamReceipt
 from finedata.shard.shards import Shards
 from finedata.shard.stream import stream as stream_module
+from finedata.shard.stream.opening import stream
 from finedata.shard.stream.record import Record
 from finedata.shard.stream.sequence import Sequence
-from finedata.shard.stream.stream import Stream, stream
+from finedata.shard.stream.stream import Stream
 
 SETS = [
     TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1})),

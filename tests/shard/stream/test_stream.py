@@ -12,8 +12,8 @@ from shard.stream.tiny_shards import TinySet, decoded, make_shards, numbers, pic
 
 from finedata.errors import ConformError, UsageError
 from finedata.motion.quaternion import conjugate, geodesic_angle_rad, multiply, rotate
+from finedata.shard.stream.opening import stream
 from finedata.shard.stream.pictures import decode_into
-from finedata.shard.stream.stream import stream
 
 A = TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1}), missing=frozenset({2}))
 B = TinySet("b", "rep", [12, 3], fine=frozenset({0}), steps=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from shard.stream.tiny_shards import TinySet, make_shards
 
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 
 SETS = [
     TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1}), size=(8, 8)),
@@ -108,7 +108,7 @@ def test_an_epoch_shorter_than_a_batch_repeats_in_whole_epochs(tiny: Path):
 
 PROGRAM = """
 import sys
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 with stream(sys.argv[1], mix="fg=1,raw=1", batch=10, stop=50, horizon=3, action="relative",
             normalise="quantile", picture_history=1, workers=1) as opened:
     print(*[(batch.episode_id, batch.vectors["action"].tobytes().hex(),

@@ -11,7 +11,7 @@ from shard.stream.tiny_shards import TinySet, make_shards
 
 from finedata.errors import MissingExtraError
 from finedata.shard import torch as shard_torch
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 from finedata.shard.torch import TensorStream
 
 

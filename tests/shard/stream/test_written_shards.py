@@ -8,7 +8,7 @@ import numpy as np
 
 from finedata.shard.run import shard_datasets
 from finedata.shard.stream.explain import explain
-from finedata.shard.stream.stream import stream
+from finedata.shard.stream.opening import stream
 from finedata.store.dataset import open_dataset
 
 
