@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from finedata.cli.frame import tell_traffic
+from finedata.cli.frame import tell_traffic, traffic_of
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,9 +132,12 @@ def stream(
         made = opened.receipt()
     if receipt is not None:
         api.write_receipt(made, receipt)
-    show(made, api.receipt_text(made))
-    if opened_shards.remote is not None:
-        tell_traffic(opened_shards.remote.place)
+    if opened_shards.remote is None:
+        show(made, api.receipt_text(made))
+        return
+    place = opened_shards.remote.place
+    show(msgspec.to_builtins(made) | traffic_of(place), api.receipt_text(made))
+    tell_traffic(place)
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -158,7 +161,7 @@ def _lineage_text(row: dict[str, Any]) -> str:
     lines = [
         f"{row['n']}: {row['view']} of {row['source']}, epoch {row['epoch']}, {row['words']!r}",
         f"  episode {row['episode_id']}, frame {row['frame_index']} ({row['licence']})",
-        f"  tar {row['tar']}, sample {row['place']}",
+        f"  tar {row['address']}{row['address'] and '/'}{row['tar']}, sample {row['place']}",
         f"  source {source}, record {row['source_record']}",
         f"  gate {row['verdict']}, score {row['gate_score']}, cluster {row['cluster_id']}, "
         f"rank {row['rank']}",

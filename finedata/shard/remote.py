@@ -12,13 +12,18 @@ once.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from finedata.errors import UsageError
+import numpy as np
+
+from finedata.errors import SourceError, UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
 from finedata.shard.files import ROLES_FILE
+from finedata.shard.mapped import MappedTable
+from finedata.shard.shards import member_crc32c
 from finedata.store.atomic import write_atomic
 from finedata.store.lock import locked
 from finedata.store.remote.cache import FileCache
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from finedata.schema.shards_file import ShardsFile
+    from finedata.shard.stream.few import Ranges
     from finedata.store.remote.path import RemotePath
     from finedata.store.remote.stores import RemoteStore
 
@@ -111,7 +117,7 @@ class RemoteFiles:
             for one in document.sets
             for file in (one.episodes_file, one.frames_file)
         } | {file.path: (file.bytes, file.sha256) for text in document.texts for file in text.files}
-        self._views: dict[tuple[str, int], tuple[Path, memoryview]] = {}
+        self._views: dict[str, memoryview] = {}
 
     @property
     def address(self) -> str:
@@ -184,14 +190,102 @@ class RemoteFiles:
         self, set_name: str, number: int, open_tar: Callable[[str, int], memoryview]
     ) -> memoryview:
         """All bytes of a tar, mapped; a tar that left the cache is let go of."""
-        key = set_name, number
-        if key in self._views and self._views[key][0].exists():
-            return self._views[key][1]
-        self.bring_tar(set_name, number)
-        self._views = {k: one for k, one in self._views.items() if one[0].exists()}
-        view = open_tar(set_name, number)
-        self._views[key] = self.cache.folder / self.cached_name(set_name, number), view
-        return view
+        return self._mapped(
+            self.cached_name(set_name, number),
+            lambda: self.bring_tar(set_name, number),
+            lambda: open_tar(set_name, number),
+        )
+
+    def ranges_name(self, set_name: str, number: int, words: str) -> str:
+        """The name in the cache of the ranges of a tar that some words want."""
+        return self.cached_name(set_name, number).removesuffix(".tar") + f".{words}.tar"
+
+    def bring_ranges(
+        self,
+        set_name: str,
+        number: int,
+        ranges: Ranges,
+        *,
+        still: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Have some ranges of a tar here, in a file of their own; whether they came now.
+
+        Args:
+            set_name: Its set.
+            number: The tar's number there.
+            ranges: Of it.
+            still: See `FileCache.bring`.
+
+        Raises:
+            SourceError: The network failed, or they came with other bytes.
+            OutputError: The disk is full, or the cache too small.
+        """
+        tar = f"tars/{set_name}/{self._tars[set_name][number].name}"
+        index = MappedTable(self.root / tar.replace(".tar", ".index.arrow"), name="shard_index")
+        offset, size, crc = (
+            index.take(f"member_{name}", ranges.places).reshape(-1)
+            for name in ("offset", "size", "crc32c")
+        )
+        of = np.searchsorted(ranges.begin, offset, side="right") - 1
+
+        def pieces() -> Iterator[bytes]:
+            # Nobody has a digest of these ranges: each is held against the CRC of its members.
+            for k, (begin, end) in enumerate(
+                zip(ranges.begin.tolist(), ranges.end.tolist(), strict=True)
+            ):
+                mine = [
+                    (at - begin, at - begin + length, wanted)
+                    for at, length, wanted in zip(
+                        offset[of == k].tolist(),
+                        size[of == k].tolist(),
+                        crc[of == k].tolist(),
+                        strict=True,
+                    )
+                ]
+                for again in (True, False):
+                    content = self.store.read(self._inside(tar), begin, end)
+                    if all(member_crc32c(content[a:b]) == wanted for a, b, wanted in mine):
+                        break
+                    if not again:
+                        raise SourceError(
+                            place=f"{self.place / tar}, bytes {begin} to {end - 1}",
+                            found="other bytes than were written",
+                            wanted="those of the CRC-32C that the index has of every member",
+                            next_command="finedata verify the shards where they were published",
+                        )
+                yield content
+
+        return self.cache.bring(
+            self.ranges_name(set_name, number, ranges.name),
+            size=ranges.total_bytes,
+            sha256=None,
+            pieces=pieces,
+            removable=True,
+            still=still,
+        )
+
+    def mapped_ranges(self, set_name: str, number: int, ranges: Ranges) -> memoryview:
+        """The file of some ranges of a tar, mapped."""
+        name = self.ranges_name(set_name, number, ranges.name)
+
+        def open_file() -> memoryview:
+            with (self.cache.folder / name).open("rb") as file:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+        return self._mapped(name, lambda: self.bring_ranges(set_name, number, ranges), open_file)
+
+    def _mapped(
+        self, name: str, bring: Callable[[], object], open_file: Callable[[], memoryview]
+    ) -> memoryview:
+        known = self._views.get(name)
+        if known is not None and (self.cache.folder / name).exists():
+            return known
+        bring()
+        self._views = {
+            one: view for one, view in self._views.items() if (self.cache.folder / one).exists()
+        }
+        self._views[name] = open_file()
+        return self._views[name]
 
     def _bring_index(self, set_name: str, number: int) -> None:
         tar = self._tars[set_name][number]

@@ -8,6 +8,7 @@ done (L. A. Belady, A study of replacement algorithms, IBM Systems Journal 5, 19
 
 from __future__ import annotations
 
+import logging
 import os
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finedata.errors import FinedataError, UsageError
+from finedata.shard.stream.few import SHARE, FewSamples
 
 if TYPE_CHECKING:
     from finedata.shard.remote import RemoteFiles
     from finedata.shard.stream.sequence import Sequence
 
 __all__ = ["Ahead", "next_uses", "reads_ahead"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def reads_ahead(sequence: Sequence) -> Ahead | None:
@@ -68,6 +72,15 @@ class Ahead:
     def __init__(self, sequence: Sequence, files: RemoteFiles) -> None:
         self._sequence = sequence
         self._files = files
+        self._few = FewSamples(
+            sequence.shards,
+            sets=sequence.sets,
+            views=sequence.views,
+            revision=None if sequence.revision is None else sequence.revision.revision,
+            policy=sequence.policy,
+        )
+        if says := self._few.says():
+            _LOG.warning("%s", says)
         self._owner = f"{os.getpid()}-{id(self)}"
         self._wake = Condition()
         self._n, self._changes_at = 0, -1.0
@@ -125,14 +138,21 @@ class Ahead:
             if self._stop is not None and n + distance >= self._stop:
                 return False
             name = self._sequence.sets[shard_set]
-            room -= self._sequence.shards.sets[name].tars[number].bytes
+            ranges = self._few.ranges(name, number)
+            tar = self._sequence.shards.sets[name].tars[number]
+            room -= tar.bytes if ranges is None else ranges.total_bytes
             if room < 0:
                 return False
-            if not self._files.has_tar(name, number):
-                # Not what was read meanwhile, and removed again: it is not wanted any more.
-                self._files.bring_tar(
-                    name, number, still=lambda: n <= self._n and self._changes_at == changes_at
-                )
+
+            # Not what was read meanwhile, and removed again: it is not wanted any more.
+            def still() -> bool:
+                return n <= self._n and self._changes_at == changes_at
+
+            if ranges is not None:
+                if self._files.bring_ranges(name, number, ranges, still=still):
+                    return True
+            elif not self._files.has_tar(name, number):
+                self._files.bring_tar(name, number, still=still)
                 return True
         return False
 
@@ -141,17 +161,23 @@ class Ahead:
         uses = next_uses(self._sequence, n)
         self._files.cache.plan(
             self._owner,
-            {
-                self._files.cached_name(self._sequence.sets[shard_set], number): distance
-                for (shard_set, number), distance in _nearest_first(uses)
-            },
+            {self._cached_name(*tar): distance for tar, distance in _nearest_first(uses)},
         )
         self._changes_at = n + min((one for one in uses.values() if one > 0), default=np.inf)
+
+    def _cached_name(self, shard_set: int, number: int) -> str:
+        name = self._sequence.sets[shard_set]
+        if (name, number) in self._few.wanted:
+            return self._files.ranges_name(name, number, self._few.name)
+        return self._files.cached_name(name, number)
 
     def _check_room(self) -> None:
         """Refuse a cache in which tars would drive out each other while they are read."""
         sizes = {
-            (k, number): tar.bytes
+            # Of ranges, the most that they can be: nothing is asked for to know it exactly.
+            (k, number): int(2 * SHARE * tar.bytes)
+            if (name, number) in self._few.wanted
+            else tar.bytes
             for k, name in enumerate(self._sequence.sets)
             for number, tar in enumerate(self._sequence.shards.sets[name].tars)
         }

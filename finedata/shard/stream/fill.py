@@ -12,6 +12,7 @@ import numpy as np
 from finedata.errors import ConformError, UsageError
 from finedata.shard.shards import member_crc32c
 from finedata.shard.stream.batch import Layout
+from finedata.shard.stream.few import FewSamples
 from finedata.shard.stream.numbers import VectorReader
 from finedata.shard.stream.parts import resolve
 from finedata.shard.stream.pictures import decode_into
@@ -86,6 +87,13 @@ class Filler:
         # Frames back from a sample to its pictures, its own last.
         self._ago = pictures.stride * np.arange(pictures.history, -1, -1)
         self._places = SamplePlaces(shards, wanted.sets)
+        self._few = FewSamples(
+            shards,
+            sets=wanted.sets,
+            views=wanted.views,
+            revision=wanted.revision,
+            policy=wanted.policy,
+        )
         self.vectors = self._numbers.vectors
         self.codecs = self._numbers.codecs
         for part in self._parts:
@@ -215,7 +223,12 @@ class Filler:
         part = self._parts[shard_set]
         path = self._shards.tar_path(part.name, tar).relative_to(self._shards.root).as_posix()
         try:
-            content = self._shards.tar(part.name, tar)
+            ranges = self._few.ranges(part.name, tar)
+            remote = self._shards.remote
+            if ranges is None or remote is None:
+                content = self._shards.tar(part.name, tar)
+            else:
+                content = remote.mapped_ranges(part.name, tar, ranges)
         except ConformError as error:
             return [Bad(at, path, error.found) for at in slots.at.tolist()]
         index = self._shards.index(part.name, tar)
@@ -237,6 +250,8 @@ class Filler:
                     continue
                 member = camera[1]
                 begin = offset[k][member]
+                if ranges is not None:
+                    begin = ranges.inside(begin)
                 data = bytes(content[begin : begin + size[k][member]])
                 try:
                     if member_crc32c(data) != crc[k][member]:

@@ -59,7 +59,7 @@ class FileCache:
         name: str,
         *,
         size: int,
-        sha256: str,
+        sha256: str | None,
         pieces: Callable[[], Iterator[bytes]],
         removable: bool,
         still: Callable[[], bool] | None = None,
@@ -69,7 +69,7 @@ class FileCache:
         Args:
             name: Relative to the folder.
             size: In bytes.
-            sha256: Of its content.
+            sha256: Of its content; None where nobody knows it and `pieces` checks what it gives.
             pieces: Gives its content; called again if the first was wrong.
             removable: Whether it counts against the bound and may be removed for others.
             still: Asked when it is this caller's turn: whether it is wanted yet.
@@ -123,7 +123,7 @@ class FileCache:
         partial: Path,
         path: Path,
         size: int,
-        sha256: str,
+        sha256: str | None,
         pieces: Callable[[], Iterator[bytes]],
     ) -> None:
         found = ""
@@ -135,12 +135,12 @@ class FileCache:
                     digest.update(piece)
                     file.write(piece)
             found = digest.hexdigest()
-            if found == sha256:
+            if sha256 in (found, None):
                 return
         raise SourceError(
             place=f"{path}, while it was fetched",
             found=f"bytes with SHA-256 {found[:16]}…",
-            wanted=f"{sha256[:16]}…, as shards.json says",
+            wanted=f"{(sha256 or '')[:16]}…, as shards.json says",
             next_command="finedata verify the shards where they were published from",
         )
 
