@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from finedata.annotate.estimate import AnnotateEstimate
     from finedata.annotate.outcome import AnnotateSummary
+    from finedata.annotate.run_import import ImportSummary
     from finedata.annotate.selection import Choice
     from finedata.annotate.status import AnnotateStatus
     from finedata.api.arguments import Names, Views
@@ -238,6 +239,45 @@ class Annotating(store.Dataset):
         from finedata.annotate.status import annotate_status
 
         return annotate_status(self.root)
+
+    def import_annotations(
+        self,
+        released: str | Path,
+        *,
+        format: str,
+        by: Literal["source", "dataset"] = "source",
+        ids: str | Path | None = None,
+        origin: Literal["teacher", "human", "source"] | None = None,
+        annotator: str = "",
+        unmatched: Literal["refuse", "skip"] = "refuse",
+    ) -> ImportSummary:
+        """Take over annotations as another project released them; the same import adds nothing.
+
+        Args:
+            released: The file or folder.
+            format: `finevla`, `human-review`, `refinevla`, `lerobot-language`.
+            by: Whether numbers in the files count the source's episodes or this dataset's.
+            ids: JSON Lines of `{"id": ..., "episode_id": ...}`, for ids that are neither.
+            origin: Who made them; by the format otherwise.
+            annotator: The same by name.
+            unmatched: Refuse the whole where an id means no episode, or skip those.
+
+        Raises:
+            UsageError: Ids mean no episode, with counts; nothing was written.
+            ConformError: A file cannot be read, or is about longer episodes.
+        """
+        from finedata.annotate.run_import import import_annotations
+
+        return import_annotations(
+            self.root,
+            released,
+            format=format,
+            by=by,
+            ids=ids,
+            origin=origin,
+            annotator=annotator,
+            unmatched=unmatched,
+        )
 
     def write_annotations(self, out: str | Path, *, format: str, where: str = "") -> ExportSummary:
         """Write the annotations in another project's form.

@@ -64,6 +64,14 @@ Formats: finevla (meta/FineGrainedInstruction.jsonl), refinevla (reasoning/*.jso
 
 Example: finedata annotate export bridge --format finevla --out bridge_fg
 """
+_IMPORT = """Take over annotations that another project released, each with its origin.
+
+Formats: finevla (meta/FineGrainedInstruction.jsonl), human-review (FineVLA's Human_Review),
+refinevla (reasoning/*.json), lerobot-language (a dataset with the language columns). An id that
+means no episode is an error with counts; nothing is written. The same import twice adds nothing.
+
+Example: finedata annotate import bridge ReFineVLA_traces --format refinevla
+"""
 
 
 @app.command("facts", help=_FACTS)
@@ -170,6 +178,47 @@ def export(
         return
     for name, count in summary.counts.items():
         typer.echo(f"{name.replace('_', ' ')}: {count}", err=True)
+
+
+@app.command("import", help=_IMPORT)
+def import_(
+    *,
+    root: Root,
+    released: Annotated[
+        Path, typer.Argument(metavar="RELEASED", help="File or folder.", show_default=False)
+    ],
+    format_: Annotated[str, typer.Option("--format", metavar="NAME", help="See above.")],
+    by: Annotated[
+        Literal["source", "dataset"],
+        typer.Option(help="What numbers in the files count: the source's episodes, or DIR's."),
+    ] = "source",
+    ids: Annotated[
+        Path | None, typer.Option(help="JSON Lines of id and episode_id.", show_default=False)
+    ] = None,
+    origin: Annotated[
+        Literal["teacher", "human", "source"] | None,
+        typer.Option(help="Who made them. [by the format]", show_default=False),
+    ] = None,
+    annotator: Annotated[str, typer.Option(help="The same by name. [by the format]")] = "",
+    unmatched: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="What to do where an id means no episode.")
+    ] = "refuse",
+    as_json: AsJson = False,
+) -> None:
+    """See _IMPORT."""
+    from finedata.api import open
+    from finedata.cli.annotate_text import import_lines
+
+    found = open(root).import_annotations(
+        released,
+        format=format_,
+        by=by,
+        ids=ids,
+        origin=origin,
+        annotator=annotator,
+        unmatched=unmatched,
+    )
+    emit(found, import_lines(found), as_json=as_json)
 
 
 def _kinematic(

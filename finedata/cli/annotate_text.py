@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from finedata.annotate.estimate import AnnotateEstimate
     from finedata.annotate.outcome import AnnotateSummary
+    from finedata.annotate.run_import import ImportSummary
     from finedata.annotate.status import AnnotateStatus
 
-__all__ = ["estimate_lines", "failure_lines", "status_lines", "summary_lines"]
+__all__ = ["estimate_lines", "failure_lines", "import_lines", "status_lines", "summary_lines"]
 
 
 def estimate_lines(found: AnnotateEstimate) -> list[str]:
@@ -70,6 +71,21 @@ def failure_lines(summary: AnnotateSummary) -> list[str]:
         lines.append(f"not asked, as the budget is spent: {summary.over_budget} {unit}")
     lines += [f"  {count} x {reason}" for reason, count in summary.reasons.items()]
     return lines + [f"note: {note}" for note in summary.notes]
+
+
+def import_lines(found: ImportSummary) -> list[str]:
+    """What an import did."""
+    rows = ", ".join(f"{count} {table}" for table, count in found.rows.items() if count)
+    lines = [
+        f"{found.episodes} episodes of {found.files} files, said by {found.annotator} "
+        f"({found.origin}, run {found.run_id}): {rows or 'nothing new'}"
+        + (f" ({found.before} were there before)" if found.before else "")
+    ]
+    if found.unmatched:
+        lines.append(f"SKIPPED: {found.unmatched} ids mean no episode of this dataset")
+    lines += [f"{name.replace('_', ' ')}: {count}" for name, count in found.counts.items()]
+    lines += [f"  {count} x {reason}" for reason, count in found.reasons.items()]
+    return [*lines, f"receipt: {found.receipt}"]
 
 
 def status_lines(found: AnnotateStatus) -> list[str]:
