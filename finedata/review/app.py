@@ -24,6 +24,7 @@ from finedata.errors import ConformError, FinedataError, UsageError
 from finedata.review.catalog import FILTERS, Catalog
 from finedata.review.look import episode_data
 from finedata.review.pictures import CHUNK, Kept, packed_frames, thumbnail
+from finedata.review.rows import EpisodeRows
 from finedata.review.sealed import ids_where
 from finedata.store.lerobot.layout import data_file
 from finedata.store.remote.path import remote_store
@@ -45,8 +46,8 @@ _PER_PAGE = 48
 _STATIC_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _KEEP = {"cache-control": "private, max-age=600"}
 _ASK_AGAIN = {"cache-control": "no-cache"}
-_MOST_FRAMES_BYTES = 64 << 20
-_MOST_THUMBNAIL_BYTES = 24 << 20
+_MOST_FRAMES_BYTES = 48 << 20
+_MOST_THUMBNAIL_BYTES = 12 << 20
 
 
 class Pages:
@@ -60,6 +61,7 @@ class Pages:
     def __init__(self, dataset: Dataset, guard: Guard) -> None:
         self.dataset = dataset
         self.catalog = Catalog(dataset)
+        self.rows = EpisodeRows(dataset)
         self.guard = guard
         self.writes = False
         self._remote = remote_store(dataset.root) is not None
@@ -142,7 +144,7 @@ class Pages:
     def episode(self, request: Request) -> Response:
         """One episode: cameras, motion, words."""
         episode = self._episode(request)
-        data = episode_data(self.dataset, episode)
+        data = episode_data(self.dataset, episode, self.rows)
         data["facts"] = self.facts_of(data["facts"])
         before, after = self.catalog.beside(episode.episode_id)
         return self.render(
@@ -190,7 +192,7 @@ class Pages:
         return Response(found[0], media_type=found[1], headers=_ASK_AGAIN)
 
     def _episode(self, request: Request) -> Episode:
-        return self.dataset.episode(request.path_params["episode_id"])
+        return self.rows.episode(request.path_params["episode_id"])
 
     def _inside(self, episode: Episode, camera: str) -> None:
         """Refuse a file of an episode that is not inside the dataset, links followed."""

@@ -1,9 +1,10 @@
 """What the pages know of all episodes at once, in memory, made anew when files change.
 
 Fifty thousand episodes are a few megabytes without their statistics, so filters run over one Polars
-frame and no page waits for a scan. Facts are counted by episode once; a page that shows an
-episode's facts reads those rows alone. Files are compared by name, size and time of change before
-each page, so a gate that ran meanwhile is seen, and nobody has to restart the server.
+frame and no page waits for a scan. Facts are counted by episode once, dimensions as bits of one
+number. Files are compared by name, size and time of change before each page, so a gate that ran
+meanwhile is seen, and nobody has to restart the server; a dataset that lies elsewhere is pinned to
+a commit and does not change.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from finedata.errors import UsageError
+from finedata.review.rows import episodes_saying, newest_facts, text_key
+from finedata.schema.dimension import DIMENSIONS
+from finedata.store.remote.path import remote_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +50,7 @@ class Catalog:
         self._guard = threading.Lock()
         self._stamp: tuple[Any, ...] | None = None
         self._rows = pl.DataFrame()
+        self._fixed = remote_store(dataset.root) is not None
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -61,6 +67,8 @@ class Catalog:
             return self._rows
 
     def _stamp_now(self) -> tuple[Any, ...]:
+        if self._fixed:
+            return ()
         root = self._dataset.root
         found: list[tuple[str, int, int]] = []
         for pattern in ("curation/*.parquet", "annotations/*/*.parquet"):
@@ -76,7 +84,8 @@ class Catalog:
             name: sorted(rows[name].drop_nulls().unique().to_list())
             for name in ("source", "part", "verdict")
         }
-        found["dimension"] = sorted(rows["dimensions"].explode().drop_nulls().unique().to_list())
+        held = int(np.bitwise_or.reduce(rows["dimensions"].to_numpy()))
+        found["dimension"] = sorted(name for name in DIMENSIONS if held & _bit(name))
         found["review"] = list(REVIEW_STATES)
         return found
 
@@ -107,7 +116,7 @@ class Catalog:
         if "cluster" in given:
             rows = rows.filter(pl.col("cluster_id") == given["cluster"])
         if "dimension" in given:
-            rows = rows.filter(pl.col("dimensions").list.contains(given["dimension"]))
+            rows = rows.filter(pl.col("dimensions") & _bit(given["dimension"]) > 0)
         if "review" in given:
             rows = rows.filter(_review_state(given["review"]))
         if "q" in given:
@@ -121,10 +130,7 @@ class Catalog:
 
     def saying(self, words: str) -> list[str]:
         """Episodes of which a fact holds these words, in small or capital letters."""
-        found = self._dataset.facts.filter(
-            pl.col("text").str.to_lowercase().str.contains(words.lower(), literal=True)
-        )
-        return found.select("episode_id").unique().collect()["episode_id"].to_list()
+        return episodes_saying(self._dataset, words)
 
     def beside(self, episode_id: str) -> tuple[str | None, str | None]:
         """The episodes before and after one, in the dataset's order."""
@@ -169,15 +175,32 @@ def _rows(dataset: Dataset) -> pl.DataFrame:
         "episode_id", "cluster_id", "is_medoid", "distance_to_medoid"
     )
     chosen = dataset.representatives.select("episode_id", "rank")
-    facts = dataset.facts.group_by("episode_id").agg(
+    rows = newest_facts(dataset, "episode_id", "kinematic_verdict", "review_status", "dimension")
+    dimensions = np.zeros(len(rows["dimension"]), np.uint16)
+    for name in DIMENSIONS:
+        dimensions[rows["dimension"] == text_key(name)] = _bit(name)
+    facts = pl.DataFrame(
+        {
+            "episode": rows["episode_id"],
+            "contradicted": rows["kinematic_verdict"] == text_key("contradicted"),
+            "unreviewed": rows["review_status"] == text_key("unreviewed"),
+            "dimensions": dimensions,
+        }
+    )
+    counted = facts.group_by("episode").agg(
         pl.len().alias("facts"),
-        (pl.col("kinematic_verdict") == "contradicted").sum().alias("contradicted"),
-        (pl.col("review_status") == "unreviewed").sum().alias("unreviewed"),
-        pl.col("dimension").unique().alias("dimensions"),
+        pl.col("contradicted", "unreviewed").sum(),
+        pl.col("dimensions").bitwise_or(),
     )
     joined = episodes
-    for other in (gate, clusters, chosen, facts):
+    for other in (gate, clusters, chosen):
         joined = joined.join(other, on="episode_id", how="left", maintain_order="left")
-    counts = [pl.col(name).fill_null(0) for name in ("facts", "contradicted", "unreviewed")]
-    empty = pl.lit([], dtype=pl.List(pl.String))
-    return joined.with_columns(*counts, pl.col("dimensions").fill_null(empty)).collect()
+    whole = joined.with_columns(pl.col("episode_id").hash(0).alias("episode")).join(
+        counted.lazy(), on="episode", how="left", maintain_order="left"
+    )
+    numbers = pl.col("facts", "contradicted", "unreviewed", "dimensions").fill_null(0)
+    return whole.with_columns(numbers).drop("episode").collect()
+
+
+def _bit(dimension: str) -> int:
+    return 1 << DIMENSIONS.index(dimension) if dimension in DIMENSIONS else 0

@@ -129,9 +129,11 @@ class Decisions:
             _ = self.waiting
             return list(self._stacks.get(target_id, ()))
 
-    def is_decided(self, target_id: str) -> bool:
-        """Whether somebody has decided about a fact, or left it on purpose."""
-        return bool(self.of_target(target_id))
+    def decided(self) -> set[str]:
+        """Facts about which somebody has decided, or that were left on purpose."""
+        with self._guard:
+            _ = self.waiting
+            return {target for target, stack in self._stacks.items() if stack}
 
     def _take(self, row: dict[str, Any]) -> None:
         self._waiting.append(row)

@@ -15,23 +15,28 @@ from finedata.errors import FeatureError
 from finedata.store.arm_columns import arm_columns
 from finedata.store.episode import shown_camera
 from finedata.store.step_order import with_current_steps
-from finedata.store.table import REVISED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from finedata.review.rows import EpisodeRows
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["episode_data", "newest_rows", "unsaid"]
+__all__ = ["episode_data", "unsaid"]
 
 _DECIMALS = 5
 _MOST_PLAIN = 16  # numbers of an undeclared vector that are drawn
 _SIDES = (("state", "observation.state", "observation"), ("action", "action", "action"))
 
 
-def episode_data(dataset: Dataset, episode: Episode) -> dict[str, Any]:
+def episode_data(dataset: Dataset, episode: Episode, rows: EpisodeRows) -> dict[str, Any]:
     """What an episode's page shows.
+
+    Args:
+        dataset: The dataset.
+        episode: The episode.
+        rows: Where its annotations are.
 
     Returns:
         `length`, `fps`, `cameras`, `arms` (arm -> side -> position in metres, quaternion xyzw,
@@ -57,18 +62,18 @@ def episode_data(dataset: Dataset, episode: Episode) -> dict[str, Any]:
         found["arms"], found["plain"] = _motion(episode)
     except FeatureError as error:
         found["motion_error"] = str(error)
-    facts = newest_rows(dataset, "facts", episode.episode_id)
-    steps = newest_rows(dataset, "steps", episode.episode_id)
+    facts = rows.newest("facts", episode.episode_id)
+    steps = rows.newest("steps", episode.episode_id)
     if facts.height:
         facts = with_current_steps(facts.lazy(), steps.lazy()).collect()
     found["steps"] = steps.sort("start_frame", "step_index").to_dicts()
     found["facts"] = facts.sort("start_frame", "end_frame", maintain_order=True).to_dicts()
-    traces = newest_rows(dataset, "traces", episode.episode_id)
+    traces = rows.newest("traces", episode.episode_id)
     found["traces"] = traces.sort("frame_index").to_dicts()
-    found["instructions"] = newest_rows(dataset, "instructions", episode.episode_id).to_dicts()
+    found["instructions"] = rows.newest("instructions", episode.episode_id).to_dicts()
     for name in ("gate", "receipts", "clusters"):
-        rows = dataset.table(name).filter(pl.col("episode_id") == episode.episode_id).collect()
-        found[name] = rows.to_dicts()[0] if rows.height else None
+        own = dataset.table(name).filter(pl.col("episode_id") == episode.episode_id).collect()
+        found[name] = own.to_dicts()[0] if own.height else None
     found["unsaid"] = unsaid(found["facts"])
     return found
 
@@ -85,19 +90,6 @@ def cameras_of(episode: Episode) -> list[dict[str, Any]]:
         }
         for name in episode.cameras
     ]
-
-
-def newest_rows(dataset: Dataset, table: str, episode_id: str) -> pl.DataFrame:
-    """An episode's rows of a table that is revised: the newest revision of each.
-
-    Only its rows are compared, so that a page does not wait for a million others.
-    """
-    key = REVISED[table]
-    rows = dataset.history(table).filter(pl.col("episode_id") == episode_id).collect()
-    if not rows.height or not int(rows["revision"].max() or 0):  # pyright: ignore[reportArgumentType]  (Polars types it for any column)
-        return rows
-    newest = pl.col("revision") == pl.col("revision").max().over(key)
-    return rows.filter(newest).unique(key, keep="last", maintain_order=True)
 
 
 def unsaid(facts: Sequence[dict[str, Any]]) -> list[str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import polars as pl
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from finedata.errors import StaleRowError, UsageError
 from finedata.review.app import Pages, guarded_app
 from finedata.review.decisions import Decisions, over
-from finedata.review.look import episode_data, newest_rows, unsaid
+from finedata.review.look import episode_data, unsaid
 from finedata.review.pictures import CHUNK
 from finedata.review.queue import Leases, Queue
 
@@ -98,8 +99,8 @@ class Decided(Pages):
         """An episode with one fact to decide about."""
         fact_id, who = request.path_params["fact_id"], self._who(request)
         episode_id = self._episode_of(fact_id)
-        episode = self.dataset.episode(episode_id)
-        data = episode_data(self.dataset, episode)
+        episode = self.rows.episode(episode_id)
+        data = episode_data(self.dataset, episode, self.rows)
         data["facts"] = self.facts_of(data["facts"])
         data["unsaid"] = unsaid(data["facts"])
         held = self._leases.take(fact_id, who)
@@ -132,9 +133,9 @@ class Decided(Pages):
 
     def _decide(self, request: Request, asked: _Decision) -> Response:
         fact_id, who = request.path_params["fact_id"], self._who(request)
-        episode = self.dataset.episode(self._episode_of(fact_id))
-        rows = newest_rows(self.dataset, "facts", episode.episode_id)
-        [stored] = [row for row in rows.to_dicts() if row["fact_id"] == fact_id]
+        episode = self.rows.episode(self._episode_of(fact_id))
+        rows = self.rows.newest("facts", episode.episode_id)
+        [stored] = rows.filter(pl.col("fact_id") == fact_id).to_dicts()
         try:
             now = self._decisions.decide(
                 stored,
@@ -188,14 +189,14 @@ class Decided(Pages):
             return self._reviewer
 
     def _next(self, who: str, *, without: str = "") -> tuple[str, str] | None:
-        for fact_id, episode_id in self._queue.waiting(self._decisions.is_decided):
+        done = self._decisions.decided()
+        for fact_id, episode_id in self._queue.waiting(done.__contains__):
             if fact_id != without and self._leases.take(fact_id, who):
+                self._episodes[fact_id] = episode_id
                 return fact_id, episode_id
         return None
 
     def _episode_of(self, fact_id: str) -> str:
-        import polars as pl
-
         found = self._episodes.get(fact_id)
         if found is None:
             rows = self.dataset.history("facts").filter(pl.col("fact_id") == fact_id)
