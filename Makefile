@@ -13,7 +13,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 ifeq ($(TORCH),0)
 TORCH_INSTALLED :=
-PYTEST += --ignore tests/train
+PYTEST += --ignore tests/train --ignore tests/serve
 else
 TORCH_INSTALLED := $(VENV)/.torch
 endif
@@ -30,25 +30,25 @@ demo-train: $(VENV)/.torch demo
 	  --set steps=160 --set eval_every=160 --set eval_samples=48 --set 'cameras=["image_0"]'
 	@echo "next: $(BIN)/finedata train report demo-out/run --out demo-out/run.html"
 
-test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried
+test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried .venv-openpi/.tried
 	$(BIN)/python $(PYTEST)
 	@echo "not run: tests marked slow (make test-slow)"
 ifeq ($(TORCH),0)
-	@echo "not run: tests/train, which need torch (make test)"
+	@echo "not run: tests/train and tests/serve, which need torch (make test)"
 endif
 
-test-slow: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried
+test-slow: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried .venv-openpi/.tried
 	$(BIN)/python -m pytest -m slow
 
 # What a user gets today who installs without our lock.
-test-newest: .venv-lerobot/.tried
+test-newest: .venv-lerobot/.tried .venv-openpi/.tried
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python $(PIP_INSTALL) --upgrade pip
 	.venv-newest/bin/python $(PIP_INSTALL) -e ".[dev,remote]"
 	.venv-newest/bin/python $(PYTEST)
 
 # Every lower bound of pyproject.toml, but those of the extras `train` and `cuda`: gigabytes of CUDA.
-test-oldest: .venv-lerobot/.tried
+test-oldest: .venv-lerobot/.tried .venv-openpi/.tried
 	$(PYTHON) -m venv --clear .venv-oldest
 	.venv-oldest/bin/python $(PIP_INSTALL) -c constraints.txt pip
 	$(PYTHON) .ci/lower_bounds.py > .venv-oldest/bounds.txt
@@ -91,7 +91,7 @@ release: $(VENV)/.dev
 	.ci/release.sh
 
 clean:
-	rm -rf $(VENV) .venv-lerobot .venv-newest .venv-oldest build dist demo-out
+	rm -rf $(VENV) .venv-lerobot .venv-openpi .venv-newest .venv-oldest build dist demo-out
 
 # pip first: the one that comes with Python may be too old for `--build-constraint`.
 $(VENV)/bin/python:
@@ -116,3 +116,9 @@ $(VENV)/.torch: pyproject.toml constraints.txt | $(VENV)/bin/python
 .venv-lerobot/.tried: tests/lerobot_oracle/requirements.txt tests/lerobot_oracle/install.sh constraints.txt
 	@bash tests/lerobot_oracle/install.sh || echo "lerobot could not be installed: its tests are skipped"
 	@mkdir -p .venv-lerobot && touch $@
+
+# openpi's client, for the conformance test of serving; where it cannot be installed that test is
+# skipped and says so.
+.venv-openpi/.tried: tests/openpi_client/install.sh | $(VENV)/bin/python
+	@PYTHON=$(BIN)/python bash $< || echo "openpi-client could not be installed: its test is skipped"
+	@mkdir -p .venv-openpi && touch $@

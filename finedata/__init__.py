@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from finedata.api import Benchmark as Benchmark
     from finedata.api import Dataset as Dataset
+    from finedata.api import Policy as Policy
     from finedata.api import Recipe as Recipe
     from finedata.api import Shards as Shards
     from finedata.api import Source as Source
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from finedata.api import finish_shares as finish_shares
     from finedata.api import merge as merge
     from finedata.api import open as open
+    from finedata.api import policy as policy
     from finedata.api import publish as publish
     from finedata.api import pull as pull
     from finedata.api import recipe as recipe
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from finedata.api import teacher as teacher
     from finedata.engine.progress import Progress as Progress
     from finedata.errors import FinedataError as FinedataError
+    from finedata.serve.client import connect as connect
     from finedata.shard.stream.opening import stream as stream
     from finedata.store.episode import Episode as Episode
 
@@ -46,6 +49,7 @@ _LAZY = {
     "Dataset": "finedata.api",
     "Episode": "finedata.store.episode",
     "FinedataError": "finedata.errors",
+    "Policy": "finedata.api",
     "Progress": "finedata.engine.progress",
     "Recipe": "finedata.api",
     "Shards": "finedata.api",
@@ -56,10 +60,12 @@ _LAZY = {
     "bench_score": "finedata.api",
     "benchmark": "finedata.api",
     "card": "finedata.api",
+    "connect": "finedata.serve.client",
     "doctor": "finedata.api",
     "finish_shares": "finedata.api",
     "merge": "finedata.api",
     "open": "finedata.api",
+    "policy": "finedata.api",
     "publish": "finedata.api",
     "pull": "finedata.api",
     "recipe": "finedata.api",
@@ -76,6 +82,7 @@ __all__ = [
     "Dataset",
     "Episode",
     "FinedataError",
+    "Policy",
     "Progress",
     "Recipe",
     "Shards",
@@ -87,10 +94,12 @@ __all__ = [
     "bench_score",
     "benchmark",
     "card",
+    "connect",
     "doctor",
     "finish_shares",
     "merge",
     "open",
+    "policy",
     "publish",
     "pull",
     "recipe",

@@ -3,6 +3,7 @@
     source(...)  -> Source    .estimate() .verify() .convert() .convert_share()
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
     recipe(...)  -> Recipe    .train() on shards
+    policy(...)  -> Policy    .predict() .serve(); connect(...) asks one that is served
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
     shards(...)  -> Shards    .stream() .verify() .take_up_text() .compact() .leaks() .compare()
     benchmark(...) -> Benchmark  .vqa() .caption() .profile(); bench_report(), bench_score() ...
@@ -41,6 +42,7 @@ from finedata.api.dataset import Dataset
 from finedata.api.doctor import doctor
 from finedata.api.hub import card, publish, pull
 from finedata.api.opening import finish_shares, located, merge, open
+from finedata.api.policy import Policy, policy
 from finedata.api.recipe import Recipe, recipe
 from finedata.api.rows import rows_text, write_rows
 from finedata.api.shards import (
@@ -61,6 +63,7 @@ from finedata.api.teacher import Teacher, teacher
 __all__ = [
     "Benchmark",
     "Dataset",
+    "Policy",
     "Recipe",
     "Shards",
     "Source",
@@ -83,6 +86,7 @@ __all__ = [
     "measure",
     "merge",
     "open",
+    "policy",
     "publish",
     "pull",
     "receipt_text",

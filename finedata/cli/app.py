@@ -26,6 +26,7 @@ from finedata.cli import (
     query,
     report,
     review,
+    serve,
     shard,
     sources,
     status,
@@ -67,6 +68,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
+app.command("serve", help=serve.HELP)(serve.serve)
 app.add_typer(review.app, name="review")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)

@@ -15,6 +15,8 @@ from finedata.shard.stream.opening import stream
 from finedata.shard.stream.settings import Encoding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from finedata.schema.codecs_file import CodecsFile
     from finedata.schema.recipe_file import Recipe
     from finedata.schema.shards_file import Side
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from finedata.shard.stream.stream import Stream
     from finedata.train.encode import EncoderSettings
 
-__all__ = ["Data", "inputs", "look", "look_at_answers", "open_stream"]
+__all__ = ["Data", "cut", "inputs", "look", "look_at_answers", "open_stream"]
 
 # Prompts are padded to a multiple of this, so that few shapes are met.
 _LENGTHS = 32
@@ -214,12 +216,7 @@ def inputs(batch: Batch, data: Data, device: torch.device) -> dict[str, torch.Te
         `action_mask` (n, horizon, action_dim), `state` and `state_mask` (n, state_dim). Prompts are
         cut to the longest of the batch, rounded up. With answers also `labels` and `answer`.
     """
-    encoded = batch.encoded
-    longest = -(-int(encoded["length"].max()) // _LENGTHS) * _LENGTHS
-    arrays = {
-        name: array[..., :longest] if name in _BY_TOKEN else array
-        for name, array in encoded.items()
-    }
+    arrays = cut(batch.encoded)
     for kind, roles in (("action", data.actions), ("state", data.states)):
         if roles:
             values = np.concatenate([batch.vectors[role] for role in roles], -1)
@@ -227,6 +224,15 @@ def inputs(batch: Batch, data: Data, device: torch.device) -> dict[str, torch.Te
             arrays[kind] = values if kind == "action" else values[:, -1]
             arrays[f"{kind}_mask"] = mask if kind == "action" else mask[:, -1]
     return {name: _on(array, device) for name, array in arrays.items()}
+
+
+def cut(encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an encoder made, without what is behind the longest prompt, rounded up."""
+    longest = -(-int(encoded["length"].max()) // _LENGTHS) * _LENGTHS
+    return {
+        name: array[..., :longest] if name in _BY_TOKEN else array
+        for name, array in encoded.items()
+    }
 
 
 def _on(array: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["decode_into"]
+__all__ = ["decode_into", "resize_into"]
 
 
 def decode_into(pixels: np.ndarray, data: bytes | memoryview, *, codec: str) -> None:
@@ -30,7 +30,7 @@ def decode_into(pixels: np.ndarray, data: bytes | memoryview, *, codec: str) -> 
     """
     decoded = _jpeg(pixels, data) if codec == "jpeg" else _png(data)
     if decoded is not pixels:
-        _resize(pixels, decoded)
+        resize_into(pixels, decoded)
 
 
 def _jpeg(pixels: np.ndarray, data: bytes | memoryview) -> np.ndarray:
@@ -56,7 +56,13 @@ def _png(data: bytes | memoryview) -> np.ndarray:
         raise ValueError(str(error)) from error
 
 
-def _resize(pixels: np.ndarray, decoded: np.ndarray) -> None:
+def resize_into(pixels: np.ndarray, decoded: np.ndarray) -> None:
+    """Put a picture where it goes, resized where it has another size; the aspect is not kept.
+
+    Args:
+        pixels: (height, width, 3) uint8, overwritten.
+        decoded: (any height, any width, 3) uint8.
+    """
     height, width = pixels.shape[:2]
     if decoded.shape[:2] == (height, width):
         pixels[:] = decoded

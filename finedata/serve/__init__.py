@@ -1,0 +1,1 @@
+"""Policies behind a socket: the server, its dialects, its client, and open-loop replay."""

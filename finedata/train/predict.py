@@ -1,0 +1,195 @@
+# pyright: basic, reportMissingImports=false
+"""A trained policy that is asked: from what a robot sees to what it should do.
+
+Words and pictures go through the very encoder of training, states and actions through its codecs,
+so nothing about normalisation or prompts is said twice. A prediction is a function of weights,
+observation and `draw`: its noise is drawn from the recipe's seed and that number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from finedata.errors import UsageError
+from finedata.shard.stream.pictures import resize_into
+from finedata.train.data import cut
+from finedata.train.encode import Encoder
+from finedata.train.export import load_policy
+from finedata.train.optimise import reseed
+from finedata.train.robot import Observation, Predicted, Robot, robots_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finedata.train.checkpoint import Saved
+    from finedata.train.policy import Policy
+
+__all__ = ["Predictor"]
+
+_COLOURS = 3
+
+
+class Predictor:
+    """A policy on a device, ready to be asked.
+
+    Args:
+        policy: The policy.
+        saved: Its checkpoint's documents.
+        device: Where it computes.
+
+    Attributes:
+        saved: The documents.
+        recipe: What was trained.
+        robots: Name to how its numbers are written.
+        cameras: Picture roles in the order of the prompt.
+        speaks: Whether it can reason.
+
+    Raises:
+        UsageError: Actions refer to a state that there is not.
+    """
+
+    def __init__(self, policy: Policy, saved: Saved, device: torch.device) -> None:
+        self.saved, self.recipe = saved, saved.recipe.recipe
+        self.cameras = saved.cameras
+        self.robots = robots_of(saved.codecs, inputs=self.recipe.states, actions=saved.actions)
+        for robot in self.robots.values():
+            _ = robot.needed
+        self.speaks = self.recipe.head == "tokens"
+        self._device = device
+        self._policy = policy.to(device).eval()
+        self._settings = policy.backbone.encoder_settings(
+            self.recipe, cameras=self.cameras, queries=policy.head.queries
+        )
+        self._encoder = Encoder(self._settings)
+
+    @classmethod
+    def load(cls, run: str | Path, *, device: str = "", averaged: bool = True) -> Predictor:
+        """The policy of a run's newest checkpoint, or of a checkpoint.
+
+        Args:
+            run: The run or checkpoint.
+            device: `cpu`, `cuda` or one of several; the GPU by default where there is one.
+            averaged: With the averaged weights, where there are.
+
+        Raises:
+            UsageError: There is no checkpoint.
+            ConformError: It is damaged, or without statistics.
+        """
+        policy, saved = load_policy(Path(run), averaged=averaged)
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(policy, saved, torch.device(where))
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk."""
+        return self.recipe.horizon
+
+    def robot(self, name: str = "") -> Robot:
+        """A robot by its name; the only one where none is named.
+
+        Raises:
+            UsageError: There is none of that name, or none is named and there are several.
+        """
+        if not name and len(self.robots) == 1:
+            return next(iter(self.robots.values()))
+        if name not in self.robots:
+            raise UsageError(
+                place="embodiment",
+                found=repr(name) if name else "none",
+                wanted=f"one that the policy was trained on: {', '.join(self.robots)}",
+            )
+        return self.robots[name]
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        asked: Sequence[tuple[Robot, Observation]],
+        *,
+        draw: int = 0,
+        reasoning: bool = False,
+    ) -> list[Predicted]:
+        """Answer several observations at once.
+
+        Args:
+            asked: Robot and observation of each.
+            draw: Number of the noise, where the policy draws any.
+            reasoning: Let it say why, too.
+
+        Raises:
+            UsageError: A picture or state is missing or of another shape, a prompt is too long, or
+                a policy without words is asked why.
+        """
+        if reasoning and not self.speaks:
+            raise UsageError(
+                place="reasoning",
+                found=f"a policy with the head {self.recipe.head}",
+                wanted="one that speaks, with the head tokens",
+            )
+        reseed(self.recipe.seed, draw, 0)
+        said = self._policy(self._batch(asked), predict=True, reasoning=reasoning)
+        actions = said["action"].float().cpu().numpy()
+        return [
+            Predicted(
+                given=actions[k],
+                text=said["text"][k] if reasoning else "",
+                reasoning=said["reasoning"][k] if reasoning else None,
+            )
+            for k in range(len(asked))
+        ]
+
+    def _batch(self, asked: Sequence[tuple[Robot, Observation]]) -> dict[str, torch.Tensor]:
+        """The observations as the policy takes them; see `finedata.train.data.inputs`."""
+        count, one = len(asked), self._settings
+        size = (count, one.height, one.width, _COLOURS)
+        pictures = {camera: np.zeros(size, np.uint8) for camera in self.cameras}
+        masks = {camera: np.zeros(count, bool) for camera in self.cameras}
+        for at, (_, observation) in enumerate(asked):
+            for camera in self.cameras:
+                picture = _picture(observation, camera)
+                if picture is not None:
+                    resize_into(pictures[camera][at], picture)
+                    masks[camera][at] = True
+        encoded = {
+            name: np.zeros((count, *shape), dtype)
+            for name, (shape, dtype) in self._encoder.arrays().items()
+        }
+        words = [observation.text for _, observation in asked]
+        self._encoder.encode(words, pictures, masks, encoded)
+        arrays: dict[str, Any] = cut(encoded)
+        if self.recipe.states:
+            states = [robot.inputs_of(observation) for robot, observation in asked]
+            arrays["state"] = np.stack([values for values, _ in states])
+            arrays["state_mask"] = np.stack([mask for _, mask in states])
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+            for name, array in arrays.items()
+        }
+
+
+def _picture(observation: Observation, camera: str) -> np.ndarray | None:
+    """The picture of a camera.
+
+    Raises:
+        UsageError: It is missing, or no picture.
+    """
+    if camera not in observation.pictures:
+        raise UsageError(
+            place=f"picture {camera}",
+            found=f"pictures {', '.join(observation.pictures) or '(none)'}",
+            wanted=f"one of {camera}, or nil where the robot has no such camera",
+        )
+    picture = observation.pictures[camera]
+    if picture is None:
+        return None
+    shaped = picture.ndim == _COLOURS and picture.shape[-1] == _COLOURS and 0 not in picture.shape
+    if not shaped or picture.dtype != np.uint8:
+        raise UsageError(
+            place=f"picture {camera}",
+            found=f"{picture.dtype} of shape {picture.shape}",
+            wanted="uint8 (height, width, 3), RGB",
+        )
+    return picture
