@@ -3,14 +3,15 @@
 The memory is anonymous (a memory file, or a file without a name): when the last process that has it
 ends, by whatever signal, it is gone, and there is nothing to clean up. A slot is filled again when
 no array of its batch is held any more, so a batch never changes in the hands of its user. Batches
-are dealt to the workers in turn and taken back in turn: which worker reads what follows from the
-number of the batch, and what is read ahead is exactly what comes next.
+are taken in the order in which they were submitted, whoever reads them: a worker that is done gets
+the next one, for if each had its turn a short delay of one would hold up all.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import selectors
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tempfile
 import weakref
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +35,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Ring"]
 
-# Batches that a worker has or has ready; one is read while another waits to be taken.
-_AHEAD = 2
+# Batches that a worker was sent: while it reads one, the next lies at its door.
+_SENT = 2
+# Batches more, for every worker but one, that the others may read while that one is late.
+_SPARE = 1
 # Batches that a user may hold before reading ahead becomes shorter.
 _HELD = 2
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """A batch that was submitted and not taken."""
+
+    samples: Samples
+    slot: int
+    done: Done | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A process, and what it was sent and has not answered; it answers in this order."""
+
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+    sent: deque[_Batch] = field(default_factory=deque["_Batch"])
 
 
 class Ring:
@@ -55,12 +77,13 @@ class Ring:
 
     def __init__(self, wanted: Wanted, *, slot_bytes: int, batch: int, workers: int) -> None:
         self._slot_bytes = slot_bytes
-        count = workers * _AHEAD + _HELD
+        self._limit = workers * _SENT + (workers - 1) * _SPARE
+        count = self._limit + _HELD
         self._free = deque(range(count))
-        self._pending: deque[tuple[int, int, Samples]] = deque()
-        self._workers: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
-        self._submitted = 0
-        self._limit = workers * _AHEAD
+        self._pending: deque[_Batch] = deque()
+        self._unsent: deque[_Batch] = deque()
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
         try:
             self._start(wanted, count * slot_bytes, batch, workers)
         except OSError as error:
@@ -80,61 +103,88 @@ class Ring:
         """Have samples read; False where enough is read ahead, or all slots are in use."""
         if not self._free or len(self._pending) >= self._limit:
             return False
-        slot = self._free.popleft()
-        worker = self._submitted % len(self._workers)
-        self._submitted += 1
-        self._pending.append((worker, slot, samples))
-        content = samples.columns().astype("<i8").tobytes()
-        try:
-            send(self._workers[worker][1], Task(slot, content))
-        except OSError as error:
-            raise self._died(worker, samples) from error
+        batch = _Batch(samples, self._free.popleft())
+        self._pending.append(batch)
+        self._unsent.append(batch)
+        self._hear(timeout=0)
+        self._send()
         return True
 
     def take(self) -> tuple[Samples, np.ndarray, Done]:
         """The samples that were submitted first, their slot (bytes, uint8) and what was read.
 
         Raises:
-            OutputError: The worker ended.
+            OutputError: A worker ended.
             FinedataError: What the worker met.
         """
-        worker, number, samples = self._pending[0]
-        content = receive(self._workers[worker][1])
-        if content is None:
-            raise self._died(worker, samples)
+        batch = self._pending[0]
+        while (done := batch.done) is None:
+            self._hear()
+            self._send()
         self._pending.popleft()
-        slot = _Slot(self._memory, number * self._slot_bytes, self._slot_bytes)
-        weakref.finalize(slot, self._free.append, number).atexit = False
+        slot = _Slot(self._memory, batch.slot * self._slot_bytes, self._slot_bytes)
+        weakref.finalize(slot, self._free.append, batch.slot).atexit = False
         memory = np.asarray(slot)
-        done = msgspec.msgpack.decode(content, type=Done)
         if done.refusal is not None:
             kind = getattr(errors, done.refusal.kind)
             raise kind(**{k: getattr(done.refusal, k) for k in done.refusal.__struct_fields__[1:]})
-        return samples, memory, done
+        return batch.samples, memory, done
 
     def drop(self) -> None:
-        """Forget what was read ahead."""
+        """Forget what was read ahead.
+
+        Raises:
+            OutputError: A worker ended.
+        """
+        for batch in self._unsent:
+            self._pending.remove(batch)
+            self._free.append(batch.slot)
+        self._unsent.clear()
         while self._pending:
-            worker, number, samples = self._pending.popleft()
-            if receive(self._workers[worker][1]) is None:
-                raise self._died(worker, samples)
-            self._free.append(number)
+            while self._pending[0].done is None:
+                self._hear()
+            self._free.append(self._pending.popleft().slot)
 
     def close(self) -> None:
         """End the workers; batches that are held stay whole."""
-        for _, connection in self._workers:
+        self._selector.close()
+        for worker in self._workers:
             # A fork of this process, were there one, would keep a socket open that is only closed.
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        for process, _ in self._workers:
+                worker.connection.shutdown(socket.SHUT_RDWR)
+            worker.connection.close()
+        for worker in self._workers:
             try:
-                process.wait(timeout=5)
+                worker.process.wait(timeout=5)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                worker.process.kill()
+                worker.process.wait()
         self._workers.clear()
         self._pending.clear()
+        self._unsent.clear()
+
+    def _send(self) -> None:
+        """Send the workers what waits, to the one that has least first."""
+        while self._unsent:
+            worker = min(self._workers, key=lambda one: len(one.sent))
+            if len(worker.sent) == _SENT:
+                return
+            batch = self._unsent.popleft()
+            worker.sent.append(batch)
+            content = batch.samples.columns().astype("<i8").tobytes()
+            try:
+                send(worker.connection, Task(batch.slot, content))
+            except OSError as error:
+                raise self._died(worker) from error
+
+    def _hear(self, *, timeout: float | None = None) -> None:
+        """Wait until a worker has answered, or so many seconds."""
+        for key, _ in self._selector.select(timeout):
+            worker: _Worker = key.data
+            content = receive(worker.connection)
+            if content is None:
+                raise self._died(worker)
+            worker.sent.popleft().done = msgspec.msgpack.decode(content, type=Done)
 
     def _start(self, wanted: Wanted, total_bytes: int, batch: int, workers: int) -> None:
         memory_fd = _anonymous(total_bytes)
@@ -156,22 +206,24 @@ class Ring:
                         stdin=subprocess.DEVNULL,
                         env=os.environ | more,
                     )
-                self._workers.append((process, mine))
+                self._workers.append(_Worker(process, mine))
+                self._selector.register(mine, selectors.EVENT_READ, self._workers[-1])
                 send(mine, wanted)
         finally:
             os.close(memory_fd)
 
-    def _died(self, worker: int, samples: Samples) -> errors.OutputError:
-        process = self._workers[worker][0]
+    def _died(self, worker: _Worker) -> errors.OutputError:
+        process, number = worker.process, self._workers.index(worker)
         try:
             code = process.wait(timeout=5)
             found = f"its end by signal {-code}" if code < 0 else f"its end with exit code {code}"
         except subprocess.TimeoutExpired:
             found = "silence"
+        n = worker.sent[0].samples.n if worker.sent else None
         return errors.OutputError(
-            place=f"worker {worker} of the stream, process {process.pid}",
+            place=f"worker {number} of the stream, process {process.pid}",
             found=found,
-            wanted=f"samples {samples.n[0]} to {samples.n[-1]}",
+            wanted="the next task" if n is None else f"samples {n[0]} to {n[-1]}",
             next_command="load the last state and go on; fewer workers if memory was short",
         )
 

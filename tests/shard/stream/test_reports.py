@@ -91,7 +91,7 @@ def test_what_was_read_ahead_when_a_state_was_taken_is_given_after_it(tiny: Path
 def test_a_worker_without_memory_is_named(tiny: Path):
     with stream(tiny, mix="raw=1", batch=4, workers=1) as opened:
         next(iter(opened))
-        os.kill(opened._ring._workers[0][0].pid, signal.SIGBUS)
+        os.kill(opened._ring._workers[0].process.pid, signal.SIGBUS)
         with pytest.raises(OutputError, match=r"signal 7(.|\n)*if memory was short"):
             list(islice(opened, 9))
 
@@ -99,7 +99,7 @@ def test_a_worker_without_memory_is_named(tiny: Path):
 def test_workers_end_although_a_fork_holds_their_sockets(tiny: Path):
     opened = stream(tiny, mix="raw=1", batch=4, workers=2)
     next(iter(opened))
-    processes = [process for process, _ in opened._ring._workers]
+    processes = [worker.process for worker in opened._ring._workers]
     begin, end = os.pipe()
     child = os.fork()
     if not child:

@@ -62,6 +62,34 @@ def test_a_state_that_is_loaded_drops_what_was_read_ahead(tiny: Path):
         assert [content(batch) for batch in islice(opened, 3)] == first[1:]
 
 
+def test_late_workers_hold_up_nobody(tiny: Path):
+    with stream(tiny, mix=MIX, batch=6, workers=3) as opened:
+        next(iter(opened))
+        ring = opened._ring
+        ring.drop()
+        for pid in workers_of(opened)[:2]:
+            os.kill(pid, signal.SIGSTOP)
+        asked = [opened.sequence.samples(n, n + 6) for n in range(0, 60, 6)]
+        count = sum(ring.submit(samples) for samples in asked)
+        assert count == 8
+        pending, late = list(ring._pending), ring._workers[:2]
+        while any(
+            batch.done is None and not any(batch in worker.sent for worker in late)
+            for batch in pending
+        ):
+            before = sum(batch.done is not None for batch in pending)
+            ring._hear(timeout=60)
+            ring._send()
+            assert sum(batch.done is not None for batch in pending) > before
+        # No more than two wait at the door of each late worker; the third has read the rest.
+        assert sum(batch.done is not None for batch in pending) >= 4
+        for pid in workers_of(opened)[:2]:
+            os.kill(pid, signal.SIGCONT)
+        assert [ring.take()[0].n.tolist() for _ in range(8)] == [
+            samples.n.tolist() for samples in asked[:8]
+        ]
+
+
 def test_batches_that_are_held_do_not_change(tiny: Path):
     wanted = [content(b) for b in stream(tiny, mix=MIX, batch=4, stop=120)]
     with stream(tiny, mix=MIX, batch=4, stop=120, workers=1) as opened:
@@ -96,7 +124,7 @@ def test_a_dead_worker_is_named(tiny: Path):
 
 
 def workers_of(opened: Stream) -> list[int]:
-    return [process.pid for process, _ in opened._ring._workers]
+    return [worker.process.pid for worker in opened._ring._workers]
 
 
 def test_what_a_worker_meets_is_raised_here(tiny: Path, tmp_path: Path):
@@ -132,7 +160,7 @@ import sys
 from finedata.shard.stream.opening import stream
 opened = stream(sys.argv[1], mix="raw=1", batch=4, workers=2)
 next(iter(opened))
-print(*[process.pid for process, _ in opened._ring._workers], flush=True)
+print(*[worker.process.pid for worker in opened._ring._workers], flush=True)
 sys.stdin.read()
 """
 
