@@ -35,6 +35,7 @@ __all__ = ["Shards", "member_crc32c"]
 
 # Descriptors are dearer than memory: most systems allow a process 1,024 of them.
 _OPEN_TARS = 256
+_OPEN_INDEXES = 256
 _OPEN_TABLES = 64
 _BITS: dict[Policy, str] = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
 member_crc32c = cast(
@@ -71,6 +72,7 @@ class Shards:
         self.sets: dict[str, ShardSet] = {one.name: one for one in document.sets}
         self.identity = document.identity
         self._table = lru_cache(maxsize=_OPEN_TABLES)(self._open_table)
+        self._index = lru_cache(maxsize=_OPEN_INDEXES)(self._open_index)
         self._tar = lru_cache(maxsize=_OPEN_TARS)(self._open_tar)
 
     @classmethod
@@ -140,7 +142,7 @@ class Shards:
 
     def index(self, set_name: str, number: int) -> MappedTable:
         """`shard_index` of a set's tar, by the tar's place in the list."""
-        return self._table(index_path(self.tar_path(set_name, number)), "shard_index")
+        return self._index(set_name, number)
 
     def text_revision(self, revision: str | None = None) -> TextRevision:
         """A text revision by its name; the last one by default.
@@ -236,6 +238,9 @@ class Shards:
 
     def _open_table(self, path: Path, name: str) -> MappedTable:
         return MappedTable(self.file(path.relative_to(self.root).as_posix()), name=name)
+
+    def _open_index(self, set_name: str, number: int) -> MappedTable:
+        return self._open_table(index_path(self.tar_path(set_name, number)), "shard_index")
 
     def _open_tar(self, set_name: str, number: int) -> memoryview:
         path = self.tar_path(set_name, number)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from finedata.errors import UsageError
-from finedata.shard.stream.pictures import resize_into
+from finedata.shard.stream.resize import resize_into
 from finedata.train.data import cut
 from finedata.train.encode import Encoder
 from finedata.train.export import load_policy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class Layout:
         def put(name: str, shape: tuple[int, ...], dtype: str) -> None:
             nonlocal at
             places[name] = at, (batch, *shape), dtype
-            length = batch * int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            length = batch * prod(shape) * np.dtype(dtype).itemsize
             at += -(-length // _ALIGN_BYTES) * _ALIGN_BYTES
 
         for role in cameras:
@@ -138,7 +139,7 @@ class Layout:
         """The arrays of the first `count` samples, as views of (total_bytes,) uint8."""
         found: dict[str, np.ndarray] = {}
         for name, (offset, shape, dtype) in self.places.items():
-            length = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            length = prod(shape) * np.dtype(dtype).itemsize
             found[name] = memory[offset : offset + length].view(dtype).reshape(shape)[:count]
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from finedata.shard.stream.batch import Layout
 from finedata.shard.stream.few import FewSamples
 from finedata.shard.stream.numbers import VectorReader
 from finedata.shard.stream.parts import resolve
-from finedata.shard.stream.pictures import decode_into
+from finedata.shard.stream.pictures import PictureDecoder
 from finedata.shard.stream.places import SamplePlaces
 from finedata.shard.stream.sequence import Samples
 from finedata.shard.stream.words import WordReader
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from finedata.shard.stream.settings import Wanted
 
 __all__ = ["Bad", "Filler", "picture_size"]
+
+_MEMBER_COLUMNS = ("member_offset", "member_size", "member_crc32c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,20 @@ class Bad:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Slots:
-    """Pictures of one tar, an entry each: sample, step, place in the tar, inside the episode."""
+class _Slot(NamedTuple):
+    """Where the pictures of a sample's step go and come from.
 
-    at: np.ndarray
-    step: np.ndarray
-    place: np.ndarray
-    inside: np.ndarray
+    Attributes:
+        at: The sample's place in the batch.
+        step: Which of its pictures.
+        place: Place in the tar.
+        inside: Whether the frame is in the episode.
+    """
+
+    at: int
+    step: int
+    place: int
+    inside: bool
 
 
 class Filler:
@@ -78,6 +86,7 @@ class Filler:
             policy=wanted.policy,
             seed=wanted.seed,
         )
+        self._decoder = PictureDecoder()
         self._encoder: Any = None
         if wanted.encoding is not None:
             module, _, name = wanted.encoding.encoder.partition(":")
@@ -126,17 +135,23 @@ class Filler:
         Raises:
             ConformError: A table of the shards is damaged.
         """
-        for role, (values, mask) in self.numbers(samples).items():
-            arrays[f"vector:{role}"][:] = values
-            arrays[f"vector_mask:{role}"][:] = mask
+        self._fill_numbers(
+            samples,
+            {
+                vector.role: (arrays[f"vector:{vector.role}"], arrays[f"vector_mask:{vector.role}"])
+                for vector in self.vectors
+            },
+        )
         bad: list[Bad] = []
         if self._cameras:
-            tar, place, inside = self._pictures_of(samples)
-            key = samples.shard_set[:, None] << 32 | tar
-            for one in map(int, np.unique(key)):
-                at, step = np.nonzero(key == one)
-                slots = _Slots(at, step, place[at, step], inside[at, step])
-                bad += self._fill_pictures(one >> 32, one & 0xFFFFFFFF, slots, samples, arrays)
+            shard_set, episode = samples.shard_set.tolist(), samples.episode.tolist()
+            by_tar: dict[tuple[int, int], list[_Slot]] = {}
+            for at, steps in enumerate(zip(*self._pictures_of(samples), strict=True)):
+                for step, (tar, place, inside) in enumerate(zip(*steps, strict=True)):
+                    slot = _Slot(at, step, place, inside)
+                    by_tar.setdefault((shard_set[at], tar), []).append(slot)
+            for (number, tar), slots in sorted(by_tar.items()):
+                bad += self._fill_pictures(number, tar, slots, episode, arrays)
         # One reason is enough of a sample of which several pictures are bad.
         first: dict[int, Bad] = {}
         for one in sorted(bad, key=lambda one: one.at):
@@ -168,11 +183,7 @@ class Filler:
         for vector in self.vectors:
             shape = len(samples), vector.steps, len(vector.names)
             found[vector.role] = np.empty(shape, np.float32), np.empty(shape, bool)
-        for shard_set in sorted(set(samples.shard_set.tolist())):
-            here = np.flatnonzero(samples.shard_set == shard_set)
-            read = self._numbers.read(shard_set, samples.episode[here], samples.frame_index[here])
-            for role, (values, mask) in read.items():
-                found[role][0][here], found[role][1][here] = values, mask
+        self._fill_numbers(samples, found)
         return found
 
     def words(self, samples: Samples) -> tuple[list[str], list[dict[str, Any] | None]]:
@@ -198,30 +209,45 @@ class Filler:
             traces.append(self._words.trace(name, episode, frame_index))
         return texts, traces
 
-    def _pictures_of(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Tar and place of the pictures of each sample, and whether they are in the episode."""
+    def _fill_numbers(
+        self, samples: Samples, found: dict[str, tuple[np.ndarray, np.ndarray]]
+    ) -> None:
+        for shard_set in sorted(set(samples.shard_set.tolist())):
+            here = np.flatnonzero(samples.shard_set == shard_set)
+            read = self._numbers.read(shard_set, samples.episode[here], samples.frame_index[here])
+            for role, (values, mask) in read.items():
+                found[role][0][here], found[role][1][here] = values, mask
+
+    def _pictures_of(
+        self, samples: Samples
+    ) -> tuple[list[list[int]], list[list[int]], list[list[bool]]]:
+        """Tar and place of each picture of each sample, and whether it is in the episode."""
         if len(self._ago) == 1:
-            alone = np.ones((len(samples), 1), bool)
-            return samples.tar[:, None], samples.place[:, None], alone
+            alone = [[True]] * len(samples)
+            return samples.tar[:, None].tolist(), samples.place[:, None].tolist(), alone
         ago = np.minimum(self._ago, samples.frame_index[:, None])
         tar, place = np.empty_like(ago), np.empty_like(ago)
         for shard_set in map(int, np.unique(samples.shard_set)):
             here = np.flatnonzero(samples.shard_set == shard_set)
             some = Samples.of(samples.columns()[:, here])
             tar[here], place[here] = self._places.find(shard_set, some, ago[here])
-        return tar, place, ago == self._ago
+        return tar.tolist(), place.tolist(), (ago == self._ago).tolist()
 
     def _fill_pictures(
         self,
         shard_set: int,
         tar: int,
-        slots: _Slots,
-        samples: Samples,
+        slots: list[_Slot],
+        episode: list[int],
         arrays: dict[str, np.ndarray],
     ) -> list[Bad]:
-        """The pictures that are in one tar."""
+        """The pictures that are in one tar; `episode` of each sample of the batch."""
         part = self._parts[shard_set]
-        path = self._shards.tar_path(part.name, tar).relative_to(self._shards.root).as_posix()
+
+        def bad_at(at: int, reason: str) -> Bad:
+            path = self._shards.tar_path(part.name, tar).relative_to(self._shards.root)
+            return Bad(at, path.as_posix(), reason)
+
         try:
             ranges = self._few.ranges(part.name, tar)
             remote = self._shards.remote
@@ -230,21 +256,22 @@ class Filler:
             else:
                 content = remote.mapped_ranges(part.name, tar, ranges)
         except ConformError as error:
-            return [Bad(at, path, error.found) for at in slots.at.tolist()]
+            return [bad_at(slot.at, error.found) for slot in slots]
         index = self._shards.index(part.name, tar)
-        offset, size, crc = (
-            index.take(f"member_{name}", slots.place).tolist()
-            for name in ("offset", "size", "crc32c")
-        )
+        rows = np.array([slot.place for slot in slots])
+        offset, size, crc = (index.take(name, rows).tolist() for name in _MEMBER_COLUMNS)
+        roles = [
+            (arrays[f"picture:{role}"], arrays[f"picture_mask:{role}"], part.cameras.get(role))
+            for role in self._cameras
+        ]
         bad: list[Bad] = []
-        for k, (at, step) in enumerate(zip(slots.at.tolist(), slots.step.tolist(), strict=True)):
-            missing = self._missing(shard_set, int(samples.episode[at]))
-            slot = (at, step) if len(self._ago) > 1 else (at,)
-            for role in self._cameras:
-                pixels = arrays[f"picture:{role}"][slot]
-                camera = part.cameras.get(role)
+        for k, (at, step, place, inside) in enumerate(slots):
+            missing = self._missing(shard_set, episode[at])
+            slot = (at, step) if len(self._ago) > 1 else at
+            for pictures, mask, camera in roles:
+                pixels = pictures[slot]
                 there = camera is not None and camera[0].name not in missing
-                arrays[f"picture_mask:{role}"][slot] = there and slots.inside[k]
+                mask[slot] = there and inside
                 if camera is None or not there:
                     pixels[:] = 0
                     continue
@@ -256,10 +283,10 @@ class Filler:
                 try:
                     if member_crc32c(data) != crc[k][member]:
                         raise ValueError("other bytes than were written")  # noqa: EM101
-                    decode_into(pixels, data, codec=camera[0].codec)
+                    self._decoder.into(pixels, data, codec=camera[0].codec)
                 except ValueError as error:
-                    reason = f"member {camera[0].member} of sample {slots.place[k]}: {error}"
-                    bad.append(Bad(at, path, reason))
+                    reason = f"member {camera[0].member} of sample {place}: {error}"
+                    bad.append(bad_at(at, reason))
                     break
         return bad
 

@@ -14,23 +14,35 @@ import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["decode_into", "resize_into"]
+from finedata.shard.stream.resize import Resizer
+
+__all__ = ["PictureDecoder"]
 
 
-def decode_into(pixels: np.ndarray, data: bytes | memoryview, *, codec: str) -> None:
-    """Decode a picture, resized to where it goes; the aspect is not kept.
+class PictureDecoder:
+    """Decodes pictures into a given place.
 
     Args:
-        pixels: (height, width, 3) uint8, contiguous, overwritten.
-        data: The picture's bytes.
-        codec: `jpeg` or `png`.
-
-    Raises:
-        ValueError: The bytes are no such picture, or hold no RGB or grey picture of 8 bits.
+        compiled_after: See `Resizer`.
     """
-    decoded = _jpeg(pixels, data) if codec == "jpeg" else _png(data)
-    if decoded is not pixels:
-        resize_into(pixels, decoded)
+
+    def __init__(self, *, compiled_after: int = 1_000) -> None:
+        self._resizer = Resizer(compiled_after=compiled_after)
+
+    def into(self, pixels: np.ndarray, data: bytes | memoryview, *, codec: str) -> None:
+        """Decode a picture, resized to where it goes; the aspect is not kept.
+
+        Args:
+            pixels: (height, width, 3) uint8, contiguous, overwritten.
+            data: The picture's bytes.
+            codec: `jpeg` or `png`.
+
+        Raises:
+            ValueError: The bytes are no such picture, or hold no RGB or grey picture of 8 bits.
+        """
+        decoded = _jpeg(pixels, data) if codec == "jpeg" else _png(data)
+        if decoded is not pixels:
+            self._resizer.into(pixels, decoded)
 
 
 def _jpeg(pixels: np.ndarray, data: bytes | memoryview) -> np.ndarray:
@@ -54,18 +66,3 @@ def _png(data: bytes | memoryview) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(str(error)) from error
-
-
-def resize_into(pixels: np.ndarray, decoded: np.ndarray) -> None:
-    """Put a picture where it goes, resized where it has another size; the aspect is not kept.
-
-    Args:
-        pixels: (height, width, 3) uint8, overwritten.
-        decoded: (any height, any width, 3) uint8.
-    """
-    height, width = pixels.shape[:2]
-    if decoded.shape[:2] == (height, width):
-        pixels[:] = decoded
-        return
-    picture = Image.fromarray(decoded)
-    pixels[:] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))

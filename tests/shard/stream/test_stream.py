@@ -13,7 +13,7 @@ from shard.stream.tiny_shards import TinySet, decoded, make_shards, numbers, pic
 from finedata.errors import ConformError, UsageError
 from finedata.motion.quaternion import conjugate, geodesic_angle_rad, multiply, rotate
 from finedata.shard.stream.opening import stream
-from finedata.shard.stream.pictures import decode_into
+from finedata.shard.stream.pictures import PictureDecoder
 
 A = TinySet("a", "rep", [5, 9, 6], fine=frozenset({0, 1}), missing=frozenset({2}))
 B = TinySet("b", "rep", [12, 3], fine=frozenset({0}), steps=False)
@@ -73,7 +73,7 @@ def test_jpegs_are_scaled_by_halves_only(
         lambda *a, **k: seen.append(plain(*a, **k).shape[:2]) or plain(*a, **k),
     )
     pixels = np.zeros((*wanted, 3), np.uint8)
-    decode_into(pixels, data, codec="jpeg")
+    PictureDecoder().into(pixels, data, codec="jpeg")
     assert seen == [decodes]
     assert np.abs(pixels.astype(int) - decoded(data)[0, 0]).max() <= 2
 
