@@ -42,6 +42,8 @@ INSTRUCTION = "steps/language_instruction"
 
 def main() -> None:
     options = parse_arguments()
+    if options.keep is not None and options.keep.exists():
+        sys.exit(f"{options.keep} is there already")
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         prepare_environment(Path(scratch))
         started = time.perf_counter()
@@ -50,7 +52,7 @@ def main() -> None:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
         import_seconds = time.perf_counter() - started
-        result = convert(LeRobotDataset, options, Path(scratch) / "dataset")
+        result = convert(LeRobotDataset, options, options.keep or Path(scratch) / "dataset")
     result |= {
         "import_seconds": round(import_seconds, 2),
         "mode": options.mode,
@@ -81,6 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scratch", type=Path, help="folder for the output, which is deleted afterwards"
     )
+    parser.add_argument("--keep", type=Path, help="folder of the dataset, which then stays")
     options = parser.parse_args()
     if options.streaming_encoding and options.mode != "video":
         parser.error("--streaming-encoding needs --mode video")

@@ -1,128 +1,28 @@
-"""Streams against the bare decoder and against peers, on shards of 2 cameras at 256x256 and 224.
+"""Streams against the bare decoder, on shards of 2 cameras at 256x256 and 224.
 
-Run on purpose: `python benchmarks/stream.py SHARDS [--peers]`, SHARDS having JPEG pictures. "Bare"
-is decode + resize of the same bytes, in memory, by as many processes as the stream has workers,
-with no hand-over. Rounds are interleaved, since the machine drifts; CPU time is told besides.
+Run on purpose: `python benchmarks/stream.py SHARDS`, SHARDS having JPEG pictures. "Bare" is decode
++ resize of the same bytes, in memory, by as many processes as the stream has workers, with no
+hand-over. Rounds are interleaved, since the machine drifts; CPU time is told besides. Other loaders
+are in `stream_tables.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
+import sys
 import time
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from stream_tables import WARM, run
 
 import finedata as fd
 from finedata.shard.shards import Shards, member_crc32c
-from finedata.shard.stream.pictures import decode_into
 
 BATCH = 32
-
-
-def bare(data: list[list[bytes]], size: tuple[int, int], seconds: float) -> float:
-    """Samples a second of decode + resize into one place."""
-    pixels = np.empty((len(data[0]), *size, 3), np.uint8)
-    done, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        for sample in data[:64]:
-            for k, content in enumerate(sample):
-                decode_into(pixels[k], content, codec="jpeg")
-        done += len(data[:64])
-    return done / (time.perf_counter() - begin)
-
-
-def bare_many(
-    data: list[list[bytes]], size: tuple[int, int], workers: int, seconds: float
-) -> float:
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        return sum(pool.starmap(bare, [(data, size, seconds)] * workers))
-
-
-def read_samples(shards: Shards, count: int) -> list[list[bytes]]:
-    """Pictures of some samples of the first set."""
-    one = next(iter(shards.sets.values()))
-    members = [one.members.index(camera.member) for camera in one.cameras]
-    index, content = shards.index(one.name, 0), shards.tar(one.name, 0)
-    found: list[list[bytes]] = []
-    for place in range(min(count, one.tars[0].samples)):
-        offset, size = (index.value(f"member_{name}", place) for name in ("offset", "size"))
-        found.append([bytes(content[offset[k] : offset[k] + size[k]]) for k in members])
-    return found
-
-
-def streamed(root: Path, size: tuple[int, int], workers: int, seconds: float) -> float:
-    with fd.stream(root, mix="raw=1", batch=BATCH, size=size, workers=workers) as stream:
-        given = iter(stream)
-        for _ in range(4):
-            next(given)
-        done, begin = 0, time.perf_counter()
-        while time.perf_counter() - begin < seconds:
-            done += len(next(given))
-        return done / (time.perf_counter() - begin)
-
-
-def cpu_ms(root: Path, data: list[list[bytes]], size: tuple[int, int], workers: int) -> dict:
-    """Milliseconds of CPU a sample, bare and streamed, the start of the workers taken off.
-
-    It remains comparable on a machine that does other things too.
-    """
-
-    def spent() -> float:
-        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        used = [resource.getrusage(kind) for kind in kinds]
-        return sum(one.ru_utime + one.ru_stime for one in used)
-
-    def stream_of(batches: int) -> float:
-        begin = spent()
-        with fd.stream(root, mix="raw=1", batch=BATCH, size=size, workers=workers) as stream:
-            given = iter(stream)
-            for _ in range(batches):
-                next(given)
-        return spent() - begin
-
-    begin = time.process_time()
-    pixels = np.empty((len(data[0]), *size, 3), np.uint8)
-    for _ in range(2):
-        for sample in data:
-            for k, content in enumerate(sample):
-                decode_into(pixels[k], content, codec="jpeg")
-    alone = (time.process_time() - begin) / (2 * len(data))
-    few, many = stream_of(8), stream_of(40)
-    inside = (many - few) / (32 * BATCH)
-    return {
-        "bare": round(alone * 1e3, 3),
-        "stream": round(inside * 1e3, 3),
-        "bare_over_stream": round(alone / inside, 3),
-    }
-
-
-def webdataset(root: Path, size: tuple[int, int], workers: int, seconds: float) -> float:
-    """Stock webdataset in one process, with our decoder as its handler."""
-    import webdataset as wds
-
-    del workers
-    tars = sorted(map(str, root.glob("tars/*/*.tar")))
-
-    def decode(key: str, data: bytes) -> np.ndarray | None:
-        if not key.endswith("jpg"):
-            return None
-        pixels = np.empty((*size, 3), np.uint8)
-        decode_into(pixels, data, codec="jpeg")
-        return pixels
-
-    data = wds.WebDataset(tars, shardshuffle=False, repeat=True).shuffle(1000).decode(decode)
-    given = iter(data.batched(BATCH))
-    next(given)
-    done, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        next(given)
-        done += BATCH
-    return done / (time.perf_counter() - begin)
 
 
 def reading(shards: Shards) -> float:
@@ -191,41 +91,31 @@ def order() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("shards", type=Path)
-    parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--peers", action="store_true")
     chosen = parser.parse_args()
     print(json.dumps({"order": order()}))
     shards = Shards.open(chosen.shards)
     print(json.dumps({"join": joined(chosen.shards)}))
     print(json.dumps({"reading_gb_per_cpu_s": round(reading(shards) / 1e9, 2)}))
-    data, size = read_samples(shards, 256), (chosen.size, chosen.size)
+    found: dict[str, list[dict[str, float]]] = {"bare": [], "finedata": []}
     for _ in range(chosen.rounds):
-        print(json.dumps({"cpu_ms": cpu_ms(chosen.shards, data, size, chosen.workers)}))
-    rates: dict[str, list[float]] = {}
-    for _ in range(chosen.rounds):
-        turns = {
-            "bare": lambda: bare_many(data, size, chosen.workers, chosen.seconds),
-            "stream": lambda: streamed(chosen.shards, size, chosen.workers, chosen.seconds),
-        }
-        if chosen.peers:
-            turns["bare, one process"] = lambda: bare(data, size, chosen.seconds)
-            turns["webdataset, one process, our decoder"] = lambda: webdataset(
-                chosen.shards, size, 1, chosen.seconds
-            )
-            turns["stream, no workers"] = lambda: streamed(chosen.shards, size, 0, chosen.seconds)
-        for name, call in turns.items():
-            rates.setdefault(name, []).append(round(call(), 1))
-    for name, values in rates.items():
-        print(json.dumps({"what": name, "samples_per_s": values, "median": median(values)}))
-    pairs = [s / b for s, b in zip(rates["stream"], rates["bare"], strict=True)]
-    print(
-        json.dumps(
-            {"stream_over_bare": [round(p, 3) for p in pairs], "median": round(median(pairs), 3)}
-        )
-    )
+        for name, values in found.items():
+            tars = next(chosen.shards.glob("tars/*"))
+            said = run(
+                sys.executable, "run", name, tars, "--decoder", "ours", "--batches", WARM,
+                "--seconds", chosen.seconds, "--workers", chosen.workers,
+            )[2]  # fmt: skip
+            values.append(json.loads(said))
+    for name, values in found.items():
+        print(json.dumps({"what": name, **{k: [one[k] for one in values] for k in values[0]}}))
+    for key, name in (("samples_per_s", "stream_over_bare"), ("cpu_ms", "bare_over_stream_cpu")):
+        pairs = [
+            a[key] / b[key] if key == "samples_per_s" else b[key] / a[key]
+            for a, b in zip(found["finedata"], found["bare"], strict=True)
+        ]
+        print(json.dumps({name: [round(p, 3) for p in pairs], "median": round(median(pairs), 3)}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ read formats of their own, made by `copy PEER TARS --copies DIR`, the pictures' 
 Every peer gives batches of samples as one uint8 array of pictures of 224 x 224, and their keys.
 "own" decodes as the library does (webdataset, energon, LeRobot) or with Pillow, and resizes with
 Pillow; "ours" is finedata's decoder in the peer's own hook; "none" reads and hands over, and
-decodes nothing.
+decodes nothing. `--seconds` times what comes after `--batches`: rate, and the CPU of the process
+and of all that it started. "bare" is as many processes, which decode with ours, hand over nothing,
+and read the pictures that the stream gives first, from memory.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import io
 import json
 import sys
 import tarfile
+import time
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +35,21 @@ SIZE = (224, 224)
 DECODER = "own"
 
 
+@lru_cache(maxsize=1)
+def decoder() -> Any:
+    """Finedata's, one a process, compiled from the first picture on (where Numba is)."""
+    from finedata.shard.stream.pictures import PictureDecoder
+
+    return PictureDecoder(compiled_after=0)
+
+
 def pixels(content: Any) -> np.ndarray:
     """A picture as the chosen decoder gives it; `content` is bytes, or what a library decoded."""
     if DECODER == "none":
         return np.zeros((1, 1, 3), np.uint8)
     if DECODER == "ours":
-        from finedata.shard.stream.pictures import decode_into
-
         out = np.empty((*SIZE, 3), np.uint8)
-        decode_into(out, bytes(content), codec="jpeg")
+        decoder().into(out, bytes(content), codec="jpeg")
         return out
     from PIL import Image
 
@@ -300,9 +310,48 @@ def lerobot(options: Any) -> Any:
     return iter(loader), None, None
 
 
+def bare(options: Any) -> Any:
+    """No loader: decode and resize, in processes that only say how far they are."""
+    import multiprocessing
+    import os
+
+    import finedata as fd
+
+    with fd.stream(options.tars[0].parent.parent, mix="raw=1", batch=1024, stop=1024) as opened:
+        sequence, samples = opened.sequence, opened.sequence.samples(0, 1024)
+    shards, kept = sequence.shards, []
+    for shard_set, tar, place in zip(samples.shard_set, samples.tar, samples.place, strict=True):
+        one = shards.sets[sequence.sets[shard_set]]
+        cameras = sorted(camera.member for camera in one.cameras)
+        kept.append([shards.member(one.name, int(tar), int(place), name) for name in cameras])
+
+    def work(first: int, done: Any) -> None:
+        out = np.empty((len(kept[0]), *SIZE, 3), np.uint8)
+        while os.getppid() == parent:
+            for at in range(first, len(kept), options.workers):
+                for k, content in enumerate(kept[at]):
+                    decoder().into(out[k], content, codec="jpeg")
+                done.value += 1
+
+    parent, fork = os.getpid(), multiprocessing.get_context("fork")
+    counts = [fork.Value("q", 0, lock=False) for _ in range(options.workers)]
+    for first, done in enumerate(counts):
+        fork.Process(target=work, args=(first, done), daemon=True).start()
+
+    def batches() -> Iterator[Any]:
+        given = 0
+        while True:
+            while sum(one.value for one in counts) < given + options.batch:
+                time.sleep(0.005)
+            given += options.batch
+            yield [""] * options.batch, None
+
+    return batches(), None, None
+
+
 PEERS = {
-    "finedata": finedata_, "webdataset": webdataset, "grain": grain, "litdata": litdata,
-    "mosaic": mosaic, "energon": energon, "lerobot": lerobot,
+    "bare": bare, "finedata": finedata_, "webdataset": webdataset, "grain": grain,
+    "litdata": litdata, "mosaic": mosaic, "energon": energon, "lerobot": lerobot,
 }  # fmt: skip
 
 
@@ -330,6 +379,33 @@ def copy(options: Any) -> None:
             writer.merge()
 
 
+def cpu_s() -> float:
+    """Seconds of CPU of this process and all below it, as Linux tells."""
+    total, waiting = 0, ["self"]
+    while waiting:
+        folder = Path("/proc") / waiting.pop()
+        try:
+            ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:15]
+            waiting += [
+                pid for path in folder.glob("task/*/children") for pid in path.read_text().split()
+            ]
+        except OSError:
+            continue
+        total += sum(map(int, ticks))
+    return total / 100
+
+
+def timed(batches: Any, options: Any) -> dict[str, float]:
+    """Samples a second, and CPU of each, of the time after the first batches."""
+    for _ in islice(batches, options.batches):
+        pass
+    begin, cpu, done = time.perf_counter(), cpu_s(), 0
+    while time.perf_counter() - begin < options.seconds:
+        done += len(next(batches)[0])
+    rate = done / (time.perf_counter() - begin)
+    return {"samples_per_s": round(rate, 1), "cpu_ms": round((cpu_s() - cpu) / done * 1e3, 3)}
+
+
 def main() -> None:
     global DECODER
     parser = argparse.ArgumentParser()
@@ -341,6 +417,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=0, help="to be timed after the batches")
     parser.add_argument("--batching", default="random")
     parser.add_argument("--weights", type=json.loads, default=None)
     parser.add_argument("--epoch", action="store_true", help="one epoch, all of it")
@@ -355,6 +432,10 @@ def main() -> None:
     import pickle  # states of energon and torch are no JSON; this program reads its own only
 
     batches, state, load = PEERS[options.peer](options)
+    if options.seconds:
+        print(json.dumps(timed(iter(batches), options)))
+        sys.stdout.flush()
+        return
     if options.load:
         load(pickle.loads(options.load.read_bytes()))
     given: list[list[str]] = []

@@ -1,12 +1,14 @@
-"""Streams beside other loaders: CPU a sample, kill-and-resume, and what was really drawn.
+"""Streams beside other loaders: rate, CPU a sample, kill-and-resume, and what was really drawn.
 
     python benchmarks/stream_tables.py SHARDS --scratch DIR --with PYTHON [--with PYTHON ...] \
         [--lerobot DATASET] [--rounds 3] [--only speed|resume|counts]
 
 PYTHON are interpreters with some of webdataset, grain, litdata, megatron-energon,
 mosaicml-streaming and lerobot (`stream_peers.py` runs in them; simplejpeg and Pillow must be there
-too). CPU is user + system of a run and of all that it started, of a long run less a short one, so
-that start-up does not count; runs are interleaved. The two other tables are of 4,000 small samples
+too). For speed each runs some seconds behind its first batches, in turn, and as often as there are
+rounds; CPU is user + system of it and of all that it started. DATASET is one of LeRobot's, with
+videos, of the same pictures (`peer_lerobot.py --keep`); torchcodec should be there.
+The two other tables are of 4,000 small samples
 of two sources that stand 3 : 1, of which a mixture of .3 : .7 is asked for.
 """
 
@@ -34,8 +36,9 @@ MODULES = {
 }
 COPIED = ("litdata", "mosaic")
 WEIGHTS = {"a": 0.3, "b": 0.7}
-FEW, MANY = 6, 30
 BATCH = 32
+# Batches until the stream's workers have loaded what they load after some pictures.
+WARM = 48
 
 
 def interpreters(given: list[str]) -> dict[str, str]:
@@ -68,48 +71,46 @@ def run(python: str, *arguments: object, limit: float = 240) -> tuple[float, flo
 
 
 def speed(options: argparse.Namespace, pythons: dict[str, str]) -> None:
+    """Rates of all, in turn, as many rounds; and how much faster the stream was in each."""
     tars = sorted(p.parent for p in options.shards.glob("tars/*/*-000000.tar"))[-1]
-    made: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for peer in COPIED:
         if peer in pythons and not (options.scratch / peer / tars.name).exists():
             run(pythons[peer], "copy", peer, tars, "--copies", options.scratch)
+    more = ["--workers", options.workers, "--copies", options.scratch]
+    rates: dict[str, list[float]] = {}
+    costs: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        for peer, python in pythons.items():
+        for peer, python in {"bare": sys.executable, **pythons}.items():
             where = options.lerobot if peer == "lerobot" else tars
             if where is None:
                 continue
-            for decoder in ("ours",) if peer == "finedata" else ("own", "ours"):
-                more = [
-                    "--decoder",
-                    decoder,
-                    "--workers",
-                    options.workers,
-                    "--copies",
-                    options.scratch,
-                ]
-                few, many = (
-                    run(python, "run", peer, where, "--batches", count, *more)
-                    for count in (FEW, MANY)
-                )
-                samples = (MANY - FEW) * BATCH
-                if few[0] != few[0] or many[0] != many[0]:
-                    print(json.dumps({"failed": peer, "decoder": decoder, "said": many[2]}))
-                    continue
-                cost = (many[0] - few[0]) / samples * 1e3, samples / max(many[1] - few[1], 1e-9)
-                made.setdefault((peer, decoder), []).append(cost)
-    for (peer, decoder), runs in made.items():
-        cpu, rate = zip(*runs, strict=True)
-        print(
-            json.dumps(
-                {
-                    "speed": peer,
-                    "decoder": decoder,
-                    "cpu_ms_a_sample": round(median(cpu), 3),
-                    "runs": [round(one, 3) for one in cpu],
-                    "samples_per_s": [round(one, 1) for one in rate],
-                }
-            )
-        )
+            for decoder in ("ours",) if peer in ("bare", "finedata") else ("own", "ours"):
+                if (peer, decoder) == ("lerobot", "ours"):
+                    continue  # its own are videos
+                said = run(
+                    python, "run", peer, where, "--decoder", decoder,
+                    "--batches", WARM if peer in ("bare", "finedata") else 8,
+                    "--seconds", options.seconds, *more,
+                )[2]  # fmt: skip
+                name = f"{peer}, {decoder}"
+                try:
+                    found = json.loads(said)
+                    rates.setdefault(name, []).append(found["samples_per_s"])
+                    costs.setdefault(name, []).append(found["cpu_ms"])
+                except (ValueError, KeyError):
+                    print(json.dumps({"failed": name, "said": said[:200]}), flush=True)
+    own = rates["finedata, ours"]
+    for name, values in rates.items():
+        ratios = [a / b for a, b in zip(own, values, strict=False)]
+        line = {
+            "speed": name,
+            "samples_per_s": values,
+            "cpu_ms_a_sample": costs[name],
+            "stream_is_so_much_faster": [round(one, 2) for one in ratios],
+            "median": round(median(ratios), 2),
+            "by_cpu": round(median(costs[name]) / median(costs["finedata, ours"]), 2),
+        }
+        print(json.dumps(line), flush=True)
 
 
 def small_shards(root: Path) -> list[Path]:
@@ -235,9 +236,10 @@ def main() -> None:
     parser.add_argument("shards", type=Path)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--with", dest="pythons", action="append", default=[])
-    parser.add_argument("--lerobot", type=Path, help="the dataset, for LeRobot's own loader")
+    parser.add_argument("--lerobot", type=Path, help="a dataset for LeRobot's own loader")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.5)
     parser.add_argument("--only", choices=["speed", "resume", "counts"])
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ class ConvertSummary(Summary):
 
 
 def convert(
-    source: str | Path,
+    source: str,
     *,
     input: str | Path,
     out: str | Path,
@@ -122,7 +122,7 @@ def convert(
         OutputError: The output cannot be written; the same call continues later.
     """
     return convert_many(
-        [(str(source), str(input))],
+        [(source, str(input))],
         out=out,
         options=options,
         workers=workers,
