@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finedata.store import dataset as store
@@ -45,6 +46,7 @@ class Reviewing(store.Dataset):
         self,
         *,
         reviewer: str = "",
+        gold: str | Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         on_ready: Callable[[Served], None] | None = None,
@@ -53,6 +55,8 @@ class Reviewing(store.Dataset):
 
         Args:
             reviewer: Who decides where a browser names nobody; the user's login by default.
+            gold: A file of facts with known answers, which measure reviewers: lines of
+                `{"fact_id": "...", "decision": "accept"}`, or `"reject"`.
             host: Where to listen; beyond the loopback the address holds a token.
             port: Its port; 0 takes a free one.
             on_ready: Called with the address once it listens.
@@ -64,7 +68,14 @@ class Reviewing(store.Dataset):
         """
         from finedata.review.serve import serve
 
-        serve(self, host=host, port=port, reviewer=reviewer or getpass.getuser(), on_ready=on_ready)
+        serve(
+            self,
+            host=host,
+            port=port,
+            reviewer=reviewer or getpass.getuser(),
+            gold=None if gold is None else Path(gold),
+            on_ready=on_ready,
+        )
 
     def review_status(self) -> ReviewStatus:
         """Count facts by review status, and decisions by kind and reviewer."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Selected", "Source", "source"]
 
 
-def source(name: str, address: str | Path, **options: str) -> Source:
+def source(name: str | Path, address: str | Path, **options: str) -> Source:
     """Name a source: how it is read, and where it lies. Nothing is read yet.
 
     Args:
@@ -33,7 +33,7 @@ def source(name: str, address: str | Path, **options: str) -> Source:
         >>> src = source("rt_1", "rt_1/0.1.0", rotation_delta="rotation_vector")
         >>> ds = src.convert("rt1", episodes="0-99", workers=8)  # doctest: +SKIP
     """
-    return Source(((name, str(address)),), tuple(sorted(options.items())))
+    return Source(((str(name), str(address)),), tuple(sorted(options.items())))
 
 
 class Selected(TypedDict, total=False):

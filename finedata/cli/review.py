@@ -45,6 +45,13 @@ def serve(
     reviewer: Annotated[
         str, typer.Option(help="Who decides; your login by default.", show_default=False)
     ] = "",
+    gold: Annotated[
+        Path | None,
+        typer.Option(
+            help="Facts with known answers, lines of JSON, asked now and then to measure people.",
+            show_default=False,
+        ),
+    ] = None,
     host: Host = "127.0.0.1",
     port: Port = 8400,
     browser: Browser = True,
@@ -55,7 +62,7 @@ def serve(
 
     ready = opened(browser=browser, as_json=as_json)
     with interruptible("stopped; every decision that was shown as saved is saved"):
-        open(root).review(reviewer=reviewer, host=host, port=port, on_ready=ready)
+        open(root).review(reviewer=reviewer, gold=gold, host=host, port=port, on_ready=ready)
 
 
 @app.command("status")

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 import finedata
+from finedata.convert.assign import EpisodeJob
 from finedata.convert.clips import written_codec
 from finedata.convert.commit_rows import episode_row, failed_receipt, written_receipt
 from finedata.convert.context import library_versions
@@ -36,7 +38,8 @@ from finedata.store.table import TableFile, part_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from finedata.convert.assign import Assigner, EpisodeJob, Part
+    from finedata.convert.assign import Assigner, Part
+    from finedata.convert.layout import PartLayout
     from finedata.convert.prepared import PreparedRun
     from finedata.store.lerobot.layout import Feature
     from finedata.store.lerobot.stats import FeatureStats
@@ -161,6 +164,7 @@ class _RowWriter:
         self.tallies: list[_PartTally] = []
         self.counts: Counter[str] = Counter()
         self._episode_files: list[EpisodeFiles] = []
+        self._cameras = _cameras_of_kinds(run, ledger)
         self._runs = [hash16(file.sha256 + run.context.options.sha256) for file in run.converters]
 
     def write(self) -> None:
@@ -177,6 +181,7 @@ class _RowWriter:
                 part = self.assigner.parts[record.part]
                 tally, files = self._part(record.part, stack)
                 file_number, result = next(tally.results)
+                result = self._with_absent(result, part.layout)
                 self._count(record.plan)
                 place = (record.part, record.episode_index)
                 stats = result.stats | self._videos.of_episode.get(place, {})
@@ -189,6 +194,18 @@ class _RowWriter:
                     instructions.add(row)
                 for row in step_rows(identity, language, fps=part.layout.fps, run_id=run_id):
                     steps.add(row)
+
+    def _with_absent(self, result: EpisodeResult, layout: PartLayout) -> EpisodeResult:
+        """An episode, and the cameras that others of its kind have and it has not."""
+        others = self._cameras.get((layout.source, layout.variant), set[str]())
+        absent = others - {camera.name for camera in layout.cameras}
+        if not absent:
+            return result
+        return replace(
+            result,
+            flags=sorted({*result.flags, "camera_missing"}),
+            cameras_missing=sorted({*result.cameras_missing, *absent}),
+        )
 
     def _count(self, plan: RecordPlan) -> None:
         self.counts.update(("found", "written"))
@@ -227,6 +244,23 @@ def _records(
         placed, _ = assigner.add(plan)
         for record in placed:
             yield record, plan
+
+
+def _cameras_of_kinds(run: PreparedRun, ledger: Finished) -> dict[tuple[int, int], set[str]]:
+    """(source, variant) to the cameras that any of its episodes has, where no description tells.
+
+    Of HDF5 only other files say which cameras a robot had. Where a description or the converter
+    names them, the plan knows of each episode by itself what it lacks.
+    """
+    silent = {number for number, one in enumerate(run.context.sources) if one.reader == "hdf5"}
+    found: dict[tuple[int, int], set[str]] = {}
+    assigner = run.assigner()
+    for record, _ in _records(assigner, ledger) if silent else ():
+        if isinstance(record, EpisodeJob) and record.source in silent:
+            layout = assigner.parts[record.part].layout
+            known = found.setdefault((layout.source, layout.variant), set())
+            known.update(camera.name for camera in layout.cameras)
+    return found
 
 
 def _results(part: int, ledger: Finished) -> Iterator[tuple[int, EpisodeResult]]:

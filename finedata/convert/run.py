@@ -98,7 +98,7 @@ class ConvertSummary(Summary):
 
 
 def convert(
-    source: str,
+    source: str | Path,
     *,
     input: str | Path,
     out: str | Path,
@@ -122,7 +122,7 @@ def convert(
         OutputError: The output cannot be written; the same call continues later.
     """
     return convert_many(
-        [(source, str(input))],
+        [(str(source), str(input))],
         out=out,
         options=options,
         workers=workers,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from finedata.convert.account.output import Output
     from finedata.convert.assign import Assigner, EpisodeJob, Part
+    from finedata.convert.layout import PartLayout
     from finedata.convert.plan import RecordPlan, ShardPlan
     from finedata.convert.prepared import PreparedRun
     from finedata.convert.verify_report import VerifyReport
@@ -77,6 +79,25 @@ _FLOAT32 = ("gripper_min", "gripper_max")
 _VERSIONS = ("finedata_version",)
 
 
+@dataclass(frozen=True, slots=True)
+class _Undescribed:
+    """An episode of a source without a description: what it lacks, seen by itself."""
+
+    place: str
+    identity: str
+    layout: PartLayout
+    missing: set[str]
+    flags: set[str]
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        return self.layout.source, self.layout.variant
+
+    @property
+    def cameras(self) -> set[str]:
+        return {camera.name for camera in self.layout.cameras}
+
+
 class TableChecks:
     """Holds the rows of tables against what they should be, record by record, part by part.
 
@@ -104,6 +125,7 @@ class TableChecks:
         self._stats = {name: StoredStats(path) for name, path in output.paths.items()}
         self._codecs: dict[str, dict[str, str]] = {}
         self._with_videos: list[tuple[Part, EpisodeJob, EpisodeResult]] = []
+        self._undescribed: list[_Undescribed] = []
 
     def failed(self, plan: ShardPlan, record: RecordPlan, place: str) -> None:
         """The receipt of a record that is no episode."""
@@ -133,12 +155,15 @@ class TableChecks:
             image if image["camera"] in videos else _Without(image, "sha256")
             for image in receipt["images"]
         ]
-        self._row(f"{place}: receipt", receipt, self._receipts)
         row = episode_row(self._run, part, job, result, number)
+        if self._run.context.sources[job.source].reader == "hdf5":
+            missing = set(row.pop("cameras_missing"))
+            flags = set(receipt.pop("flags"))
+            self._undescribed.append(_Undescribed(place, identity, part.layout, missing, flags))
+        self._row(f"{place}: receipt", receipt, self._receipts)
         _, chunk, file = episodes_path(job.episode_index // EPISODES_PER_META_FILE)
         row |= {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
-        rows = {key: episode.row for key, episode in self._output.episodes.items()}
-        self._row(f"{place}: episode", row, {identity: rows.get(identity, {})})
+        self._row(f"{place}: episode", row, self._episode(identity))
         self._episode_stats(part, identity, result, place)
         run_id, fps = self._runs[job.source], part.layout.fps
         language = job.plan.language
@@ -169,6 +194,7 @@ class TableChecks:
                 "statistics of each episode's pictures: not computed anew, because none was "
                 "decoded; --decode does so for pictures in rows, and nothing does for videos"
             )
+        self._cameras_missing()
         for what in self._output.repeated:
             self._report.add(what, "two rows of it", "one")
         for table, episodes in self._annotations.items():
@@ -190,6 +216,32 @@ class TableChecks:
                 self._info(part)
         with damage_of(DATASET_FILE, self._report):
             self._marker(assigner)
+
+    def _episode(self, identity: str) -> dict[str, Mapping[str, Any]]:
+        known = self._output.episodes.get(identity)
+        return {identity: {} if known is None else known.row}
+
+    def _cameras_missing(self) -> None:
+        """Which cameras an episode lacks, where only the others of its kind tell."""
+        kinds: dict[tuple[int, int], set[str]] = {}
+        for one in self._undescribed:
+            kinds.setdefault(one.kind, set()).update(one.cameras)
+        for one in self._undescribed:
+            rows = self._episode(one.identity)
+            missing = one.missing | (kinds[one.kind] - one.cameras)
+            if self.moved:  # others of its kind may have stayed behind
+                missing |= set(rows[one.identity].get("cameras_missing") or ()) - one.cameras
+            flags = one.flags | ({"camera_missing"} if missing else set[str]())
+            self._row(
+                f"{one.place}: episode",
+                {"episode_id": one.identity, "cameras_missing": sorted(missing)},
+                rows,
+            )
+            self._row(
+                f"{one.place}: receipt",
+                {"episode_id": one.identity, "flags": sorted(flags)},
+                self._receipts,
+            )
 
     def _row(
         self, place: str, wanted: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from finedata.review.guard import Guard
+    from finedata.review.look import Newest
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
@@ -144,8 +145,7 @@ class Pages:
     def episode(self, request: Request) -> Response:
         """One episode: cameras, motion, words."""
         episode = self._episode(request)
-        data = episode_data(self.dataset, episode, self.rows)
-        data["facts"] = self.facts_of(data["facts"])
+        data = episode_data(self.dataset, episode, self.annotations())
         before, after = self.catalog.beside(episode.episode_id)
         return self.render(
             "episode.html",
@@ -157,9 +157,9 @@ class Pages:
             after=after,
         )
 
-    def facts_of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Facts as they are shown: as they are stored."""
-        return rows
+    def annotations(self) -> Newest:
+        """Annotations as they are shown: as they are stored."""
+        return self.rows
 
     def frames(self, request: Request) -> Response:
         """Frames of a camera; see `packed_frames`."""

@@ -1,9 +1,8 @@
-"""Decisions of people: in the journal when they are shown as saved, in revisions of facts later.
+"""Decisions of people: in the journal when they are shown as saved, in revisions of rows later.
 
-A decision holds the whole row before and after it, and the row after has the next revision. So
-decisions that wait in the journal are laid over the stored facts by one rule, a row takes the
-place of the one revision before it, and nothing is applied twice however often files and journal
-are read. Who decides over a revision that is no longer the newest is told, and sees the newest.
+What a decision changes is told in `changes`. Here it is taken: checked against the newest
+revision, so that who decides over one that somebody else wrote meanwhile is told and sees the
+newest; written; and taken back, as a decision of its own.
 
 Several servers may stand over one dataset: a decision is checked and written under a lock that all
 of them share, and what the others wrote is read again whenever the journal's last number differs.
@@ -17,80 +16,38 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pyarrow as pa
 
 from finedata.errors import StaleRowError, UsageError
-from finedata.schema.conform import conform
+from finedata.review.changes import (
+    CHANGING,
+    added_fact,
+    check_conforms,
+    edits_of,
+    over,
+    rows_after,
+    rows_before,
+    step_change,
+    taken_back,
+    touched,
+)
 from finedata.schema.makers import revised
-from finedata.schema.tables import arrow_schema
 from finedata.store.ledger import LEDGER_FOLDER
 from finedata.store.lock import locked
 from finedata.store.review_journal import ReviewJournal, journal_path
-from finedata.store.table import compact_reviews
+from finedata.store.table import REVISED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from finedata.store.dataset import Dataset
-    from finedata.store.table import TableWriter
 
-__all__ = ["CHANGING", "EDITABLE", "Decisions", "over", "settle"]
+__all__ = ["Decisions"]
 
-CHANGING = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
-"""Decisions that write the row anew, and its `review_status` then."""
 _UNCHANGING = ("skip", "send_back")
-EDITABLE = ("text", "value", "start_frame", "end_frame")
-"""What a reviewer may change of a fact."""
-
-
-def over(rows: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Facts as they are after decisions that are not in files yet.
-
-    Args:
-        rows: Facts of one episode, the newest revisions.
-        decisions: Rows of `reviews` in their order, of any episodes.
-
-    Returns:
-        The rows in their order, those that people added last.
-    """
-    now = {row["fact_id"]: dict(row) for row in rows}
-    episodes = {row["episode_id"] for row in rows}
-    for decision in decisions:
-        known = now.get(decision["target_id"])
-        if known is None and decision["decision"] != "add":
-            continue
-        after = _after(decision)
-        if after is None or after["episode_id"] not in episodes:
-            continue
-        if known is None or known["revision"] + 1 == after["revision"]:
-            now[after["fact_id"]] = after
-    return list(now.values())
-
-
-def settle(dataset: Dataset) -> int:
-    """Move the decisions of the journal into files: facts get their revisions, ids stay.
-
-    Killed at any moment and called again, it loses and doubles nothing.
-
-    Returns:
-        How many decisions were moved.
-    """
-
-    def apply(writer: TableWriter, decisions: list[dict[str, Any]]) -> None:
-        for decision in decisions:
-            after = _after(decision)
-            if after is None:
-                continue
-            if decision["decision"] == "add":
-                writer.add("facts", [after])
-            else:
-                writer.revise("facts", [after])
-
-    return compact_reviews(dataset.root, apply=apply)
 
 
 class Decisions:
-    """Takes decisions about the facts of a dataset, for all threads of a server.
+    """Takes decisions about the facts and steps of a dataset, for all threads of a server.
 
     Args:
         dataset: The dataset, on disk.
@@ -105,6 +62,7 @@ class Decisions:
         self._seen = b"?"
         self._waiting: list[dict[str, Any]] = []
         self._stacks: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._about: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def close(self) -> None:
         """Close the journal."""
@@ -117,17 +75,18 @@ class Decisions:
             head = self._head.read_bytes()
             if head != self._seen:
                 rows, _ = self._journal.decisions()
-                self._waiting, self._stacks = [], defaultdict(list)
+                self._waiting = []
+                self._stacks, self._about = defaultdict(list), defaultdict(list)
                 for row in rows:
                     self._take(row)
                 self._seen = head
             return self._waiting
 
-    def of_target(self, target_id: str) -> list[dict[str, Any]]:
-        """Decisions about a fact that were not taken back."""
+    def about(self, episode_id: str) -> list[dict[str, Any]]:
+        """Decisions in the journal about rows of an episode, in their order."""
         with self._guard:
             _ = self.waiting
-            return list(self._stacks.get(target_id, ()))
+            return list(self._about.get(episode_id, ()))
 
     def decided(self) -> set[str]:
         """Facts about which somebody has decided, or that were left on purpose."""
@@ -135,13 +94,24 @@ class Decisions:
             _ = self.waiting
             return {target for target, stack in self._stacks.items() if stack}
 
+    def standing(self) -> list[dict[str, Any]]:
+        """Decisions in the journal that were not taken back, in their order."""
+        with self._guard:
+            rows = self.waiting
+            held = {row["review_id"] for stack in self._stacks.values() for row in stack}
+            return [row for row in rows if row["review_id"] in held]
+
     def _take(self, row: dict[str, Any]) -> None:
         self._waiting.append(row)
-        stack = self._stacks[row["target_id"]]
-        if row["decision"] == "undo" and stack:
-            stack.pop()
-        else:
-            stack.append(row)
+        rows = [*rows_before(row), *rows_after(row)]
+        for episode_id in {one["episode_id"] for one in rows}:
+            self._about[episode_id].append(row)
+        for name in touched(row):
+            stack = self._stacks[name]
+            if row["decision"] == "undo" and stack:
+                stack.pop()
+            else:
+                stack.append(row)
 
     def decide(
         self,
@@ -156,11 +126,13 @@ class Decisions:
         length: int,
         reason: str = "",
         seconds: float | None = None,
+        blind: bool = False,
     ) -> dict[str, Any]:
         """Write a decision about a fact; it is on the disk when this returns.
 
         Args:
-            stored: The fact as the files have it, in its newest revision.
+            stored: The fact as the files have it, in its newest revision; of a blind opinion as
+                it was before anybody had said anything.
             decision: `accept`, `edit`, `reject`, `skip` or `send_back`.
             review_id: Its name; the same one again, of a client without an answer, is one.
             reviewer: Who.
@@ -170,6 +142,7 @@ class Decisions:
             length: Frames of the episode.
             reason: Why, for `skip` and `send_back`.
             seconds: Time it took.
+            blind: The reviewer did not see what others said; the fact stays as it is.
 
         Returns:
             The fact as it is now.
@@ -186,80 +159,204 @@ class Decisions:
         if decision in _UNCHANGING and not reason.strip():
             raise UsageError(place=f"decision {decision}", found="no reason", wanted="why")
         with locked(self._lock), self._guard:
-            about = [one for one in self.waiting if one["target_id"] == stored["fact_id"]]
-            [row] = over([stored], about)
+            about = self.about(stored["episode_id"])
+            [row] = over([stored], [] if blind else _of_target(about, stored["fact_id"]))
             if any(one["review_id"] == review_id for one in about):
                 return row
-            _check_seen(row, revision)
+            _check_seen("fact", row["fact_id"], row, revision)
+            after: dict[str, Any] = {"reason": reason.strip()}
             if decision in CHANGING:
-                edits = _edits(changes or {}, row, fps, length) if decision == "edit" else {}
+                edits = edits_of(changes or {}, row, fps, length) if decision == "edit" else {}
                 after = revised("facts", row, **edits, review_status=CHANGING[decision])
-                _conform(after)
-            else:
-                after = {"reason": reason.strip()}
-            self._append(row, after, decision, review_id, reviewer, seconds)
-            return after if decision in CHANGING else row
+                check_conforms("facts", [after])
+                if blind:
+                    after = {"opinion": decision, "changes": dict(changes or {})}
+            told: dict[str, Any] = {
+                "reviewer": reviewer,
+                "review_id": review_id,
+                "seconds": seconds,
+            }
+            self._append("facts", row["fact_id"], row, after, decision, blind=blind, **told)
+            return after if decision in CHANGING and not blind else row
 
-    def undo(self, *, review_id: str, reviewer: str) -> str | None:
+    def add(
+        self,
+        like: Mapping[str, Any],
+        *,
+        review_id: str,
+        reviewer: str,
+        facts: Sequence[Mapping[str, Any]],
+        steps: Sequence[Mapping[str, Any]],
+        seconds: float | None = None,
+        **words: Any,
+    ) -> dict[str, Any]:
+        """Write a fact that was missing.
+
+        Args:
+            like: A fact of the run that it is added to.
+            review_id: Name of the decision.
+            reviewer: Who.
+            facts: Facts of the episode, as the files have them.
+            steps: Steps of the episode, as the files have them.
+            seconds: Time it took.
+            words: As for `added_fact`.
+
+        Returns:
+            The new fact.
+
+        Raises:
+            UsageError: It cannot be.
+            OutputError: It cannot be written, and is not added.
+        """
+        with locked(self._lock), self._guard:
+            about = self.about(like["episode_id"])
+            for one in about:
+                if one["review_id"] == review_id:
+                    return rows_after(one)[0]
+            known = over(facts, about)
+            now = over(steps, about, table="steps")
+            row = added_fact(like, reviewer=reviewer, steps=now, known=known, **words)
+            check_conforms("facts", [row])
+            told: dict[str, Any] = {
+                "reviewer": reviewer,
+                "review_id": review_id,
+                "seconds": seconds,
+            }
+            self._append("facts", row["fact_id"], None, row, "add", **told)
+            return row
+
+    def change_steps(
+        self,
+        steps: Sequence[Mapping[str, Any]],
+        decision: str,
+        *,
+        step_id: str,
+        frame: int,
+        edge: str,
+        seen: Mapping[str, int],
+        review_id: str,
+        reviewer: str,
+        fps: float,
+        length: int,
+        seconds: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """Split, merge or move steps of an episode.
+
+        Args:
+            steps: All steps of the episode, as the files have them.
+            decision: `split`, `merge` or `move`.
+            step_id: The step.
+            frame: Where; see `step_change`.
+            edge: Of `move`.
+            seen: Step to the revision that was on the page.
+            review_id: Name of the decision.
+            reviewer: Who.
+            fps: Of the episode.
+            length: Frames of the episode.
+            seconds: Time it took.
+
+        Returns:
+            All steps as they are now.
+
+        Raises:
+            StaleRowError: Somebody changed one of these steps in the meantime.
+            UsageError: It cannot be.
+            OutputError: It cannot be written.
+        """
+        episode_id = steps[0]["episode_id"] if steps else ""
+        with locked(self._lock), self._guard:
+            about = self.about(episode_id)
+            now = over(steps, about, table="steps")
+            if any(one["review_id"] == review_id for one in about):
+                return now
+            before, after = step_change(
+                decision, now, step_id, frame=frame, edge=edge, reviewer=reviewer,
+                fps=fps, length=length,
+            )  # fmt: skip
+            for row in before:
+                _check_seen("step", row["step_id"], row, seen.get(row["step_id"], -1))
+            check_conforms("steps", after)
+            told: dict[str, Any] = {
+                "reviewer": reviewer,
+                "review_id": review_id,
+                "seconds": seconds,
+            }
+            self._append("steps", step_id, before, after, decision, **told)
+            return over(steps, self.about(episode_id), table="steps")
+
+    def undo(self, *, review_id: str, reviewer: str) -> dict[str, Any] | None:
         """Take a reviewer's last decision back, by a decision of its own.
 
         Returns:
-            The fact that it was about; None where nothing is left to take back.
+            The decision that was taken back; None where nothing is left.
 
         Raises:
-            StaleRowError: Somebody decided about that fact after them.
+            StaleRowError: Somebody decided about that fact or these steps after them.
         """
         with locked(self._lock), self._guard:
-            own = [row for row in self.waiting if row["reviewer"] == reviewer]
-            standing = {row["review_id"] for stack in self._stacks.values() for row in stack}
-            last = next((row for row in reversed(own) if row["review_id"] in standing), None)
-            if last is None:
+            own = [row for row in self.standing() if row["reviewer"] == reviewer]
+            own = [row for row in own if row["decision"] != "undo"]
+            if not own:
                 return None
-            target = last["target_id"]
-            if self._stacks[target][-1] is not last:
+            last = own[-1]
+            if any(self._stacks[name][-1] is not last for name in touched(last)):
                 raise StaleRowError(
-                    place=f"fact {target}",
+                    place=f"{last['target_table'].removesuffix('s')} {last['target_id']}",
                     found="a later decision by another reviewer",
                     wanted="the last decision about it to be yours",
                 )
-            before = msgspec.json.decode(last["before"])
-            now = _after(last)
-            if now is None:
-                row, after = before, {"reason": "taken back"}
+            told: dict[str, Any] = {"reviewer": reviewer, "review_id": review_id, "seconds": None}
+            table, target = last["target_table"], last["target_id"]
+            changed = rows_after(last)
+            if not changed:
+                before: Any = msgspec.json.decode(last["before"])
+                after: Any = {"reason": "taken back"}
             else:
-                newest = self._newest(now)
-                row, after = newest, before | {"revision": newest["revision"] + 1}
-            self._append(row, after, "undo", review_id, reviewer, None)
-            return target
+                key = REVISED[table]
+                newest = {row[key]: self._newest(table, row) for row in changed}
+                before, after = list(newest.values()), taken_back(last, newest)
+                if table == "facts":
+                    [before], [after] = before, after
+            self._append(table, target, before, after, "undo", blind=last["blind"], **told)
+            return last
 
-    def _newest(self, row: dict[str, Any]) -> dict[str, Any]:
-        for decision in self.waiting:
-            after = _after(decision) if decision["target_id"] == row["fact_id"] else None
-            if after is not None and after["revision"] > row["revision"]:
-                row = after
+    def _newest(self, table: str, row: dict[str, Any]) -> dict[str, Any]:
+        key = REVISED[table]
+        for decision in self._about[row["episode_id"]]:
+            for after in rows_after(decision) if decision["target_table"] == table else ():
+                if after[key] == row[key] and after["revision"] > row["revision"]:
+                    row = after
         return row
 
     def _append(
         self,
-        row: Mapping[str, Any],
-        after: Mapping[str, Any],
+        table: str,
+        target_id: str,
+        before: Any,
+        after: Any,
         decision: str,
-        review_id: str,
+        *,
         reviewer: str,
+        review_id: str,
         seconds: float | None,
+        blind: bool = False,
     ) -> None:
+        seen: list[Any] = before if isinstance(before, list) else [before or {}]  # pyright: ignore[reportUnknownVariableType]  (it is of JSON)
+        key = REVISED[table]
         written = {
             "review_id": review_id,
-            "target_table": "facts",
-            "target_id": row["fact_id"],
-            "target_revision": row["revision"],
+            "target_table": table,
+            "target_id": target_id,
+            "target_revision": next(
+                (row["revision"] for row in seen if row.get(key) == target_id), 0
+            ),
             "decision": decision,
-            "before": msgspec.json.encode(row).decode(),
+            "before": None if before is None else msgspec.json.encode(before).decode(),
             "after": msgspec.json.encode(after).decode(),
             "reviewer": reviewer,
             "decided_at": datetime.now(UTC),
             "seconds": seconds,
-            "blind": False,
+            "blind": blind,
         }
         expected = int(self._seen) + 1
         self._journal.append(written)
@@ -269,56 +366,15 @@ class Decisions:
             self._seen = head
 
 
-def _after(decision: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The row that a decision wrote; None where it wrote none."""
-    if decision["target_table"] != "facts" or decision["after"] is None:
-        return None
-    after: dict[str, Any] = msgspec.json.decode(decision["after"])
-    return after if "fact_id" in after else None
+def _of_target(about: Sequence[dict[str, Any]], target_id: str) -> list[dict[str, Any]]:
+    return [one for one in about if one["target_id"] == target_id]
 
 
-def _check_seen(row: Mapping[str, Any], revision: int) -> None:
+def _check_seen(what: str, name: str, row: Mapping[str, Any], revision: int) -> None:
     if row["revision"] != revision:
         raise StaleRowError(
-            place=f"fact {row['fact_id']}",
+            place=f"{what} {name}",
             found=f"revision {row['revision']} of it, {row['review_status']}",
             wanted=f"revision {revision}, which was on the page",
             next_command="look at it again and decide",
         )
-
-
-def _edits(
-    changes: Mapping[str, Any], row: Mapping[str, Any], fps: float, length: int
-) -> dict[str, Any]:
-    """Changed columns of a fact; times follow frames, and a verdict on other words is none."""
-    if unknown := [name for name in changes if name not in EDITABLE]:
-        raise UsageError(
-            place="an edit", found=f"{unknown[0]!r}", wanted=f"changes of {', '.join(EDITABLE)}"
-        )
-    edits = {name: value for name, value in changes.items() if value != row[name]}
-    if not edits:
-        raise UsageError(place="an edit", found="nothing changed", wanted="a change, or accept")
-    for name in ("text", "value"):
-        if name in edits and not (isinstance(edits[name], str) and edits[name].strip()):
-            raise UsageError(place=f"an edit of {name}", found="nothing", wanted="words")
-    start = edits.get("start_frame", row["start_frame"])
-    end = edits.get("end_frame", row["end_frame"])
-    whole = all(isinstance(one, int) and not isinstance(one, bool) for one in (start, end))
-    if not whole or not 0 <= start < end <= length:
-        raise UsageError(
-            place="an edit of frames",
-            found=f"{start} to {end}",
-            wanted=f"frames in order, from 0 to {length}",
-        )
-    if "value" in edits:
-        edits |= {"value_number": None, "unit": None}
-    return edits | {
-        "start_s": start / fps,
-        "end_s": end / fps,
-        "kinematic_verdict": "untestable",
-        "measurement": None,
-    }
-
-
-def _conform(row: Mapping[str, Any]) -> None:
-    conform(pa.Table.from_pylist([dict(row)], schema=arrow_schema("facts")), "facts")

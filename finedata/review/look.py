@@ -6,7 +6,7 @@ measured. What is not finite becomes null and is a hole in the plot.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -19,18 +19,25 @@ from finedata.store.step_order import with_current_steps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.review.rows import EpisodeRows
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["episode_data", "unsaid"]
+__all__ = ["Newest", "episode_data", "unsaid"]
 
 _DECIMALS = 5
 _MOST_PLAIN = 16  # numbers of an undeclared vector that are drawn
 _SIDES = (("state", "observation.state", "observation"), ("action", "action", "action"))
 
 
-def episode_data(dataset: Dataset, episode: Episode, rows: EpisodeRows) -> dict[str, Any]:
+class Newest(Protocol):
+    """Where the newest rows of an episode come from."""
+
+    def newest(self, table: str, episode_id: str) -> pl.DataFrame:
+        """An episode's rows of a table of annotations."""
+        ...
+
+
+def episode_data(dataset: Dataset, episode: Episode, rows: Newest) -> dict[str, Any]:
     """What an episode's page shows.
 
     Args:
@@ -66,7 +73,9 @@ def episode_data(dataset: Dataset, episode: Episode, rows: EpisodeRows) -> dict[
     steps = rows.newest("steps", episode.episode_id)
     if facts.height:
         facts = with_current_steps(facts.lazy(), steps.lazy()).collect()
-    found["steps"] = steps.sort("start_frame", "step_index").to_dicts()
+    found["steps"] = (
+        steps.filter(pl.col("merged_into").is_null()).sort("start_frame", "step_index").to_dicts()
+    )
     found["facts"] = facts.sort("start_frame", "end_frame", maintain_order=True).to_dicts()
     traces = rows.newest("traces", episode.episode_id)
     found["traces"] = traces.sort("frame_index").to_dicts()

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["Leases", "Queue", "in_audit"]
+__all__ = ["Leases", "Queue", "in_audit", "in_second_share"]
 
 LEASE_S = 600.0
 _AUDIT_SHARE = 20
+_SECOND_SHARE = 10
 _AUDIT_EVERY = 10
 
 
@@ -44,6 +45,11 @@ def in_audit(fact_id: str) -> bool:
         (False, True)
     """
     return bool(_digits(np.array([fact_id.encode()], "S"), 0)[0] % _AUDIT_SHARE == 0)
+
+
+def in_second_share(fact_id: str) -> bool:
+    """Whether two people judge a fact, a tenth of all, whatever is known of it."""
+    return bool(_digits(np.array([fact_id.encode()], "S"), 1)[0] % _SECOND_SHARE == 0)
 
 
 def _digits(fact_ids: NDArray[np.bytes_], nth: int) -> NDArray[np.uint32]:

@@ -15,6 +15,7 @@ from finedata.store.remote.path import remote_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from finedata.store.dataset import Dataset
 
@@ -42,6 +43,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     reviewer: str | None = None,
+    gold: Path | None = None,
     on_ready: Callable[[Served], None] | None = None,
 ) -> None:
     """Serve the pages of a dataset until interrupted.
@@ -53,6 +55,8 @@ def serve(
         reviewer: Take decisions, of this person where a browser names no other; they move from
             the journal into revisions of facts when it begins and when it ends. None writes
             nothing.
+        gold: A file of known answers, asked now and then to measure reviewers; see
+            `opinions.read_gold`.
         on_ready: Called once it listens.
 
     Raises:
@@ -81,11 +85,13 @@ def serve(
         if reviewer is None:
             app = make_app(dataset, guard)
         else:
-            from finedata.review.decisions import settle
+            from finedata.review.changes import settle
+            from finedata.review.opinions import read_gold
             from finedata.review.reviewing import make_review_app
 
+            answers = {} if gold is None else read_gold(gold)
             settle(dataset)
-            app, pages = make_review_app(dataset, guard, reviewer=reviewer)
+            app, pages = make_review_app(dataset, guard, reviewer=reviewer, gold=answers)
             stack.callback(settle, dataset)
             stack.callback(pages.close)
         name = f"[{host}]" if ":" in host else host

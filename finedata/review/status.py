@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import polars as pl
 
-from finedata.review.decisions import over
+from finedata.review.changes import over
 from finedata.store.review_journal import has_journal, read_journal
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def review_status(dataset: Dataset) -> ReviewStatus:
     targets = {row["target_id"] for row in waiting}
     stored = dataset.facts.filter(pl.col("fact_id").is_in(targets)).collect().to_dicts()
     before = Counter(row["review_status"] for row in stored)
-    after = Counter(row["review_status"] for row in over(stored, waiting))
+    after = Counter(row["review_status"] for row in over(stored, waiting, anywhere=True))
     counts = Counter(by_status)
     counts.subtract(before)
     counts.update(after)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from faults.plain import Plain, still, swinging, write_plain
+from sources import robomind_v2
 
+import finedata
 from finedata.convert.draft import draft_converter
 from finedata.convert.draft_look import look_at, spread
+from finedata.convert.run import convert
+from finedata.convert.verify import verify
 from finedata.schema.converter_file import decode_converter
 
 _ARM = tuple(f"right_joint_{k}" for k in range(6))
@@ -88,3 +93,28 @@ def test_a_sample_is_spread_whatever_its_size() -> None:
 def test_a_file_of_many_episodes_gives_more_than_one(tmp_path: Path) -> None:
     source = write_plain(tmp_path / "source", Plain(episodes=2, names=_ARM))
     assert look_at(str(source)).sample == "2 episodes, spread over 2 files"
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_a_camera_that_only_other_files_have(which: int, tmp_path: Path) -> None:
+    """HDF5 has no description: the others of its robot say which cameras an episode lacks."""
+    source = tmp_path / "source"
+    robomind_v2.write(source, episodes=3, frames=4, depth=False, robots=("franka",))
+    files = sorted(source.rglob("trajectory.hdf5"))
+    with h5py.File(files[which], "a") as file:
+        cameras = sorted(file["camera_observations/color_images"])
+        del file[f"camera_observations/color_images/{cameras[-1]}"]
+    convert("robomind_v2", input=source, out=tmp_path / "out")
+    rows = (
+        finedata.open(tmp_path / "out")
+        .sql(
+            "select e.cameras, e.cameras_missing, r.flags from episodes e join receipts r"
+            " using (episode_id) order by r.source_file"
+        )
+        .rows()
+    )
+    for number, (there, missing, flags) in enumerate(rows):
+        gone = cameras[-1:] if number == which else []
+        assert (missing, there) == (gone, [name for name in cameras if name not in gone])
+        assert ("camera_missing" in flags) == bool(gone)
+    assert not verify(tmp_path / "out", input=source).problems

@@ -66,7 +66,7 @@ def test_two_review_by_keyboard_and_a_kill_loses_nothing(root: Path, browser) ->
             x = lane["x"] + lane["width"] * wanted / length + 3  # near enough to snap
             ana.mouse.move(x, box["y"] + 5, steps=5)
             ana.mouse.up()
-            assert ana.inner_text("#range") == f"0 to {wanted}"
+            assert ana.inner_text("#judge .range") == f"0 to {wanted}"
             act(ana, lambda: ana.keyboard.press("Control+Enter"))
 
             act(ana, lambda: ana.keyboard.press("a"))
@@ -98,6 +98,61 @@ def test_two_review_by_keyboard_and_a_kill_loses_nothing(root: Path, browser) ->
             page.goto(f"{address}/review/{edited}")
             assert fact_on(page) == edited
             assert page.input_value("#edit-text") == "The arm <b>first</b> moves left."
+
+
+def steps_on(page) -> list[str]:
+    return page.locator("#steps .step").all_inner_texts()
+
+
+def told(page, press: Callable[[], None], words: str) -> None:
+    page.evaluate("() => { document.getElementById('told').textContent = '' }")
+    press()
+    page.wait_for_selector(f"#told:has-text('{words}')")
+
+
+def test_steps_and_missing_facts_by_keyboard_and_all_taken_back(root: Path, browser) -> None:
+    dataset = open_dataset(root)
+    facts = dataset.facts.filter(origin="kinematic").collect()
+    fact_id = str(facts["fact_id"][0])
+    server = running(root, "--reviewer", "ana", verb="review")
+    with server as (address, _), page_of(browser) as page:
+        page.goto(f"{address}/review/{fact_id}?frame=0")
+        page.wait_for_selector("[data-review=ready]")
+        steps = steps_on(page)
+        press = page.keyboard.press
+        for _ in range(3):
+            press("ArrowRight")
+        page.wait_for_selector("#clock:has-text('frame 3 of')")
+        told(page, lambda: press("/"), "saved: split")
+        assert steps_on(page) == [steps[0], *steps]
+        press("ArrowLeft")
+        press("ArrowLeft")
+        told(page, lambda: press(">"), "saved: move")
+        told(page, lambda: press("m"), "saved: merge")
+        assert steps_on(page) == steps
+        for back in ("merge", "move", "split"):
+            told(page, lambda: press("u"), f"taken back: {back}")
+        assert steps_on(page) == steps
+        told(page, lambda: press("u"), "nothing of yours")
+
+        press("n")
+        page.wait_for_selector("#add:not([hidden])")
+        page.select_option("#add-slot", "color")
+        page.keyboard.press("Tab")
+        page.keyboard.type("red")
+        page.keyboard.press("Tab")
+        page.keyboard.type("The cup is red, said a person.")
+        act(page, lambda: press("Control+Enter"))
+        added = page.locator("#facts li:has-text('said a person')")
+        assert "human ana" in added.inner_text()
+        act(page, lambda: press("u"))
+        assert "rejected" in added.inner_text()
+        press("n")
+        press("Escape")
+        page.wait_for_selector("#judge:not([hidden])")
+        act(page, lambda: press("a"))
+    said = dataset.table("reviews").sort("decided_at").collect()["decision"].to_list()
+    assert said == ["split", "move", "merge", *["undo"] * 3, "add", "undo", "accept"]
 
 
 def test_a_write_comes_from_our_own_page(root: Path) -> None:

@@ -44,7 +44,7 @@ async function decide(decision) {
   }
   busy = true;
   const seconds = (performance.now() - began) / 1000;
-  const sent = { review_id: name(), revision: fact.revision, decision, reason, seconds };
+  const sent = { review_id: name(), revision: fact.revision, decision, reason, seconds, blind: data.blind };
   if (decision === "edit") sent.changes = changes();
   try {
     const asked = performance.now();
@@ -63,15 +63,82 @@ async function undo() {
   if (busy) return;
   try {
     const found = await post("/undo", { review_id: name() });
-    if (found.fact_id) location.assign(`/review/${found.fact_id}`);
-    else at("told").textContent = "nothing of yours is left to take back";
+    if (!found.decision) at("told").textContent = "nothing of yours is left to take back";
+    else if (found.decision === "add") location.reload();
+    else if (found.fact_id) location.assign(`/review/${found.fact_id}`);
+    else {
+      const here = found.episode_id === data.id;
+      if (here) showSteps(found.steps);
+      at("told").textContent = `taken back: ${found.decision}${here ? "" : ` in ${found.episode_id}`}`;
+    }
   } catch (error) {
     at("told").textContent = error.message;
   }
 }
 
+function showSteps(steps) {
+  data.steps.splice(0, data.steps.length, ...steps);
+  layOut();
+  page.go(page.frame, { keep: true });
+}
+
+// Steps change together, so the answer holds all of them; the page stays where it is.
+async function changeSteps(decision, edge = "") {
+  if (busy || data.blind) return;
+  const inside = (step) => step.start_frame <= page.frame && page.frame < step.end_frame;
+  const own = data.steps.filter((step) => step.run_id === fact.run_id);
+  const step = (own.length ? own : data.steps).find(inside);
+  if (!step) {
+    at("told").textContent = "no step is under the cursor";
+    return;
+  }
+  busy = true;
+  const seen = Object.fromEntries(data.steps.map((one) => [one.step_id, one.revision]));
+  const frame = edge === "end" ? page.frame + 1 : page.frame;
+  const seconds = (performance.now() - began) / 1000;
+  const sent = { review_id: name(), decision, step_id: step.step_id, seen, frame, edge, seconds };
+  try {
+    const found = await post(`/review/${data.target}/steps`, sent);
+    showSteps(found.steps);
+    at("told").textContent = `saved: ${decision}; ${found.steps.length} steps`;
+  } catch (error) {
+    at("told").textContent = `not saved. ${error.message}`;
+  }
+  busy = false;
+}
+
+function adding() {
+  return at("add") && !at("add").hidden;
+}
+
+function startAdding() {
+  if (!at("add")) return;
+  at("judge").hidden = true;
+  at("add").hidden = false;
+  at("add-slot").focus();
+}
+
+function leaveAdding() {
+  at("judge").hidden = false;
+  at("add").hidden = true;
+}
+
+async function add() {
+  if (busy) return;
+  busy = true;
+  const seconds = (performance.now() - began) / 1000;
+  const words = { slot: at("add-slot").value, value: at("add-value").value, text: at("add-text").value };
+  try {
+    await post(`/review/${data.target}/add`, { review_id: name(), ...words, ...edited, seconds });
+    location.reload();
+  } catch (error) {
+    at("told").textContent = `not saved. ${error.message}`;
+    busy = false;
+  }
+}
+
 function told() {
-  at("range").textContent = `${edited.start_frame} to ${edited.end_frame}`;
+  for (const one of document.querySelectorAll(".range")) one.textContent = `${edited.start_frame} to ${edited.end_frame}`;
   place();
 }
 
@@ -117,14 +184,20 @@ function place() {
 const acts = { a: "accept", r: "reject", s: "skip", b: "send_back" };
 for (const [key, decision] of Object.entries(acts)) keys[key] = () => decide(decision);
 keys.u = undo;
+const others = { add: startAdding, split: () => changeSteps("split"), merge: () => changeSteps("merge"), start: () => changeSteps("move", "start"), end: () => changeSteps("move", "end"), undo };
+if (!data.blind) Object.assign(keys, { n: others.add, "/": others.split, m: others.merge, "<": others.start, ">": others.end });
 keys.e = () => at("edit-text").focus();
 keys["{"] = () => set("start_frame", page.frame);
 keys["}"] = () => set("end_frame", page.frame + 1);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    decide("edit");
-  } else if (event.key === "Escape") document.activeElement.blur();
+    if (adding()) add();
+    else decide("edit");
+  } else if (event.key === "Escape") {
+    document.activeElement.blur();
+    if (adding()) leaveAdding();
+  }
 });
 at("reason").addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
@@ -132,9 +205,14 @@ at("reason").addEventListener("keydown", (event) => {
   at("reason").blur();
   at("told").textContent = "now s skips, b sends back";
 });
-at("decide").addEventListener("click", (event) => {
-  const act = event.target.closest("button")?.dataset.act;
-  if (act) (act === "undo" ? undo : () => decide(act))();
+for (const row of [at("decide"), at("more")])
+  row?.addEventListener("click", (event) => {
+    const act = event.target.closest("button")?.dataset.act;
+    if (act) (others[act] ?? (() => decide(act)))();
+  });
+at("add")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  add();
 });
 at("reviewer").addEventListener("change", async () => {
   try {
@@ -152,6 +230,7 @@ document.documentElement.dataset.review = "ready";
 fetch(`/review/${data.target}/next`)
   .then((answer) => answer.json())
   .then(({ next }) => {
+    document.documentElement.dataset.next = next?.fact_id ?? "";
     if (!next || next.episode_id === data.id) return;
     const pictures = data.cameras.findIndex((camera) => !camera.missing);
     if (pictures >= 0) fetch(`/episode/${encodeURIComponent(next.episode_id)}/camera/${pictures}/0`);
