@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from finedata.store import dataset as store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from finedata.review.quality import ReviewQuality
     from finedata.review.serve import Served
     from finedata.review.status import ReviewStatus
 
@@ -82,3 +83,14 @@ class Reviewing(store.Dataset):
         from finedata.review.status import review_status
 
         return review_status(self)
+
+    def review_quality(self, *, share: Literal["audit", "all"] = "audit") -> ReviewQuality:
+        """Precision of facts with intervals, agreement of people, and their pace.
+
+        Args:
+            share: Facts of the audit share, which their names alone choose, or all that were
+                judged, the doubtful ones first.
+        """
+        from finedata.review.quality import review_quality
+
+        return review_quality(self, share=share)

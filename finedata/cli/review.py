@@ -83,5 +83,41 @@ def status(*, root: Root, as_json: AsJson = False) -> None:
     emit(found, lines, as_json=as_json)
 
 
+@app.command("quality")
+def quality(
+    *,
+    root: Root,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Of all judged facts, not of the audit share; this is biased."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How good facts and reviewers are: precision with intervals, agreement, facts an hour.
+
+    Example: finedata review quality bridge --json
+    """
+    from finedata.api import open
+
+    found = open(root).review_quality(share="all" if every else "audit")
+    lines = [f"{found.judged} judged facts of {found.share}"]
+    for one in (*found.precision, *found.kinematic):
+        of = one.right
+        if of.value is not None:
+            lines.append(
+                f"{one.name}: {of.value:.2f} right ({of.lower:.2f} to {of.upper:.2f}), "
+                f"{of.facts} facts of {of.episodes} episodes"
+            )
+    for name, agreed in (("Cohen's kappa", found.kappa), ("Krippendorff's alpha", found.alpha)):
+        value = "none" if agreed.value is None else f"{agreed.value:.2f}"
+        lines.append(f"{name}: {value} of {agreed.facts} facts judged twice")
+    lines += [
+        f"{one.name}: {_counts(one.decisions)}; known answers {one.gold.right} of {one.gold.facts}"
+        for one in found.reviewers
+    ]
+    lines.append(f"remaining: {sum(found.remaining.values())} facts")
+    emit(found, lines, as_json=as_json)
+
+
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

@@ -24,13 +24,14 @@ from finedata.errors import ConformError, FinedataError, UsageError
 from finedata.review.catalog import FILTERS, Catalog
 from finedata.review.look import episode_data
 from finedata.review.pictures import CHUNK, Kept, packed_frames, thumbnail
+from finedata.review.quality import review_quality
 from finedata.review.rows import EpisodeRows
 from finedata.review.sealed import ids_where
 from finedata.store.lerobot.layout import data_file
 from finedata.store.remote.path import remote_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from starlette.requests import Request
@@ -65,6 +66,7 @@ class Pages:
         self.rows = EpisodeRows(dataset)
         self.guard = guard
         self.writes = False
+        self.gold: Mapping[str, str] = {}
         self._remote = remote_store(dataset.root) is not None
         self._frames = Kept(_MOST_FRAMES_BYTES)
         self._thumbnails = Kept(_MOST_THUMBNAIL_BYTES)
@@ -97,6 +99,7 @@ class Pages:
             Route("/episode/{episode_id}", self.episode),
             Route("/episode/{episode_id}/thumbnail", self.thumbnail),
             Route("/episode/{episode_id}/camera/{camera:int}/{chunk:int}", self.frames),
+            Route("/quality", self.quality),
             Route("/static/{name}", self.static),
         ]
 
@@ -156,6 +159,12 @@ class Pages:
             before=before,
             after=after,
         )
+
+    def quality(self, request: Request) -> Response:
+        """Quality of facts and reviewers."""
+        share = "all" if request.query_params.get("share") == "all" else "audit"
+        found = review_quality(self.dataset, share=share, gold=self.gold)
+        return self.render("quality.html", title="Quality", found=found)
 
     def annotations(self) -> Newest:
         """Annotations as they are shown: as they are stored."""

@@ -120,7 +120,7 @@ class Decided(Pages):
         self._leases = Leases(dataset)
         self._queue = Queue(dataset)
         self._opinions = Opinions(dataset, gold)
-        self._gold = gold
+        self.gold = gold
         self._now = _Now(self.rows, self._decisions)
         self._episodes: dict[str, str] = {}  # fact_id -> episode_id
 
@@ -307,7 +307,7 @@ class Decided(Pages):
                 return fact_id, self._episode_of(fact_id)
         done = self._decisions.decided()
         for fact_id, episode_id in self._queue.waiting(done.__contains__):
-            if fact_id in self._gold or fact_id == without:
+            if fact_id in self.gold or fact_id == without:
                 continue
             if self._leases.take(fact_id, who):
                 self._episodes[fact_id] = episode_id
