@@ -13,7 +13,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 ifeq ($(TORCH),0)
 TORCH_INSTALLED :=
-PYTEST += --ignore tests/train --ignore tests/serve
+PYTEST += --ignore tests/train
 else
 TORCH_INSTALLED := $(VENV)/.torch
 endif
@@ -34,7 +34,7 @@ test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried .venv-openpi/.tried
 	$(BIN)/python $(PYTEST)
 	@echo "not run: tests marked slow (make test-slow)"
 ifeq ($(TORCH),0)
-	@echo "not run: tests/train and tests/serve, which need torch (make test)"
+	@echo "not run: tests/train and some of tests/serve, which need torch (make test)"
 endif
 
 test-slow: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried .venv-openpi/.tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,17 +49,19 @@ class Connection:
         from websockets.sync.client import connect
 
         self.address, self._timeout_s = address, timeout_s
-        self._key, self._reset = api_key, False
+        self._stack, self._reset = ExitStack(), False
         headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
         try:
-            self._socket = connect(
-                address,
-                compression=None,
-                max_size=None,
-                additional_headers=headers,
-                open_timeout=timeout_s,
-                ping_interval=None,  # the first inference may take minutes
-                proxy=None,
+            self._socket = self._stack.enter_context(
+                connect(
+                    address,
+                    compression=None,
+                    max_size=None,
+                    additional_headers=headers,
+                    open_timeout=timeout_s,
+                    ping_interval=None,  # the first inference may take minutes
+                    proxy=None,
+                )
             )
             self.metadata: dict[str, Any] = unpack(self._received())
         except InvalidURI as error:
@@ -121,7 +124,7 @@ class Connection:
 
     def close(self) -> None:
         """End the connection."""
-        self._socket.close()
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +141,7 @@ class Connection:
         try:
             return self._socket.recv(timeout=self._timeout_s)
         except TimeoutError as error:
-            self._socket.close()
+            self._stack.close()
             raise FinedataError(
                 place=self.address, found=f"nothing in {self._timeout_s:g} s", wanted="an answer"
             ) from error

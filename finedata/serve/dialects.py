@@ -23,7 +23,7 @@ import finedata
 from finedata.errors import FinedataError, UsageError
 from finedata.serve.observe import Request, numbers, words
 from finedata.serve.session import Session
-from finedata.serve.wire import is_map, pack, unpack
+from finedata.serve.wire import decode, is_map, pack, read_arrays
 
 if TYPE_CHECKING:
     from finedata.serve.desk import Answered, Desk
@@ -73,14 +73,14 @@ class Talk:
         began = perf_counter()
         starvla, number = False, "default"
         try:
-            message = unpack(frame)
+            message = decode(frame)
             starvla = "examples" in message or isinstance(message.get("type"), str)
             if starvla:
                 given = message.get("request_id", number)
                 number = given if isinstance(given, str | int) else number
-                said = self._starvla(message, number, began)
+                said = self._starvla(read_arrays(message), number, began)
             else:
-                said = self._openpi(message, began)
+                said = self._openpi(read_arrays(message), began)
         except Exception as error:  # whatever it is, the server goes on
             text = _told(error)
             if not starvla:
@@ -221,10 +221,10 @@ class VlaEvalTalk:
         began = perf_counter()
         number = 0
         try:
-            message = unpack(frame)
+            message = decode(frame)
             given = message.get("seq")
             number = given if type(given) is int else 0
-            said = self._said(message, began)
+            said = self._said(read_arrays(message), began)
         except Exception as error:  # whatever it is, the server goes on
             said = "error", {"error": _told(error)}
         if said is None:

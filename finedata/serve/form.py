@@ -56,11 +56,13 @@ class Form:
 
     def names(self, names: Sequence[str]) -> tuple[str, ...]:
         """Of numbers in this form, for numbers by the dataset's names."""
-        return tuple(
-            name.removesuffix("qx") + ending
-            for name, kind in _parts(names)
-            for ending in (_ENDINGS[self.rotation] if kind == "rotation" else ("",))
-        )
+        found: list[str] = []
+        for name, kind in _parts(names):
+            if kind == "rotation":
+                found += [name.removesuffix("qx") + end for end in _ENDINGS[self.rotation]]
+            else:
+                found.append(name)
+        return tuple(found)
 
     def written(self, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """(steps, width) by the dataset's names, in this form; float32."""

@@ -14,7 +14,7 @@ import ipaddress
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -157,40 +157,38 @@ async def _serve(
     # What it would say of every port scanner, with a traceback.
     quiet = logging.getLogger("finedata.serve.websockets")
     quiet.setLevel(logging.CRITICAL)
-    try:
-        server = await listen(
-            room.talk,
-            host,
-            port,
-            process_request=room.admit,
-            compression=None,  # pictures do not shrink, and it costs more than a small model
-            max_size=MOST_BYTES,
-            max_queue=2,
-            ping_interval=_PING_S,
-            ping_timeout=None,
-            close_timeout=_CLOSE_S,
-            origins=[None],  # no page of a browser
-            server_header=None,
-            logger=quiet,
-        )
-    except OSError as error:
-        raise UsageError(
-            parameter="port",
-            place=f"port {port} of {host}",
-            found=f"{error.strerror or error}",
-            wanted="a free port of this machine; 0 takes one",
-        ) from error
-    try:
+    listening = listen(
+        room.talk,
+        host,
+        port,
+        process_request=room.admit,
+        compression=None,  # pictures do not shrink, and it costs more than a small model
+        max_size=MOST_BYTES,
+        max_queue=2,
+        ping_interval=_PING_S,
+        ping_timeout=None,
+        close_timeout=_CLOSE_S,
+        origins=[None],  # no page of a browser
+        server_header=None,
+        logger=quiet,
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(room.close)
+        try:
+            server = await stack.enter_async_context(listening)
+        except OSError as error:
+            raise UsageError(
+                parameter="port",
+                place=f"port {port} of {host}",
+                found=f"{error.strerror or error}",
+                wanted="a free port of this machine; 0 takes one",
+            ) from error
         number = next(iter(server.sockets)).getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         base = f"ws://{name}:{number}"
         if on_ready is not None:
             on_ready(Listening(base, f"{base}/vla-eval", warm_s))
         await (ended or asyncio.Event()).wait()
-    finally:
-        server.close()
-        await server.wait_closed()
-        room.close()
 
 
 class _Room:

@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from finedata.errors import UsageError
 
-__all__ = ["MOST_BYTES", "is_map", "pack", "unpack"]
+__all__ = ["MOST_BYTES", "decode", "is_map", "pack", "read_arrays", "unpack"]
 
 MOST_BYTES = 64 * 2**20
 """Of a message."""
@@ -65,6 +65,15 @@ def unpack(message: bytes | str) -> dict[str, Any]:
     Raises:
         UsageError: It is none, or holds an array that is not what it says.
     """
+    return read_arrays(decode(message))
+
+
+def decode(message: bytes | str) -> dict[str, Any]:
+    """Read a message, but not what its arrays hold: it may be told by whom a bad one is.
+
+    Raises:
+        UsageError: It is no map.
+    """
     if isinstance(message, str):
         raise UsageError(place="message", found="text", wanted="a binary frame of msgpack")
     try:
@@ -73,9 +82,20 @@ def unpack(message: bytes | str) -> dict[str, Any]:
         raise UsageError(
             place="message", found=f"{len(message)} bytes ({error})", wanted="one msgpack map"
         ) from error
-    read = _read(found, "message", 0)
+    if not isinstance(found, dict):
+        raise UsageError(place="message", found=_kind(found), wanted="a map with text keys")
+    return _text_keys(found, "message")
+
+
+def read_arrays(decoded: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of a decoded message, in place of the maps that spell them.
+
+    Raises:
+        UsageError: One is not what it says.
+    """
+    read = _read(decoded, "message", 0)
     if not is_map(read):
-        raise UsageError(place="message", found=_kind(read), wanted="a map with text keys")
+        raise UsageError(place="message", found="an array", wanted="a map with text keys")
     return read
 
 
@@ -93,12 +113,7 @@ def _read(value: Any, place: str, depth: int) -> Any:
         return [_read(one, f"{place}[{k}]", depth + 1) for k, one in enumerate(many)]
     if not isinstance(value, dict):
         return value
-    plain: dict[str, Any] = {}
-    for key, one in value.items():
-        name = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
-        if not isinstance(name, str):
-            raise UsageError(place=place, found=f"a key {name!r}", wanted="text keys")
-        plain[name] = one
+    plain = _text_keys(value, place)
     if "__ndarray__" in plain:
         return _array(plain, place)
     if "__npgeneric__" in plain:
@@ -108,6 +123,16 @@ def _read(value: Any, place: str, depth: int) -> Any:
             return _array(plain, place)
         return _picture(plain, place)
     return {name: _read(one, f"{place}.{name}", depth + 1) for name, one in plain.items()}
+
+
+def _text_keys(value: dict[Any, Any], place: str) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, one in value.items():
+        name = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
+        if not isinstance(name, str):
+            raise UsageError(place=place, found=f"a key {name!r}"[:80], wanted="text keys")
+        plain[name] = one
+    return plain
 
 
 def _dtype(spelled: Any, place: str) -> np.dtype[Any]:

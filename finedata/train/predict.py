@@ -20,7 +20,7 @@ from finedata.train.data import cut
 from finedata.train.encode import Encoder
 from finedata.train.export import load_policy
 from finedata.train.optimise import reseed
-from finedata.train.robot import Observation, Predicted, Robot, robots_of
+from finedata.train.robot import Observation, Predicted, Robot, robot_named, robots_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,20 +89,8 @@ class Predictor:
         return self.recipe.horizon
 
     def robot(self, name: str = "") -> Robot:
-        """A robot by its name; the only one where none is named.
-
-        Raises:
-            UsageError: There is none of that name, or none is named and there are several.
-        """
-        if not name and len(self.robots) == 1:
-            return next(iter(self.robots.values()))
-        if name not in self.robots:
-            raise UsageError(
-                place="embodiment",
-                found=repr(name) if name else "none",
-                wanted=f"one that the policy was trained on: {', '.join(self.robots)}",
-            )
-        return self.robots[name]
+        """A robot by its name; see `robot_named`."""
+        return robot_named(self.robots, name)
 
     @torch.inference_mode()
     def predict(
@@ -149,7 +137,7 @@ class Predictor:
         masks = {camera: np.zeros(count, bool) for camera in self.cameras}
         for at, (_, observation) in enumerate(asked):
             for camera in self.cameras:
-                picture = _picture(observation, camera)
+                picture = observation.picture(camera)
                 if picture is not None:
                     resize_into(pictures[camera][at], picture)
                     masks[camera][at] = True
@@ -168,28 +156,3 @@ class Predictor:
             name: torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
             for name, array in arrays.items()
         }
-
-
-def _picture(observation: Observation, camera: str) -> np.ndarray | None:
-    """The picture of a camera.
-
-    Raises:
-        UsageError: It is missing, or no picture.
-    """
-    if camera not in observation.pictures:
-        raise UsageError(
-            place=f"picture {camera}",
-            found=f"pictures {', '.join(observation.pictures) or '(none)'}",
-            wanted=f"one of {camera}, or nil where the robot has no such camera",
-        )
-    picture = observation.pictures[camera]
-    if picture is None:
-        return None
-    shaped = picture.ndim == _COLOURS and picture.shape[-1] == _COLOURS and 0 not in picture.shape
-    if not shaped or picture.dtype != np.uint8:
-        raise UsageError(
-            place=f"picture {camera}",
-            found=f"{picture.dtype} of shape {picture.shape}",
-            wanted="uint8 (height, width, 3), RGB",
-        )
-    return picture

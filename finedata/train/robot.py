@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from finedata.annotate.trace_text import Trace
     from finedata.schema.codecs_file import CodecsFile, VectorCodec
 
-__all__ = ["Observation", "Predicted", "Robot", "robots_of"]
+__all__ = ["Observation", "Predicted", "Robot", "robot_named", "robots_of"]
+
+# Height, width and colours, of which there are as many.
+_AXES = 3
+_MOST_SIDE = 8192
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +45,30 @@ class Observation:
     pictures: Mapping[str, np.ndarray | None]
     text: str
     states: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+    def picture(self, camera: str) -> np.ndarray | None:
+        """The picture of a camera.
+
+        Raises:
+            UsageError: It is missing, or no picture.
+        """
+        if camera not in self.pictures:
+            raise UsageError(
+                place=f"picture {camera}",
+                found=f"pictures {', '.join(self.pictures) or '(none)'}",
+                wanted=f"one of {camera}, or nil where the robot has no such camera",
+            )
+        picture = self.pictures[camera]
+        if picture is None:
+            return None
+        shaped = picture.ndim == _AXES and picture.shape[-1] == _AXES and 0 not in picture.shape
+        if not shaped or picture.dtype != np.uint8 or max(picture.shape) > _MOST_SIDE:
+            raise UsageError(
+                place=f"picture {camera}",
+                found=f"{picture.dtype} of shape {picture.shape}",
+                wanted=f"uint8 (height, width, 3), RGB, no side above {_MOST_SIDE}",
+            )
+        return picture
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,6 +258,23 @@ def robots_of(
                 name, Robot(name=name, codecs=of, inputs=tuple(inputs), actions=tuple(actions))
             )
     return robots
+
+
+def robot_named(robots: Mapping[str, Robot], name: str) -> Robot:
+    """A robot by its name; the only one where none is named.
+
+    Raises:
+        UsageError: There is none of that name, or none is named and there are several.
+    """
+    if not name and len(robots) == 1:
+        return next(iter(robots.values()))
+    if name not in robots:
+        raise UsageError(
+            place="embodiment",
+            found=repr(name) if name else "none",
+            wanted=f"one that the policy was trained on: {', '.join(robots)}",
+        )
+    return robots[name]
 
 
 def _how(codecs: Iterable[VectorCodec]) -> frozenset[VectorCodec]:
