@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -306,6 +307,17 @@ def test_a_desk_refuses_what_does_not_fit_its_policy() -> None:
         desk(renamed={"image": "left"})
     with pytest.raises(UsageError, match="reasoning: found a policy with the head oft"):
         desk(reasoning=True)
+
+
+def test_a_robot_of_no_state_is_shown_none() -> None:
+    predictor = FakePredictor()
+    (robot,) = predictor.robots.values()
+    alone = replace(robot, codecs={"action": robot.codecs["action"]})
+    predictor.robots = {"arm": alone}
+    asked = seen()
+    assert "found an array of shape (8,), wanted (0,)" in said_by(Talk(desk(predictor)), asked)
+    del asked["observation/state"]
+    assert said_by(Talk(desk(predictor)), asked)["actions"].shape == (HORIZON, 8)
 
 
 def test_a_state_that_the_policy_needs() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image
 from scipy.spatial.transform import Rotation
 from serve.conftest import make_run, picture
 from shard.stream.tiny_shards import TinySet, numbers
@@ -23,6 +24,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from finedata.shard.shards import Shards  # noqa: E402
 from finedata.train.data import inputs, look, open_stream  # noqa: E402
+from finedata.train.encode import patches  # noqa: E402
 from finedata.train.optimise import reseed  # noqa: E402
 from finedata.train.robot import Observation  # noqa: E402
 
@@ -110,6 +112,21 @@ def test_a_camera_that_is_not_there_is_not_seen(tiny_policy: Any) -> None:
         tiny_policy.predict({"front": None, "prompt": "do it " * 500})
     with pytest.raises(UsageError, match="a policy with the head oft"):
         tiny_policy.predict({"front": None, "prompt": "do 1"}, reasoning=True)
+
+
+def test_pictures_are_resized_as_in_training(tiny_policy: Any) -> None:
+    predictor, shown = tiny_policy.predictor, picture(3)
+    robot = predictor.robot()
+    pair = [(robot, Observation(pictures={"front": one}, text="do 1")) for one in (shown, None)]
+    resized = Image.fromarray(shown).resize((56, 56), Image.Resampling.BILINEAR)
+    wanted = np.empty((1, 16, 588), np.uint8)
+    patches(np.asarray(resized)[None], wanted, patch=14, merge=2)
+    batch = predictor._batch(pair)
+    assert np.array_equal(batch["pixels"][0], wanted)
+    # One's camera does not become another's.
+    both = [one.given for one in predictor.predict(pair)]
+    alone = [predictor.predict([one])[0].given for one in pair]
+    assert np.allclose(both, alone, atol=1e-6)
 
 
 def test_a_policy_that_speaks_says_why(tmp_path: Path) -> None:
