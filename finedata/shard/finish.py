@@ -7,6 +7,7 @@ replaced just before, and a run that was killed in between is finished by the sa
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from finedata.shard.prepare import Prepared
     from finedata.shard.write import TarResult, TaskResult
     from finedata.store.dataset import Dataset
+    from finedata.store.lerobot.layout import Feature
 
 __all__ = ["add_camera", "as_listed", "finish_shards", "first_rows", "write_energon_folder"]
 
@@ -193,10 +195,7 @@ def _set_of(
         members=list(suffixes(plan, run.context.settings)),
         cameras=cameras,
         features=[
-            ShardFeature(
-                name=name, width=features[name].shape[0], names=list(features[name].names or ())
-            )
-            for name in frame_columns(dataset, plan.part)
+            _shard_feature(name, features[name]) for name in frame_columns(dataset, plan.part)
         ],
         episodes=plan.first_episode + plan.episodes,
         frames=int(_lengths(run, plan).sum()) + (old.frames if old else 0),
@@ -205,6 +204,14 @@ def _set_of(
         episodes_file=file_digest(root, episodes_path(root, plan.name)),
         frames_file=file_digest(root, frames_path(root, plan.name)),
     )
+
+
+def _shard_feature(name: str, feature: Feature) -> ShardFeature:
+    """A column as readers see it: all numbers of a row beside each other, the last axis fastest."""
+    width = math.prod(feature.shape)
+    # Of several axes LeRobot's names are those of the axes, not of the numbers.
+    names = list(feature.names or ()) if len(feature.shape) == 1 else []
+    return ShardFeature(name=name, width=width, names=names)
 
 
 def as_listed(tar: TarResult) -> Shard:

@@ -146,7 +146,9 @@ def _pieces(episodes: Iterator[Episode], columns: list[str], first: int) -> Iter
 
 
 def _column(values: np.ndarray) -> Any:
-    if values.ndim == 1:
-        return pa.array(values)
+    """Numbers (n, ...) as lists of fixed sizes, one in the other as the feature's axes are."""
     arrays: Any = pa.FixedSizeListArray
-    return arrays.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    column: Any = pa.array(values.reshape(-1))
+    for width in values.shape[:0:-1]:
+        column = arrays.from_arrays(column, width)
+    return column

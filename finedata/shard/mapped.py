@@ -59,7 +59,7 @@ class MappedTable:
         return self.num_rows
 
     def numbers(self, column: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column without nulls: (n,) or (n, width).
+        """Rows start..stop-1 of a column without nulls: (n,), (n, width) or of more axes.
 
         A view of the file where the rows lie in one batch; do not write to it.
         """
@@ -156,7 +156,7 @@ class MappedTable:
         values = self._batch(batch).column(column)
         if values.null_count:
             raise self.damaged(found=f"nulls in column {column}", wanted="numbers")
-        flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
+        flat, _ = _innermost(values)
         if flat.offset % 8 and pa.types.is_boolean(flat.type):
             raise self.damaged(found=f"bits of column {column} inside a byte", wanted="whole bytes")
         return int(flat.buffers()[1].address) + flat.offset * flat.type.bit_width // 8
@@ -165,8 +165,14 @@ class MappedTable:
         values = self._batch(batch).column(column)
         if values.null_count:
             raise self.damaged(found=f"nulls in column {column}", wanted="numbers")
-        if pa.types.is_fixed_size_list(values.type):
-            width = values.type.list_size
-            flat = values.flatten()
-            return cast("np.ndarray", flat.to_numpy(zero_copy_only=False)).reshape(-1, width)
-        return cast("np.ndarray", values.to_numpy(zero_copy_only=False))
+        flat, shape = _innermost(values)
+        return cast("np.ndarray", flat.to_numpy(zero_copy_only=False)).reshape(-1, *shape)
+
+
+def _innermost(values: Any) -> tuple[Any, tuple[int, ...]]:
+    """The numbers of lists of fixed sizes, and the sizes, the outermost first."""
+    shape: list[int] = []
+    while pa.types.is_fixed_size_list(values.type):
+        shape.append(values.type.list_size)
+        values = values.flatten()
+    return values, tuple(shape)

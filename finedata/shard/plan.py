@@ -170,7 +170,7 @@ def plan_cameras(
         bits: Camera to bits a colour, of those stored as pictures; 8 where it says nothing.
 
     Raises:
-        UsageError: None of the cameras asked for is there.
+        UsageError: None of the cameras asked for is there, or clips of no camera are wanted.
     """
     features = {
         name.removeprefix(_PICTURES): feature
@@ -183,6 +183,8 @@ def plan_cameras(
     taken = sorted(
         name for name in features if name in wanted and not (clips and bits.get(name) == 16)
     )
+    if not features and not wanted and not clips:
+        return ()  # its samples are numbers and words
     if not taken:
         raise UsageError(
             place=f"cameras of part {part}",

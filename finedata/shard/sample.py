@@ -250,6 +250,9 @@ def _pictures(
         if camera.video
     }
     stored = [name for name in coders if name not in videos]
+    if not coders:
+        yield from (() for _ in (range(0, len(episode), every) if frames is None else frames))
+        return
     # Some frames, and the stored pictures of them.
     pieces: Iterable[tuple[Sequence[int], dict[str, list[bytes]]]]
     if frames is None:

@@ -67,7 +67,7 @@ def shard_statistics(root: Path, sets: Sequence[ShardSet]) -> list[Statistics]:
 def _is_floating(frames: MappedTable, name: str) -> bool:
     schema: Any = frames.schema  # the stubs leave the type of its fields unknown
     kind: pa.DataType = schema.field(name).type
-    if pa.types.is_fixed_size_list(kind):
+    while pa.types.is_fixed_size_list(kind):
         kind = cast("pa.FixedSizeListType[pa.DataType, int]", kind).value_type
     return pa.types.is_floating(kind)
 

@@ -15,14 +15,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from finedata.store.episode import is_swapped
 from finedata.store.pictures import is_deep, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import pyarrow as pa
 
     from finedata.schema.shards_file import ShardCamera, ShardOptions, ShardSet
     from finedata.shard.shards import Shards
@@ -119,8 +118,9 @@ def _check_rows(
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    column: Any = table.column(name).combine_chunks()
-    flat = column.flatten() if hasattr(column, "flatten") else column
+    flat: Any = table.column(name).combine_chunks()
+    while pa.types.is_fixed_size_list(flat.type):
+        flat = flat.flatten()
     return np.asarray(flat)
 
 
@@ -133,7 +133,8 @@ def _check_members(
     rows = episode.rows([*asked, *(["action_valid"] if "action" in asked else [])]) if asked else {}
     options, whole = shards.document.options, shards.document.sample == "episode"
     for member in names:
-        values = np.asarray(rows[_COLUMNS[member]], "<f4").reshape(len(episode), -1)
+        values = np.asarray(rows[_COLUMNS[member]], "<f4")
+        values = values.reshape(len(episode), *(values.shape[1:] or (1,)))
         wanted = [values] if whole else _chunks(values, member, options)
         _compare(one, member, episode, prints, map(_npy, wanted), report)
     if "meta.json" in one.members:

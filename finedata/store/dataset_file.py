@@ -103,9 +103,9 @@ def read_dataset_file(root: Path) -> DatasetFile:
         begun = (root / ".finedata").is_dir()
         raise UsageError(
             place=str(root),
-            found="a conversion that has not finished" if begun else f"no {DATASET_FILE}",
+            found="a run that has not finished" if begun else f"no {DATASET_FILE}",
             wanted="a finedata dataset",
-            next_command="run the same finedata convert command again, it continues"
+            next_command=f"finedata status {root}  # what was begun; the same command continues it"
             if begun
             else "finedata convert SOURCE --input DIR --out DIR",
         )

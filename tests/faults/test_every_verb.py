@@ -80,6 +80,11 @@ def test_every_verb_answers(name: str, tmp_path: Path) -> None:
         assert said[verb].code == 0, (verb, said[verb])
     for verb in ("export finedata", "export lerobot-v2.1", "export starvla", "export rlds"):
         assert said[verb].code == 0, (verb, said[verb])
+    for verb in ("card", "publish"):
+        assert said[verb].code == 0, (verb, said[verb])
+    usable = bool(set(open_dataset(root).verdicts.collect()["verdict"]) - {"fail"})
+    for verb in ("shard", "shard by episode", "verify shards", "stream"):
+        assert (said[verb].code == 0) == usable, (verb, said[verb])
 
 
 def test_no_episode_at_all(tmp_path: Path) -> None:

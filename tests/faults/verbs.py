@@ -58,5 +58,16 @@ def every_verb(root: Path, out: Path) -> dict[str, Said]:
         )  # fmt: skip
     for name in ("finedata", "lerobot-v2.1", "starvla", "unified80", "rlds"):
         lines[f"export {name}"] = ("export", root, "--format", name, "--out", out / name)
+    shards, alone = out / "shards", ("--workers", 1)
+    lines |= {
+        "shard": ("shard", root, "--out", shards, *alone),
+        "shard episodes": ("shard", root, "--out", out / "clips", "--type", "episode", *alone),
+        "shard by episode": ("shard", root, "--out", out / "ordered", "--order", "episode", *alone),
+        "verify shards": ("verify", shards, "--input", root),
+        "stream": ("stream", shards, "--mix", "raw=1", "--batches", 1, "--batch", 4),
+        "stream fg": ("stream", shards, "--mix", "fg=1", "--batches", 1),
+        "card": ("card", root),
+        "publish": ("publish", root, "--repo-id", "org/name", "--dry-run"),
+    }
     out.mkdir(parents=True, exist_ok=True)
     return {verb: say(*words) for verb, words in lines.items()}
