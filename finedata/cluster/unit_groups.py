@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from finedata.cluster.scratch import PartMotion
     from finedata.store.tracks import ArmColumns
 
-__all__ = ["UnitGroup", "units_of"]
+__all__ = ["UnitGroup", "layouts_of", "units_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ def units_of(part: PartPlan, motion: PartMotion) -> tuple[list[UnitGroup], int]:
         tasks, first = np.unique(part.task_ids[members], return_index=True)
         chosen = tuple(name for name, there in zip(names, pattern, strict=False) if there)
         arms = {name: motion.arms[name] for name in chosen}
-        layouts = _layouts_of(motion.space, arms, motion.width)
+        layouts = layouts_of(motion.space, arms, motion.width)
         posed = all(layout.quaternion is not None for layout in layouts)
         tracks = UnitTracks(
             values=motion,
@@ -92,7 +92,7 @@ def units_of(part: PartPlan, motion: PartMotion) -> tuple[list[UnitGroup], int]:
     return groups, int((~fine).sum())
 
 
-def _layouts_of(space: str, arms: dict[str, ArmColumns], width: int) -> tuple[ArmLayout, ...]:
+def layouts_of(space: str, arms: dict[str, ArmColumns], width: int) -> tuple[ArmLayout, ...]:
     """What to compare of each arm; all columns as one track where no arms are declared."""
     if not arms:
         return (ArmLayout(scaled=tuple(range(width)), has_gripper=False),)

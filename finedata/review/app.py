@@ -16,17 +16,19 @@ from urllib.parse import urlencode
 
 import jinja2
 import msgspec
+import polars as pl
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from finedata.errors import ConformError, FinedataError, UsageError
+from finedata.errors import ConformError, FinedataError, MissingExtraError, UsageError
 from finedata.review.catalog import FILTERS, Catalog
-from finedata.review.look import episode_data
+from finedata.review.look import cameras_of, episode_data
 from finedata.review.pictures import CHUNK, Kept, packed_frames, thumbnail
 from finedata.review.quality import review_quality
 from finedata.review.rows import EpisodeRows
 from finedata.review.sealed import ids_where
+from finedata.review.tasks import Alignment, align, map_of, tasks_of
 from finedata.store.lerobot.layout import data_file
 from finedata.store.remote.path import remote_store
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["Pages", "guarded_app", "make_app"]
 
 _PER_PAGE = 48
+_TASKS_PER_PAGE = 200
+_SCALED_OVER = 60  # episodes of a task whose motion tells its scale
 _STATIC_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _KEEP = {"cache-control": "private, max-age=600"}
 _ASK_AGAIN = {"cache-control": "no-cache"}
@@ -100,6 +104,9 @@ class Pages:
             Route("/episode/{episode_id}/thumbnail", self.thumbnail),
             Route("/episode/{episode_id}/camera/{camera:int}/{chunk:int}", self.frames),
             Route("/quality", self.quality),
+            Route("/tasks", self.tasks),
+            Route("/task/{task_id}", self.task),
+            Route("/compare", self.compare),
             Route("/static/{name}", self.static),
         ]
 
@@ -119,10 +126,7 @@ class Pages:
             rows = self.catalog.chosen(given, ids=ids, saying=saying)
         except UsageError as error:
             wrong, rows = str(error), self.catalog.rows.head(0)
-        number = request.query_params.get("page", "1")
-        page = int(number) if number.isdecimal() and len(number) < 9 else 1
-        pages = max(1, -(-len(rows) // _PER_PAGE))
-        page = min(max(page, 1), pages)
+        page, pages = _page_of(request, len(rows), _PER_PAGE)
         shown = rows.slice((page - 1) * _PER_PAGE, _PER_PAGE).to_dicts()
         asked = {name: value for name, value in (given | {"sql": sql}).items() if value}
 
@@ -158,6 +162,88 @@ class Pages:
             neighbours=self.catalog.same_cluster(episode.episode_id),
             before=before,
             after=after,
+        )
+
+    def tasks(self, request: Request) -> Response:
+        """All tasks."""
+        rows = tasks_of(self.catalog.rows)
+        page, pages = _page_of(request, len(rows), _TASKS_PER_PAGE)
+        shown = rows.slice((page - 1) * _TASKS_PER_PAGE, _TASKS_PER_PAGE).to_dicts()
+        return self.render(
+            "tasks.html", title="Tasks", rows=shown, total=len(rows), page=page, pages=pages
+        )
+
+    def task(self, request: Request) -> Response:
+        """One task: its map, its representatives, two of its episodes to lay side by side."""
+        task_id = request.path_params["task_id"]
+        rows = self.catalog.rows.filter(pl.col("task_id") == task_id)
+        if not rows.height:
+            raise UsageError(place="a task", found=f"{task_id!r}", wanted="one of /tasks")
+        medoids = rows.filter("is_medoid").sort("cluster_id")["episode_id"].to_list()
+        first = medoids[0] if medoids else rows["episode_id"][0]
+        apart = rows.sort("distance_to_medoid", nulls_last=False)["episode_id"].to_list()
+        farthest = next((one for one in reversed(apart) if one != first), first)
+        # those that the form names are among those that are shown
+        ahead = pl.col("episode_id").is_in([first, farthest])
+        shown = rows.sort(~ahead, pl.col("rank").is_null(), "rank", maintain_order=True)
+        return self.render(
+            "task.html",
+            title=rows["task"][0],
+            task_id=task_id,
+            total=len(rows),
+            maps=[
+                map_of(self.dataset, str(part[0]), task_id, of)
+                for part, of in rows.group_by("part", maintain_order=True)
+            ],
+            chosen=rows.filter(pl.col("rank").is_not_null())
+            .sort("rank")
+            .head(_PER_PAGE)
+            .to_dicts(),
+            rows=shown.head(_PER_PAGE).to_dicts(),
+            medoid=first,
+            farthest=farthest,
+        )
+
+    def compare(self, request: Request) -> Response:
+        """Two episodes along their alignment."""
+        first, second = (
+            self.rows.episode(request.query_params.get(name, "")) for name in ("a", "b")
+        )
+        row = self.catalog.rows.filter(pl.col("episode_id") == first.episode_id)
+        task_id = row["task_id"][0]
+        same = (pl.col("task_id") == task_id) & (pl.col("part") == first.part)
+        ids = self.catalog.rows.filter(same)["episode_id"].head(_SCALED_OVER)
+        wrong = ""
+        try:
+            others = [self.rows.episode(one) for one in ids]
+            found = align(first, second, others=others)
+        except (UsageError, MissingExtraError) as error:
+            wrong = str(error)
+            longest = max(len(first), len(second))
+            path = [(min(k, len(first) - 1), min(k, len(second) - 1)) for k in range(longest)]
+            found = Alignment(path, 0.0, "", 1)
+        sides = [
+            {
+                "id": episode.episode_id,
+                "length": len(episode),
+                "fps": episode.fps,
+                "task": episode.task,
+                "cameras": [camera | {"number": k} for k, camera in enumerate(cameras_of(episode))],
+            }
+            for episode in (first, second)
+        ]
+        return self.render(
+            "compare.html",
+            title="Side by side",
+            sides=sides,
+            task_id=task_id,
+            wrong=wrong,
+            path=found.path,
+            last=[max(1, len(episode) - 1) for episode in (first, second)],
+            distance=found.distance,
+            arm=found.arm,
+            every=found.every,
+            page_data={"sides": sides, "path": found.path, "chunk": CHUNK},
         )
 
     def quality(self, request: Request) -> Response:
@@ -242,6 +328,14 @@ def guarded_app(pages: Pages, routes: list[Route]) -> ASGIApp:
 
     handlers: dict[Any, Callable[[Request, Exception], Response]] = {FinedataError: told}
     return pages.guard.around(Starlette(routes=routes, exception_handlers=handlers))
+
+
+def _page_of(request: Request, rows: int, each: int) -> tuple[int, int]:
+    """Which page is asked for, and how many there are."""
+    number = request.query_params.get("page", "1")
+    page = int(number) if number.isdecimal() and len(number) < 9 else 1
+    pages = max(1, -(-rows // each))
+    return min(max(page, 1), pages), pages
 
 
 def as_json(value: object) -> str:

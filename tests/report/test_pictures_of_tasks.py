@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finedata.cluster.embedding import classical_mds
 from finedata.cluster.linkage import flat_labels, linkage_of
 from finedata.report.cluster_plots import COLOURS, MapPoint, dendrogram, marker, point_map
-from finedata.report.embedding import classical_mds
 from finedata.report.plots import Bins, Line, Mark, funnel_bars, histogram, line_chart
 from finedata.report.trees import tree_of
 
