@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from finedata.annotate.settings import AnnotateSettings
     from finedata.teachers.asker import Outcome
 
-__all__ = ["Ask", "episode_prompt", "facts_of_episode", "requests_of_episode", "stage_end"]
+__all__ = [
+    "Ask",
+    "atoms_request",
+    "episode_prompt",
+    "facts_of_episode",
+    "refine_request",
+    "requests_of_episode",
+    "sequence_request",
+    "stage_end",
+    "steps_request",
+]
 
 _T = TypeVar("_T")
 
@@ -120,9 +130,7 @@ class _Episode:
         self, sequence: Sequence[Action], main_object: str, pictures: Sequence[Picture]
     ) -> list[Step]:
         context, rate = self._context, self._settings.refinement.fps
-        values = {"sequence": _sequence_text(sequence), "main_object": main_object}
-        schema = steps_schema(self._settings.verbs)
-        request = _request("steps", context, values, pictures, schema, self._settings)
+        request = steps_request(context, sequence, main_object, pictures, self._settings)
 
         def check(value: Any) -> tuple[list[Step], list[str]]:
             return check_steps(
@@ -144,8 +152,7 @@ class _Episode:
         )
 
     async def atoms(self, steps: Sequence[Step], pictures: Sequence[Picture]) -> list[Any]:
-        values = {"steps": _steps_text(steps, self._context.fps)}
-        request = _request("atoms", self._context, values, pictures, ATOMS_SCHEMA, self._settings)
+        request = atoms_request(self._context, steps, pictures, self._settings)
         count, verbs = len(steps), self._settings.verbs
         return await self._asked(
             request, lambda value: check_facts(value, steps=count, verbs=verbs)
@@ -189,6 +196,29 @@ def sequence_request(
 ) -> Request:
     """The question of the first stage."""
     return _request("sequence", context, {}, pictures, sequence_schema(settings.verbs), settings)
+
+
+def steps_request(
+    context: EpisodeContext,
+    sequence: Sequence[Action],
+    main_object: str,
+    pictures: Sequence[Picture],
+    settings: AnnotateSettings,
+) -> Request:
+    """The question of the second stage."""
+    values = {"sequence": _sequence_text(sequence), "main_object": main_object}
+    return _request("steps", context, values, pictures, steps_schema(settings.verbs), settings)
+
+
+def atoms_request(
+    context: EpisodeContext,
+    steps: Sequence[Step],
+    pictures: Sequence[Picture],
+    settings: AnnotateSettings,
+) -> Request:
+    """The question of the third stage."""
+    values = {"steps": _steps_text(steps, context.fps)}
+    return _request("atoms", context, values, pictures, ATOMS_SCHEMA, settings)
 
 
 def refine_request(
@@ -256,6 +286,7 @@ def _request(
         schema=schema,
         settings=settings.request_settings(),
         prompt_sha256=prompt.sha256,
+        values={**episode_prompt(context), **values},
     )
 
 

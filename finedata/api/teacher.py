@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from finedata.api.arguments import listed
-from finedata.errors import UsageError
+from finedata.errors import UsageError, need
 
 if TYPE_CHECKING:
     from finedata.annotate.settings import AnnotateSettings
@@ -92,6 +92,10 @@ class Teacher:
             return self.name
         from finedata.teachers.opening import open_teacher
 
+        if self._is_run:
+            from finedata.train.run_teacher import RunTeacher
+
+            return RunTeacher(self.model, device=self.device)
         model = None if self.name == "replay" else self.model
         return open_teacher(
             self.name,
@@ -100,6 +104,14 @@ class Teacher:
             model=model,
             device=self.device,
         )
+
+    @property
+    def _is_run(self) -> bool:
+        """Whether `local` is a run of `finedata train`, or an export of one."""
+        if self.name != "local" or not Path(self.model).is_dir():
+            return False
+        folders = ("", "pretrained_model", "checkpoints/last/pretrained_model")
+        return any((Path(self.model) / one / "train_config.json").is_file() for one in folders)
 
     def settings(
         self, *, seed: int, width: int | None, views: Views, verbs: Literal["full", "released"],
@@ -119,9 +131,15 @@ class Teacher:
                 seed=seed,
             )
 
+        model = self.model
+        if self._is_run:
+            need("torch", "transformers", "safetensors", extra="train", place=f"model {model}")
+            from finedata.train.run_teacher import run_name
+
+            model = run_name(self.model)
         return AnnotateSettings(
             teacher=self.name if isinstance(self.name, str) else self.name.name,
-            model=self.model,
+            model=model,
             temperature=self.temperature,
             max_output_tokens=self.max_tokens,
             seed=seed or None,

@@ -45,7 +45,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     Attributes:
         version: 1.
         head: `oft`, action queries through an MLP; `gr00t`, a flow-matching transformer; `tokens`,
-            actions and reasoning as words of the backbone.
+            actions and reasoning as words of the backbone; `annotator`, what happens in an episode.
         backbone: A Hugging Face vision-language model by Hub name or folder, or `tiny:FAMILY`, a
             small one with random weights that is made on the spot.
         revision: The commit of a Hub name, 40 hex digits.
@@ -54,9 +54,12 @@ class Recipe(Strict, frozen=True, kw_only=True):
         mix: Views and weights.
         words_fg: Form of words of the view fg.
         words_raw: Form of words of the view raw.
-        prompt: What is asked; `{text}` is the sample's words, `{lower}` the same in small letters,
-            `{horizon}` the steps of a chunk.
-        cameras: Picture roles in the order of the prompt; empty for all of the shards.
+        prompt: What is asked. Of an annotator `{request}` is the pipeline's question with the
+            answer's schema, `{stage}` its name, `{instruction}` the raw instruction, `{given}` the
+            earlier answers that the question shows. Of others `{text}` is the sample's words,
+            `{lower}` the same in small letters, `{horizon}` the steps of a chunk.
+        cameras: Picture roles in the order of the prompt; empty for all of the shards. Of an
+            annotator cameras of the dataset; empty for one that is drawn, as a teacher is shown.
         pictures: Height and width of pictures in pixels.
         states: Vector roles that the head is given (`gr00t` only); empty for none.
         actions: Vector roles that are predicted, side by side; empty for all actions.
@@ -88,6 +91,15 @@ class Recipe(Strict, frozen=True, kw_only=True):
         grid: Bins of action tokens: a Gaussian `fit` to the actions, `uniform`, or a published one.
         grid_bins: How many of theta, phi, r, and of each angle of a rotation.
         stay_bin: A bin that stands still, which the published grid has not.
+        answers: What an annotator learns to say (`annotator`, as all down to `max_answer`): the
+            `staged` answers of the pipeline, or a `caption` in RoboFine-VLM's form.
+        fps: Frames a second of the first look.
+        refinement_fps: The same of the later looks.
+        max_frames: Of a camera, at most.
+        width: Wider pictures are made so wide before all else, as a teacher is sent them.
+        max_facts: Facts of an episode that are taught, the surest; 0 for all.
+        max_answer: Longest answer in tokens; a longer lesson is an error.
+        held_out: Share of the episodes that is not learnt from, as shards hold them out.
         steps: Optimiser steps.
         batch: Samples of an optimiser step, over all ranks.
         micro_batch: Samples of a rank that are in memory at once.
@@ -124,7 +136,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     """
 
     version: Literal[1]
-    head: Literal["oft", "gr00t", "tokens"]
+    head: Literal["oft", "gr00t", "tokens", "annotator"]
     backbone: str
     revision: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{40})?$")] = ""
     init_from: str = ""
@@ -166,13 +178,22 @@ class Recipe(Strict, frozen=True, kw_only=True):
     grid_bins: tuple[Bins, Bins, Bins, Bins] = (16, 32, 8, 16)
     stay_bin: bool = False
 
+    answers: Literal["staged", "caption"] = "staged"
+    fps: Annotated[float, msgspec.Meta(gt=0)] = 4.0
+    refinement_fps: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    max_frames: Annotated[int, msgspec.Meta(ge=4)] = 512
+    width: Positive = 512
+    max_facts: Whole = 0
+    max_answer: Positive = 4096
+    held_out: Share = 0.1
+
     steps: Positive
     batch: Positive
     micro_batch: Positive
     seed: Whole = 42
     lr_vlm: Rate
     lr_vision: Rate
-    lr_head: Rate
+    lr_head: Rate = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Whole = 0
     lr_min_ratio: Share = 0.0
@@ -219,11 +240,21 @@ _TOKENS = (
     "order", "attention", "traces", "reasoning_weight", "reasoning_tokens", "grid", "grid_bins",
     "stay_bin",
 )  # fmt: skip
+_ANNOTATOR = (
+    "answers", "fps", "refinement_fps", "max_frames", "width", "max_facts", "max_answer",
+    "held_out",
+)  # fmt: skip
+# What is drawn from shards, and what an action is: an annotator has neither.
+_OF_POLICIES = (
+    "mix", "words_fg", "words_raw", "states", "actions", "action_dim", "horizon", "stride",
+    "action", "rotation", "normalise", "lr_head", "on_bad", "bad_quota",
+)  # fmt: skip
 # Key -> the head that alone reads it.
 _OF_HEAD = (
     {"query_token": "oft", "mlp_blocks": "oft", "states": "gr00t"}
     | {name: "gr00t" for name in Recipe.__struct_fields__ if name.startswith(("dit_", "noise_"))}
     | dict.fromkeys(_TOKENS, "tokens")
+    | dict.fromkeys(_ANNOTATOR, "annotator")
 )
 # Key -> the key that must be set for it to be read, and which values of that one read nothing.
 _ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -313,6 +344,8 @@ def recipe_toml(recipe: Recipe) -> str:
 def _is_read(recipe: Recipe, key: str) -> bool:
     if _OF_HEAD.get(key, recipe.head) != recipe.head:
         return False
+    if recipe.head == "annotator" and key in _OF_POLICIES:
+        return False
     other, without = _ONLY_WITH.get(key, ("", ()))
     return not other or getattr(recipe, other) not in without
 
@@ -335,7 +368,12 @@ def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
         yield f"`batch` {recipe.batch}, no multiple of `micro_batch` {recipe.micro_batch}"
     if recipe.dit_width % recipe.dit_heads:
         yield f"`dit_width` {recipe.dit_width}, no multiple of `dit_heads` {recipe.dit_heads}"
-    if "{text}" not in recipe.prompt and "{lower}" not in recipe.prompt:
+    if recipe.head == "annotator":
+        if "{request}" not in recipe.prompt and "{stage}" not in recipe.prompt:
+            yield "a `prompt` without {request} or {stage}"
+    elif "lr_head" not in tree:
+        yield f"no `lr_head`, which the head {recipe.head} needs"
+    elif "{text}" not in recipe.prompt and "{lower}" not in recipe.prompt:
         yield "a `prompt` without {text}"
     if recipe.revision and recipe.backbone.startswith("tiny:"):
         yield "a `revision` of a backbone that is made on the spot"

@@ -67,6 +67,7 @@ class Request:
         schema: JSON schema of the answer; None for free text.
         settings: What changes the answer: temperature, max_output_tokens, top_p, seed.
         prompt_sha256: SHA-256 of the prompt's template file.
+        values: What the template was filled with; not part of the call's name, as the prompt is.
         again: How many unusable answers to it came before; not part of the call's name. Set by
             the scheduler, so that a server does not repeat a bad answer from its own memory.
     """
@@ -80,6 +81,7 @@ class Request:
     schema: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     prompt_sha256: str = ""
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
     again: int = 0
 
     @cached_property

@@ -83,6 +83,7 @@ class Backbone(nn.Module):
             batch: `ids` (n, length), `positions` (n, axes, length), `seen` (n, length) bool,
                 `pixels` (n, pictures, ...) uint8; see `finedata.train.encode`. `answer` (n, length)
                 bool where something is said behind the prompt; see `finedata.train.answer`.
+                `pictured` (n, pictures) bool where prompts have different numbers of pictures.
 
         Returns:
             (n, length, width).
@@ -100,7 +101,11 @@ class Backbone(nn.Module):
             use_cache: Keep keys and values, to go on with.
             cache: That of the tokens before.
         """
-        pixels = self.normalised(batch["pixels"]) if "pixels" in batch else None
+        pixels = batch.get("pixels")
+        if pixels is not None:
+            if "pictured" in batch:  # one after the other, as their tokens are in the prompts
+                pixels = pixels[batch["pictured"]][None]
+            pixels = self.normalised(pixels)
         positions = batch["positions"].long()
         inputs: dict[str, Any] = {
             "input_ids": batch["ids"].long(),
@@ -239,7 +244,7 @@ class Backbone(nn.Module):
         return self.tokenizer(text, add_special_tokens=False).input_ids if text else []
 
     def freeze(self, recipe: Recipe) -> list[str]:
-        """Leave what a recipe says as it is, and always the head, which is not called.
+        """Leave what a recipe says as it is, and the head, which only an annotator calls.
 
         Returns:
             What a reader should know: with the head `tokens`, whose paper freezes 24 blocks of 26,
@@ -262,7 +267,8 @@ class Backbone(nn.Module):
         embeddings = self.model.get_input_embeddings()
         head = self.model.get_output_embeddings()
         frozen = [*blocks[: recipe.freeze_blocks]]
-        if head is not None and head.weight is not embeddings.weight:
+        speaks = recipe.head == "annotator"
+        if head is not None and head.weight is not embeddings.weight and not speaks:
             frozen.append(head)
         frozen += [self.vision] * recipe.freeze_vision + [embeddings] * recipe.freeze_embeddings
         for module in frozen:
@@ -325,7 +331,9 @@ def load_backbone(recipe: Recipe, *, meta: bool = False) -> Backbone:
 
         family = recipe.backbone.removeprefix(_TINY)
         with torch.device("meta" if meta else "cpu"):
-            made = tiny_backbone(family, pictures=recipe.pictures)
+            made = tiny_backbone(
+                family, pictures=recipe.pictures, annotates=recipe.head == "annotator"
+            )
         return Backbone(*made)
     from transformers import (
         AutoConfig,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Environment",
     "Saved",
+    "TrainConfig",
     "copy_tensors",
     "find_checkpoint",
     "load_weights",

@@ -8,6 +8,7 @@ over the prompt comes on top. Of Qwen3.5's linear-attention layers the recurrenc
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from finedata.errors import UsageError
 from finedata.shard.shards import Shards
 from finedata.train.data import look, look_at_answers, open_stream
 from finedata.train.encode import Encoder
+from finedata.train.lesson_encode import LessonEncoder
+from finedata.train.lesson_stream import look_at_lessons
 from finedata.train.policy import make_policy
 from finedata.train.start import check_pinned
 
@@ -28,14 +31,16 @@ if TYPE_CHECKING:
 
     from finedata.schema.recipe_file import Recipe, RecipeFile
     from finedata.train.encode import EncoderSettings
+    from finedata.train.lesson_stream import LessonData
     from finedata.train.policy import Policy
 
 __all__ = ["Cost", "Estimate", "estimate", "measured_flops", "peak_flops"]
 
 # Dense bf16 of data sheets, operations a second.
 _PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
-# How many of a run's first samples are looked at.
+# How many of a run's first samples are looked at, and of its lessons, whose pictures are read.
 _LOOK = 2_000
+_LESSONS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +149,8 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
         UsageError: They do not fit together.
     """
     recipe = file.recipe
+    if recipe.head == "annotator":
+        return _of_lessons(file, look_at_lessons(shards, recipe))
     data = look(Shards.open(shards), recipe)
     policy = make_policy(recipe, state_dim=data.state_dim, action_dim=data.action_dim, meta=True)
     settings = policy.backbone.encoder_settings(
@@ -185,6 +192,52 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
         asked=asked,
         drawn={name: names.count(name) / len(names) for name in sorted(set(names))},
         notes=(*notes, *_refused(recipe)),
+    )
+
+
+def _of_lessons(file: RecipeFile, data: LessonData) -> Estimate:
+    """What a run over lessons would do."""
+    recipe = file.recipe
+    policy = make_policy(recipe, state_dim=0, action_dim=0, meta=True)
+    settings = policy.backbone.encoder_settings(
+        recipe, cameras=("picture",) * data.pictures, queries=0
+    )
+    encoder = LessonEncoder(policy.backbone, recipe)
+    seen = data.train[:: max(1, len(data.train) // _LESSONS)]
+    requests = [data.lessons.request(one) for one in seen]
+    lengths = [
+        encoder.length(*pair) for pair in zip(requests, (x.answer for x in seen), strict=True)
+    ]
+    cost, mean = Cost.of(policy, settings), float(np.mean(lengths))
+    trained, frozen = _parameters(policy)
+    counts = Counter(f"{one.stage}/{one.source}" for one in data.train)
+    stages = Counter(one.stage for one in data.train)
+    shares = {name: n / len(data.train) for name, n in sorted(counts.items())}
+    epochs = recipe.steps * recipe.batch / len(data.train)
+    _, rows, columns = settings.pictures[0]
+    held = len(data.sides["heldout"])
+    return Estimate(
+        recipe=file.name,
+        sha256=file.sha256,
+        trained=trained,
+        frozen=frozen,
+        visual_tokens=round(rows * columns * np.mean([len(one.pictures) for one in requests])),
+        tokens_mean=mean,
+        tokens_longest=max(lengths),
+        memory_bytes=_memory(policy, recipe, mean, sum(trained.values()), sum(frozen.values())),
+        flops_per_sample=cost.fixed + cost.per_token * mean,
+        samples=dict(stages),
+        epochs=dict.fromkeys(stages, epochs),
+        steps_per_epoch=dict.fromkeys(stages, len(data.train) / recipe.batch),
+        asked=shares,
+        drawn=shares,
+        notes=(
+            *policy.notes,
+            *data.notes,
+            f"{len(data.sides['train'])} episodes are learnt from, {held} are held out; lengths "
+            f"are of {len(seen)} lessons",
+            *_refused(recipe),
+        ),
     )
 
 

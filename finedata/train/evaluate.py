@@ -10,16 +10,18 @@ same weights are the same.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from finedata.errors import UsageError
 from finedata.motion.quaternion import geodesic_angle_rad
 from finedata.shard.stream.codec import denormalise
 from finedata.train.data import inputs, open_stream
+from finedata.train.lesson_stream import LessonStream
 from finedata.train.optimise import reseed
 from finedata.train.ranks import reshard
 
@@ -59,12 +61,19 @@ def evaluate(
 
     Returns:
         View to name to mean: `samples`; `l1`, normalised; `l1/step_03`; `l1/source/NAME`;
-        `right_x_m`, `right_rotation_deg`, `right_gripper`. Views without held-out samples are
-        absent.
+        `right_x_m`, `right_rotation_deg`, `right_gripper`. Of a head that speaks also its loss
+        terms, where it is told what was said before: cross-entropies and shares of tokens that were
+        the likeliest; of an annotator these alone, with its stages as views. Views without held-out
+        samples are absent.
     """
     trains = module.training
     module.eval()
-    found: dict[str, dict[str, float]] = {}
+    if recipe.head == "annotator":
+        found = _stages(module, data, recipe, ranks=ranks)
+        reshard(module)
+        module.train(trains)
+        return found
+    found = {}
     for view in sorted(_views(recipe.mix)):
         try:
             opened = open_stream(
@@ -88,15 +97,70 @@ def evaluate(
                 tensors = inputs(batch, data, ranks.device)
                 action = module(tensors, predict=True)["action"].float().cpu().numpy()
                 _add(sums, opened, batch, data, action)
-        total = ranks.gathered(dict(sums))
-        found[view] = {"samples": total["samples"][0]} | {
-            name: sum_ / count
-            for name, (sum_, count) in sorted(total.items())
-            if count and name != "samples"
-        }
+                head = _head(module)
+                if head.answer is not None:
+                    head.answer(batch, data)
+                    _add_terms(sums, module, inputs(batch, data, ranks.device))
+        found[view] = _means(ranks.gathered(dict(sums)))
     reshard(module)
     module.train(trains)
     return found
+
+
+def _stages(module: Any, data: Any, recipe: Recipe, *, ranks: Ranks) -> dict[str, dict[str, float]]:
+    """Loss terms of an annotator on lessons that it does not learn, by stage."""
+    found: dict[str, dict[str, float]] = {}
+    counts = Counter(lesson.stage for lesson in data.heldout)
+    each = recipe.micro_batch * ranks.world
+    for stage in sorted(counts):
+        most = min(recipe.eval_samples, counts[stage])
+        if ranks.world > 1:  # every rank has something to compute, or the others wait for it
+            most -= most % each
+        if not most:
+            continue
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        with LessonStream(
+            data,
+            recipe,
+            _policy(module).backbone,
+            batch=each,
+            rank=ranks.rank,
+            world=ranks.world,
+            side="heldout",
+            stage=stage,
+            stop=most,
+        ) as opened:
+            drawn: Any = opened
+            for batch in drawn:
+                sums["samples"][0] += len(batch)
+                _add_terms(sums, module, inputs(batch, data, ranks.device))
+        found[stage] = _means(ranks.gathered(dict(sums)))
+    return found
+
+
+def _add_terms(sums: dict[str, list[float]], module: Any, tensors: dict[str, Any]) -> None:
+    """Add the loss terms of a batch with answers."""
+    counts = _head(module).counts(tensors)
+    for name, value in module(tensors).items():
+        sums[name][0] += float(value)
+        sums[name][1] += float(counts[name])
+
+
+def _means(total: dict[str, list[float]]) -> dict[str, float]:
+    return {"samples": total["samples"][0]} | {
+        name: sum_ / count
+        for name, (sum_, count) in sorted(total.items())
+        if count and name != "samples"
+    }
+
+
+def _policy(module: Any) -> Any:
+    """The policy inside what spreads it over ranks."""
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def _head(module: Any) -> Any:
+    return _policy(module).head
 
 
 def _views(mix: str) -> list[str]:

@@ -10,19 +10,29 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from safetensors.torch import save_file
 
+from finedata.schema.codecs_file import CodecsFile
+from finedata.schema.documents import decode_document
 from finedata.store.atomic import atomic_folder, check_new_folder, output_errors
-from finedata.train.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from finedata.train.checkpoint import (
+    TrainConfig,
+    copy_tensors,
+    find_checkpoint,
+    load_weights,
+    read_checkpoint,
+)
 from finedata.train.policy import make_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from finedata.schema.recipe_file import Recipe
     from finedata.train.checkpoint import Saved
     from finedata.train.policy import Policy
 
-__all__ = ["export_policy", "load_policy"]
+__all__ = ["export_policy", "load_any", "load_policy"]
 
 _BESIDE = ("train_config.json", "codecs.json")
 
@@ -50,6 +60,31 @@ def load_policy(place: Path, *, averaged: bool = True) -> tuple[Policy, Saved]:
     return policy.eval(), saved
 
 
+def load_any(place: Path) -> tuple[Policy, Recipe]:
+    """The policy of a run, a checkpoint, or an export, ready to predict, and its recipe.
+
+    Raises:
+        UsageError: It is none of these.
+        ConformError: It is damaged.
+    """
+    config = place / "train_config.json"
+    if not (place / "head.safetensors").is_file() or not config.is_file():
+        policy, saved = load_policy(place)
+        return policy, saved.recipe.recipe
+    values = msgspec.json.decode(config.read_bytes(), type=TrainConfig)
+    recipe = msgspec.structs.replace(values.recipe, backbone=str(place), revision="", lora_rank=0)
+    codecs = decode_document((place / "codecs.json").read_bytes(), CodecsFile, place=str(place))
+    widths = {codec.role: len(codec.given_names) for codec in codecs.codecs}
+    policy = make_policy(
+        recipe,
+        state_dim=sum(widths[role] for role in recipe.states),
+        action_dim=sum(widths[role] for role in values.actions),
+    )
+    head = {**dict(policy.head.named_parameters()), **dict(policy.head.named_buffers())}
+    copy_tensors(place / "head.safetensors", head, set())
+    return policy.eval(), recipe
+
+
 def export_policy(place: Path, out: Path) -> Path:
     """Write a checkpoint as a plain Hugging Face folder.
 
@@ -70,7 +105,9 @@ def export_policy(place: Path, out: Path) -> Path:
         backbone.model.save_pretrained(partial)
         backbone.tokenizer.save_pretrained(partial)
         backbone.processor.save_pretrained(partial)
-        head = {name: p.detach().contiguous() for name, p in policy.head.named_parameters()}
+        # With what a head keeps besides, as the grid of action tokens.
+        kept = policy.head.state_dict()
+        head = {name: tensor.detach().contiguous() for name, tensor in kept.items()}
         save_file(head, partial / "head.safetensors", metadata={"format": "pt"})
         for name in _BESIDE:
             shutil.copyfile(saved.folder / "pretrained_model" / name, partial / name)

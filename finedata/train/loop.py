@@ -34,6 +34,7 @@ from finedata.train.checkpoint import (
 from finedata.train.data import inputs, look, look_at_answers, open_stream
 from finedata.train.estimate import Cost, measured_flops, peak_flops
 from finedata.train.evaluate import evaluate
+from finedata.train.lesson_stream import LessonStream, look_at_lessons
 from finedata.train.log import Log, read_log
 from finedata.train.optimise import Average, make_optimiser, reseed, set_learning_rates
 from finedata.train.policy import make_policy
@@ -119,12 +120,15 @@ class Trainer:
                 wanted="a batch that ranks times micro_batch divide",
             )
         check_pinned(one)
-        self.data = look(Shards.open(shards), one)
+        annotates = one.head == "annotator"
+        self.data: Any = (
+            look_at_lessons(shards, one) if annotates else look(Shards.open(shards), one)
+        )
         saved = self._saved(resume=resume)
         self.policy = make_policy(
             one, state_dim=self.data.state_dim, action_dim=self.data.action_dim
         )
-        self.notes += self.policy.notes
+        self.notes += [*self.policy.notes, *(self.data.notes if annotates else ())]
         if self.policy.head.fit is not None and saved is None:
             self.notes += look_at_answers(self.policy.head, self.data, one)
         if one.init_from and saved is None:
@@ -137,17 +141,20 @@ class Trainer:
         self.environment = Environment.here(
             world=self.ranks.world, device=self.ranks.device, optimiser=self.optimiser
         )
+        pictures = ("picture",) * self.data.pictures if annotates else self.data.cameras
         self.settings = self.policy.backbone.encoder_settings(
-            one, cameras=self.data.cameras, queries=self.policy.head.queries
+            one, cameras=pictures, queries=self.policy.head.queries
         )
-        self.stream = open_stream(
-            self.data,
-            one,
-            self.settings,
-            batch=one.micro_batch * self.ranks.world,
-            rank=self.ranks.rank,
-            world=self.ranks.world,
-            workers=workers,
+        drawn: dict[str, Any] = {
+            "batch": one.micro_batch * self.ranks.world,
+            "rank": self.ranks.rank,
+            "world": self.ranks.world,
+            "workers": workers,
+        }
+        self.stream: Any = (
+            LessonStream(self.data, one, self.policy.backbone, **drawn)
+            if annotates
+            else open_stream(self.data, one, self.settings, **drawn)
         )
         self.step, self._earlier = 0, []
         if saved is not None:
@@ -450,6 +457,9 @@ class Trainer:
         self, trackers: tuple[str, ...], on_log: Callable[[dict[str, Any]], None] | None
     ) -> Log:
         write_atomic(self.run_folder / "recipe.toml", recipe_toml(self.recipe))
+        if self.recipe.head == "annotator":
+            sides = msgspec.json.format(msgspec.json.encode(self.data.sides), indent=1)
+            write_atomic(self.run_folder / "episodes.json", sides + b"\n")
         return Log(
             self.run_folder,
             first=self.step,

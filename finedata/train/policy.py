@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from finedata.errors import UsageError
+from finedata.train.annotator import AnnotatorHead
 from finedata.train.backbone import load_backbone
 from finedata.train.dit import DitHead
 from finedata.train.oft import OftHead
@@ -31,7 +32,7 @@ class Policy(nn.Module):
     Args:
         backbone: The body.
         head: One with `terms`, `weights`, `queries`, `counts`, `losses` and `predict`; see
-            `OftHead`. `TokenHead` has `say` in the place of `predict`.
+            `OftHead`. `TokenHead` and `AnnotatorHead` have `say` in the place of `predict`.
         bf16: Run the body in bfloat16 over fp32 parameters; the head stays in fp32, as FineVLA's.
     """
 
@@ -89,6 +90,8 @@ def make_policy(recipe: Recipe, *, state_dim: int, action_dim: int, meta: bool =
         if recipe.head == "tokens":
             backbone.attend(recipe)
             head = TokenHead(recipe, backbone, action_dim=action_dim)
+        elif recipe.head == "annotator":
+            head = AnnotatorHead(recipe, backbone)
         else:
             head = _HEADS[recipe.head](
                 recipe, hidden=backbone.width, state_dim=state_dim, action_dim=action_dim

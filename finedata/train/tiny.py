@@ -7,9 +7,14 @@ tests and demos on a CPU, without a download. `tiny:FAMILY` in a recipe names th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from finedata.annotate.verbs import verbs_of
+from finedata.schema.dimension import SLOTS
 from finedata.train.families import family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["tiny_backbone"]
 
@@ -32,12 +37,13 @@ _PAD, _ACTION = "<pad>", "<|action|>"
 _HIDDEN = 64
 
 
-def tiny_backbone(family: str, *, pictures: int) -> tuple[Any, Any, Any]:
+def tiny_backbone(family: str, *, pictures: int, annotates: bool = False) -> tuple[Any, Any, Any]:
     """A model, its tokenizer and its image processor.
 
     Args:
         family: One of `FAMILIES`.
         pictures: Height and width of pictures in pixels; 14 of them are a patch.
+        annotates: Know the words of annotations too, so that an answer has a tenth of the tokens.
 
     Returns:
         What `AutoModelForImageTextToText`, `AutoTokenizer` and `AutoImageProcessor` would load.
@@ -47,27 +53,60 @@ def tiny_backbone(family: str, *, pictures: int) -> tuple[Any, Any, Any]:
         UsageError: There is no such family.
     """
     known = family_of(family, place=f"tiny:{family}")
-    tokenizer = _tokenizer((_PAD, _ACTION, known.image_token, *_SPECIAL[family]))
+    special = (_PAD, _ACTION, known.image_token, *_SPECIAL[family])
+    words = (*_WORDS, *_annotations()) if annotates else _WORDS
+    tokenizer = _tokenizer(special, words, phrases=annotates)
     make = {"paligemma": _paligemma, "smolvlm": _smolvlm}.get(family, _qwen)
     model, processor = make(family, tokenizer, known.image_token, pictures)
     return model, tokenizer, processor
 
 
-def _tokenizer(special: tuple[str, ...]) -> Any:
-    """Byte-level BPE, learnt from a few sentences; every byte is a token."""
+def _annotations() -> list[str]:
+    """Sentences as the motion and the pipeline's answers have them."""
+    quantity = '"number":0.12,"unit":"m"'
+    facts = [
+        f'{{"dimension":"{dimension}","slot":"{slot}","anchor":"step_1","actor":"right",'
+        f'"object":"cup","value":"down and left",{quantity},"text":"The right arm moves up."}}'
+        for dimension, slots in SLOTS.items()
+        for slot in slots
+    ]
+    moves = [
+        f"The {arm} arm {verb} {way} by 0.12 m between 1.40 s and 3.80 s, turning {turn} by 27 "
+        f"degrees, the gripper of the {arm} arm {state}, along an arc, in a straight line"
+        for arm in ("left", "right")
+        for verb in ("moves", "reaches", "carries", "lifts", "lowers", "retracts", "stays still")
+        for way in ("left", "right", "up and forward", "down and backward")
+        for turn in ("clockwise", "counter-clockwise", "with its upper side going backward")
+        for state in ("closes its gripper to grasp", "opens its gripper to release")
+    ]
+    verbs = [
+        f'{{"verb":"{verb}","object":"","arm":"right","text":""}}' for verb in verbs_of("full")
+    ]
+    frames = ['"start_frame":7,"end_frame":19', "camera image_0, frame 12, 2.40 s", '{"Step1":""']
+    keys = ['{"action_sequence":[', '],"main_object":"', '{"steps":[', '{"facts":[', "step_2 ("]
+    return [*facts, *moves, *verbs, *20 * (frames + keys)]
+
+
+def _tokenizer(special: tuple[str, ...], words: Sequence[str], *, phrases: bool) -> Any:
+    """Byte-level BPE, learnt from a few sentences; every byte is a token.
+
+    With `phrases` a token may go over words, so that keys of JSON are one; a digit is always one.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not phrases)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    made.pre_tokenizer = pre_tokenizers.Sequence([digits, plain]) if phrases else plain
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=512,
+        vocab_size=2048 if phrases else 512,
         special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(_WORDS, trainer)
+    made.train_from_iterator(words, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=made, pad_token=_PAD)
 
 

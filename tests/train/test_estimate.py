@@ -20,7 +20,7 @@ from finedata.train.estimate import estimate  # noqa: E402
 from finedata.train.tiny import tiny_backbone  # noqa: E402
 
 SPEAKING = [name for name in list_recipes() if name.startswith("refinevla")]
-LARGE = [name for name in list_recipes() if not name.startswith(("tiny", "refinevla"))]
+LARGE = [name for name in list_recipes() if not name.startswith(("tiny", "refine", "annotator"))]
 ARM = [f"joint_{k}" for k in range(6)] + ["gripper"]
 NAMES = [f"{side}_{name}" for side in ("left", "right") for name in ARM]
 
@@ -73,6 +73,14 @@ def test_every_recipe_runs_dry(name: str, two_arms: Path, large: Path) -> None:
     # about nine operations for each weight and token: see the module
     assert 3e12 < found.flops_per_sample < 3e13
     assert found.sha256 == file.sha256
+
+
+def test_the_annotator_runs_dry(taught: Path, large: Path) -> None:
+    found = estimate(find_recipe("annotator_qwen", changes={"backbone": str(large)}), taught)
+    assert found.trained["vlm"] < 1e8 < 3.5e9 < found.frozen["vlm"]  # LoRA
+    assert found.tokens_longest > found.visual_tokens > 4 * 256  # 512 pixels in 32 x 32
+    assert set(found.samples) == {"facts/sequence", "facts/steps", "facts/atoms"}
+    assert sum(found.asked.values()) == pytest.approx(1)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,261 @@
+"""What an annotator is taught: the pipeline's questions, with answers made of an episode's rows.
+
+A lesson's question is the very request that `finedata annotate facts` would send, and its answer is
+held against the checks that the pipeline's answers meet: nothing is taught that would be refused.
+Only rows that pass the text policy are taught, of one run an episode. In the released form a lesson
+is a caption, `{"Step1": ...}`, as RoboFine-VLM writes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import polars as pl
+
+from finedata.annotate.answers import AnswerError, Step, words
+from finedata.annotate.check_facts import check_facts
+from finedata.annotate.check_steps import check_refined, check_sequence, check_steps
+from finedata.annotate.pictures import PictureSource
+from finedata.annotate.prompt import fill, load_prompt
+from finedata.annotate.run_facts import shown_pictures
+from finedata.annotate.selection import contexts
+from finedata.annotate.stages import (
+    atoms_request,
+    episode_prompt,
+    refine_request,
+    sequence_request,
+    steps_request,
+)
+from finedata.annotate.verbs import find_verb
+from finedata.store.text_policy import of_one_run, passing_rows
+from finedata.teachers.protocol import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finedata.annotate.results import EpisodeContext
+    from finedata.annotate.settings import AnnotateSettings
+    from finedata.store.dataset import Dataset
+
+__all__ = ["Form", "Lesson", "Lessons", "caption_request"]
+
+Form = Literal["staged", "caption"]
+
+_CAPTION = "caption.v1"
+
+
+class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+    """One question, without its pictures, and its answer.
+
+    Attributes:
+        episode_id: The episode.
+        source: Where it is from.
+        stage: `facts/sequence`, `facts/steps`, `facts/refine`, `facts/atoms` or `caption`.
+        answer: JSON.
+    """
+
+    episode_id: str
+    source: str
+    stage: str
+    answer: str
+
+
+class Lessons:
+    """The lessons of a dataset's episodes.
+
+    Args:
+        dataset: The dataset.
+        settings: How a teacher would be asked.
+        form: The pipeline's three answers, or a caption.
+        max_facts: At most so many facts of an episode, the surest; 0 for all.
+
+    Attributes:
+        skipped: Why episodes or stages have no lesson -> how many.
+    """
+
+    def __init__(
+        self, dataset: Dataset, settings: AnnotateSettings, *, form: Form, max_facts: int = 0
+    ) -> None:
+        self._dataset = dataset
+        self._settings = settings
+        self._form = form
+        self._max_facts = max_facts
+        self._pictures = PictureSource(dataset)
+        self.skipped: Counter[str] = Counter()
+        self._asked: dict[tuple[str, str], Request] = {}
+        self._rows: dict[str, EpisodeContext] = {}
+
+    def of(self, episode_ids: Sequence[str]) -> list[Lesson]:
+        """The lessons of some episodes, in the dataset's order."""
+        chosen = {name: _chosen(self._dataset, name, episode_ids) for name in ("steps", "facts")}
+        found: list[Lesson] = []
+        for context in contexts(self._dataset, episode_ids):
+            steps = chosen["steps"].get(context.episode_id, [])
+            facts = chosen["facts"].get(context.episode_id, [])
+            try:
+                found += self._lessons(context, steps, facts)
+            except AnswerError as error:
+                self.skipped[f"{error.place}: {error.found}"] += 1
+        return found
+
+    def request(self, lesson: Lesson) -> Request:
+        """The question of a lesson, with its pictures.
+
+        Raises:
+            ConformError: A file of pictures is damaged.
+        """
+        context = self._rows[lesson.episode_id]
+        analysis, refinement = shown_pictures(self._pictures, context, self._settings)
+        first = lesson.stage in ("facts/sequence", "caption")
+        request = self._asked[lesson.episode_id, lesson.stage]
+        shown = (analysis or refinement) if first else refinement
+        return _with_pictures(request, shown)
+
+    def _lessons(
+        self,
+        context: EpisodeContext,
+        steps: list[dict[str, Any]],
+        facts: list[dict[str, Any]],
+    ) -> list[Lesson]:
+        if not steps:
+            self.skipped["no steps"] += 1
+            return []
+        self._rows[context.episode_id] = context
+        if self._form == "caption":
+            texts = {f"Step{k}": row["text"] for k, row in enumerate(steps, start=1)}
+            return [self._kept(context, caption_request(context, self._settings), texts)]
+        found, told = self._told_steps(context, steps)
+        by_step = {row["step_id"]: k for k, row in enumerate(steps, start=1)}
+        said = [one for row in self._surest(facts) if (one := _fact(row, by_step)) is not None]
+        if not said:
+            self.skipped["no facts"] += 1
+            return found
+        answer = {"facts": said}
+        check_facts(answer, steps=len(told), verbs=self._settings.verbs)
+        return [
+            *found,
+            self._kept(context, atoms_request(context, told, (), self._settings), answer),
+        ]
+
+    def _told_steps(
+        self, context: EpisodeContext, steps: list[dict[str, Any]]
+    ) -> tuple[list[Lesson], list[Step]]:
+        """Lessons up to the steps, and the steps."""
+        settings, verbs = self._settings, self._settings.verbs
+        raw = [_step(row, verbs) for row in steps]
+        if context.source_steps:
+            answer = {"steps": [{k: v for k, v in one.items() if "frame" not in k} for one in raw]}
+            told, _ = check_refined(answer, source=context.source_steps, verbs=verbs)
+            return [self._kept(context, refine_request(context, (), settings), answer)], told
+        actions = [
+            {"verb": one["verb"], "object": one.get("object") or "", "arm": one.get("arm")}
+            for one in raw
+        ]
+        thing = next((one["object"] for one in raw if one.get("object")), context.row["task"])
+        answer = {"action_sequence": actions, "main_object": words(thing) or "object"}
+        sequence, thing, _ = check_sequence(answer, verbs=verbs)
+        first = self._kept(context, sequence_request(context, (), settings), answer)
+        answer = {"steps": raw}
+        told, _ = check_steps(
+            answer,
+            frames=context.frames,
+            arms=len(context.row["arms"]),
+            instruction=context.row["task"],
+            verbs=verbs,
+        )
+        request = steps_request(context, sequence, thing, (), settings)
+        return [first, self._kept(context, request, answer)], told
+
+    def _surest(self, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not self._max_facts:
+            return facts
+        sure = sorted(range(len(facts)), key=lambda k: (-(facts[k]["confidence"] or 0.0), k))
+        return [facts[k] for k in sorted(sure[: self._max_facts])]
+
+    def _kept(self, context: EpisodeContext, request: Request, answer: dict[str, Any]) -> Lesson:
+        self._asked[context.episode_id, request.stage] = request
+        return Lesson(
+            episode_id=context.episode_id,
+            source=context.row["source"],
+            stage=request.stage,
+            answer=msgspec.json.encode(answer).decode(),
+        )
+
+
+def caption_request(context: EpisodeContext, settings: AnnotateSettings) -> Request:
+    """The question for a caption in RoboFine-VLM's form."""
+    prompt = load_prompt(_CAPTION)
+    values = {"instruction": episode_prompt(context)["instruction"]}
+    return Request(
+        episode_id=context.episode_id,
+        stage="caption",
+        model=settings.model,
+        prompt=fill(prompt, values),
+        settings=settings.request_settings(),
+        prompt_sha256=prompt.sha256,
+        values=values,
+    )
+
+
+def _chosen(dataset: Dataset, table: str, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of one run for each episode that pass the policy, in order of time."""
+    rows = passing_rows(dataset, table).filter(pl.col("episode_id").is_in(list(ids)))
+    if table == "steps":
+        rows = rows.filter((pl.col("origin") != "source") & pl.col("merged_into").is_null())
+    order = ("start_frame", "step_index", "step_id" if table == "steps" else "fact_id")
+    chosen = of_one_run(rows).sort("episode_id", *order, nulls_last=True).collect()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in chosen.iter_rows(named=True):
+        found.setdefault(row["episode_id"], []).append(row)
+    return found
+
+
+def _step(row: dict[str, Any], verbs: Any) -> dict[str, Any]:
+    """A step as a teacher writes it.
+
+    Raises:
+        AnswerError: Its verb is not of the list.
+    """
+    verb = find_verb(row["primitive_action"] or "", verbs=verbs)
+    if verb is None:
+        raise AnswerError(
+            place="a step's verb", found=f"{row['primitive_action']!r}", wanted="one of the list"
+        )
+    said = {"verb": verb, "object": row["object"], "arm": row["arm"], "text": row["text"]}
+    frames = {"start_frame": row["start_frame"], "end_frame": row["end_frame"]}
+    return {key: value for key, value in (said | frames).items() if value is not None}
+
+
+def _fact(row: dict[str, Any], by_step: dict[str, int]) -> dict[str, Any] | None:
+    """A fact as a teacher writes it; None where it is tied to a step that is not taught."""
+    first, second = by_step.get(row["step_id"]), by_step.get(row["next_step_id"])
+    anchor: str | None = row["anchor"]
+    if anchor == "step":
+        anchor = None if first is None else f"step_{first}"
+    elif anchor == "between":
+        both = first is not None and second is not None
+        anchor = f"between_step_{first}_and_step_{second}" if both else None
+    if anchor is None:
+        return None
+    number = row["value_number"]
+    said = {
+        "dimension": row["dimension"],
+        "slot": row["slot"],
+        "anchor": anchor,
+        "actor": row["actor"],
+        "object": row["object"],
+        "value": row["value"],
+        # as many digits as a text has of it
+        "number": None if number is None else float(f"{number:.2g}"),
+        "unit": row["unit"],
+        "text": row["text"],
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _with_pictures(request: Request, pictures: Sequence[Any]) -> Request:
+    from dataclasses import replace
+
+    return replace(request, pictures=tuple(pictures))
