@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from finedata.errors import UsageError
-from finedata.shard.stream.pictures import decode_into
+from finedata.shard.stream.pictures import PictureDecoder
 from finedata.store.pictures import read_header
 from finedata.teachers.protocol import UnusableAnswerError
 from finedata.train.answer import IGNORED
@@ -149,10 +149,11 @@ class LessonEncoder:
         """(pictures, ...) uint8, in the order in which the model takes them."""
         one = self._settings
         shown = np.empty((len(request.pictures), one.height, one.width, 3), np.uint8)
+        decoder = PictureDecoder()  # its own, as threads encode at once
         for into, picture in zip(shown, request.pictures, strict=True):
             header = read_header(picture.data)
             try:
-                decode_into(into, picture.data, codec="" if header is None else header.codec)
+                decoder.into(into, picture.data, codec="" if header is None else header.codec)
             except ValueError as error:
                 raise UnusableAnswerError(
                     place=f"a picture of {request.episode_id}", found=str(error), wanted="a picture"
