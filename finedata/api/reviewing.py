@@ -11,6 +11,7 @@ from finedata.store import dataset as store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from finedata.review.human_review import ReviewExport, ReviewImport
     from finedata.review.quality import ReviewQuality
     from finedata.review.serve import Served
     from finedata.review.status import ReviewStatus
@@ -94,3 +95,45 @@ class Reviewing(store.Dataset):
         from finedata.review.quality import review_quality
 
         return review_quality(self, share=share)
+
+    def export_review(self, out: str | Path) -> ReviewExport:
+        """Write what people reviewed as FineVLA's `Human_Review` records.
+
+        Args:
+            out: The file, JSON.
+        """
+        from finedata.review.human_review import export_human_review
+
+        return export_human_review(self, Path(out))
+
+    def import_review(
+        self,
+        released: str | Path,
+        *,
+        reviewer: str = "",
+        by: Literal["source", "dataset"] = "source",
+        ids: str | Path | None = None,
+        unmatched: Literal["refuse", "skip"] = "refuse",
+    ) -> ReviewImport:
+        """Take decisions over out of `Human_Review` records; the same file twice changes nothing.
+
+        Args:
+            released: What `export_review` wrote, edited or not, or a file of FineVLA's.
+            reviewer: Who decided; the user's login by default.
+            by: Whether numbers in ids count the source's episodes or this dataset's.
+            ids: JSON Lines of `{"id": ..., "episode_id": ...}`, for ids that are neither.
+            unmatched: Refuse the whole where an id means no episode, or skip those.
+
+        Raises:
+            UsageError: Ids mean no episode, with counts; nothing was written.
+        """
+        from finedata.review.human_review import import_human_review
+
+        return import_human_review(
+            self,
+            Path(released),
+            reviewer=reviewer or getpass.getuser(),
+            by=by,
+            ids=None if ids is None else Path(ids),
+            unmatched=unmatched,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -116,6 +116,70 @@ def quality(
         for one in found.reviewers
     ]
     lines.append(f"remaining: {sum(found.remaining.values())} facts")
+    emit(found, lines, as_json=as_json)
+
+
+@app.command("export")
+def export(
+    *,
+    root: Root,
+    out: Annotated[Path, typer.Option(help="The file, JSON.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Write what people reviewed as FineVLA's Human_Review records.
+
+    Example: finedata review export bridge --out human_review.json
+    """
+    from finedata.api import open
+
+    found = open(root).export_review(out)
+    lines = [
+        f"{found.records} records of {found.steps} steps, with {found.facts} reviewed facts: "
+        f"{found.out}",
+        f"{found.unreviewed} episodes of which no person said anything are left out",
+    ]
+    emit(found, lines, as_json=as_json)
+
+
+@app.command("import")
+def take(
+    *,
+    root: Root,
+    released: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Human_Review records.", show_default=False)
+    ],
+    reviewer: Annotated[
+        str, typer.Option(help="Who decided; your login by default.", show_default=False)
+    ] = "",
+    by: Annotated[
+        Literal["source", "dataset"],
+        typer.Option(help="What numbers in ids count: the source's episodes, or this dataset's."),
+    ] = "source",
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON Lines of {"id": ..., "episode_id": ...}, for other ids.', show_default=False
+        ),
+    ] = None,
+    unmatched: Annotated[
+        Literal["refuse", "skip"],
+        typer.Option(help="Where an id means no episode: refuse the file, or skip those."),
+    ] = "refuse",
+    as_json: AsJson = False,
+) -> None:
+    """Take decisions over out of Human_Review records; the same file twice changes nothing.
+
+    Example: finedata review import bridge human_review.json --reviewer ana
+    """
+    from finedata.api import open
+
+    found = open(root).import_review(
+        released, reviewer=reviewer, by=by, ids=ids, unmatched=unmatched
+    )
+    lines = [
+        f"{found.records} records: {found.accepted} accepted, {found.edited} edited, "
+        f"{found.added} added, {found.unchanged} as they were, {found.unmatched} of no episode"
+    ]
     emit(found, lines, as_json=as_json)
 
 
