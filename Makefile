@@ -23,12 +23,16 @@ endif
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
 
-# Goes on from the demo's shards: a minute of training, and what was learnt on held-out episodes.
+# Goes on from the demo's shards: a minute of training, what was learnt on held-out episodes, and the
+# policy served and asked along two of them.
 demo-train: $(VENV)/.torch demo
 	rm -rf demo-out/run
 	$(BIN)/finedata train tiny_oft --shards demo-out/shards --out demo-out/run --device cpu \
 	  --set steps=160 --set eval_every=160 --set eval_samples=48 --set 'cameras=["image_0"]'
+	$(BIN)/finedata serve demo-out/run --device cpu --replay demo-out/bridge \
+	  --shards demo-out/shards --episodes 2 --out demo-out/replay.html
 	@echo "next: $(BIN)/finedata train report demo-out/run --out demo-out/run.html"
+	@echo "next: $(BIN)/finedata serve demo-out/run"
 
 test: $(VENV)/.dev $(TORCH_INSTALLED) .venv-lerobot/.tried .venv-openpi/.tried
 	$(BIN)/python $(PYTEST)

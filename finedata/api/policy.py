@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finedata.errors import need
+from finedata.errors import UsageError, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from finedata.report.replay import ReplayError
     from finedata.serve.client import Action
     from finedata.serve.desk import Desk
     from finedata.serve.form import GripperForm, RotationForm
     from finedata.serve.server import Listening
+    from finedata.store.dataset import Dataset
     from finedata.train.predict import Predictor
 
 __all__ = ["Policy", "policy"]
@@ -146,6 +148,64 @@ class Policy:
             reasoning=reasoning,
         )
         return serving(desk, host=host, port=port, api_key=api_key)
+
+    def replay(
+        self,
+        dataset: Dataset | str | Path,
+        *,
+        out: str | Path | None = None,
+        shards: str | Path | None = None,
+        episodes: int = 4,
+        **how: Any,
+    ) -> list[ReplayError]:
+        """Show recorded episodes to the served policy, and hold its answers against what was done.
+
+        Args:
+            dataset: The dataset.
+            out: An HTML file with plots of predicted against recorded; replaced.
+            shards: What the policy was trained on: only their held-out episodes are shown, and
+                their roles say which camera is which.
+            episodes: How many.
+            how: As for `serving`, but `key`.
+
+        Returns:
+            Mean errors by number, beside those of holding still.
+
+        Raises:
+            UsageError: No episode is of a robot that the policy knows, or nothing was held out.
+        """
+        from itertools import islice
+        from pathlib import Path
+
+        from finedata.api.opening import open
+        from finedata.report.replay import replay_errors, write_replay_report
+        from finedata.serve.replay import replay
+        from finedata.serve.server import serving
+        from finedata.train.recorded import recorded_episodes
+
+        desk, predictor = self._desk(**how), self.predictor
+        opened = open(dataset) if isinstance(dataset, str | Path) else dataset
+        recorded = recorded_episodes(
+            opened,
+            predictor.robots,
+            predictor.cameras,
+            shards=None if shards is None else Path(shards),
+        )
+        with serving(desk) as listening:
+            told = list(replay(desk, listening.address, islice(recorded, episodes)))
+        if not told:
+            raise UsageError(
+                parameter="replay",
+                place=f"replay {opened.root}",
+                found="no episode with words of a robot that the policy knows"
+                + ("" if shards is None else ", held out"),
+                wanted=f"episodes of {', '.join(predictor.robots)}",
+            )
+        if out is not None:
+            saved = predictor.saved
+            title = f"{saved.recipe.name}, step {saved.step:,}: predicted and recorded"
+            write_replay_report(told, Path(out), title=title, held_out=shards is not None)
+        return replay_errors(told)
 
     def describe(self, **how: Any) -> dict[str, Any]:
         """What a client would be told first, and what each robot must be shown.

@@ -24,6 +24,8 @@ to this machine only, unless --host says otherwise, and then --api-key is requir
 
 Example: finedata serve runs/a --port 8000
 
+Example: finedata serve runs/a --replay bridge --shards shards --out replay.html
+
 Example: finedata serve runs/a --key observation/image=front --rotation rotation_vector --dry-run
 """
 
@@ -72,6 +74,18 @@ def serve(
     reasoning: Annotated[
         bool, typer.Option("--reasoning", help="Say why with every answer.")
     ] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATASET", help="Show it recorded episodes instead.", show_default=False
+        ),
+    ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(help="With --replay: held-out episodes of these.", show_default=False),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="With --replay: how many.")] = 4,
+    out: Annotated[Path, typer.Option(help="With --replay: the HTML file.")] = Path("replay.html"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.", show_default=False)] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what clients must send and get; listen nowhere.")
@@ -94,6 +108,16 @@ def serve(
     if dry_run:
         emit(told, _lines(told), as_json=as_json)
         return
+    if replay is not None:
+        if how.pop("key"):
+            raise UsageError(
+                parameter="key", found="names of a client", wanted="none with --replay"
+            )
+        errors = found.replay(replay, out=out, shards=shards, episodes=episodes, **how)
+        shown = [f"  {e.name}: {e.predicted:.4g}{_still(e.still)}" for e in errors]
+        lines = ["mean error, predicted against recorded", *shown, str(out)]
+        emit({"out": str(out), "errors": errors}, lines, as_json=as_json)
+        return
 
     def ready(listening: Listening) -> None:
         lines = [*_lines(told), f"{listening.address}   (Ctrl-C ends it)"]
@@ -102,6 +126,10 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with interruptible("stopped"):
         found.serve(host=host, port=port, api_key=api_key, on_ready=ready, **how)
+
+
+def _still(error: float | None) -> str:
+    return "" if error is None else f" (holding still {error:.4g})"
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

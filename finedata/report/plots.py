@@ -202,7 +202,13 @@ class Line:
 
 
 def line_chart(
-    lines: Sequence[Line], *, x_title: str, y_title: str, label: str, mark: Mark | None = None
+    lines: Sequence[Line],
+    *,
+    x_title: str,
+    y_title: str,
+    label: str,
+    mark: Mark | None = None,
+    from_zero: bool = True,
 ) -> str:
     """Lines, with bands where they have low and high, over axes that begin at zero.
 
@@ -212,13 +218,19 @@ def line_chart(
         y_title: With its unit.
         label: For readers who cannot see.
         mark: A line across at one x.
+        from_zero: Begin the vertical axis at zero; else where the lines do.
     """
     frame = Frame(height=320.0, right=150.0, top=48.0)
     x_high = max(max(line.xs) for line in lines) or 1.0
     y_high = max(max((*line.ys, *line.high)) for line in lines) * 1.03 or 1.0
-    x, y = frame.x_scale(0.0, x_high), frame.y_scale(0.0, y_high)
+    y_low = 0.0
+    if not from_zero:
+        low, high = min(min(line.ys) for line in lines), max(max(line.ys) for line in lines)
+        room = 0.05 * (high - low) or 1e-3 + 0.05 * abs(high)
+        y_low, y_high = low - room, high + room
+    x, y = frame.x_scale(0.0, x_high), frame.y_scale(y_low, y_high)
     body = [
-        y_axis(frame, y, nice_ticks(0.0, y_high, 5), y_title),
+        y_axis(frame, y, nice_ticks(y_low, y_high, 5), y_title),
         x_axis(frame, x, nice_ticks(0.0, x_high), x_title),
     ]
     for line in lines:
