@@ -18,6 +18,9 @@ else
 TORCH_INSTALLED := $(VENV)/.torch
 endif
 
+# The tests start hundreds of processes; where bytecode is not kept, each compiles the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-train demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel release clean
 
 demo: $(VENV)/.demo
