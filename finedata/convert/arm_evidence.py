@@ -1,9 +1,9 @@
-"""What one arm of one episode says about its declared conventions.
+"""What one arm of one episode says for or against its declared conventions.
 
-An episode as its form sees it and an arm of the converter come in; `PoseEvidence` goes out:
-numbers in the source's own units for `finedata.motion.evidence`, what is missing said in words.
-Added here is what a single trajectory cannot judge: that an action which is written as the state
-is proves nothing about how both are written, and that an action which is written otherwise does.
+The numbers stay in the source's own units, as `finedata.motion.evidence` wants them, and what is
+missing is said in words. Decided here is what a single trajectory cannot judge: an action that is
+written exactly as the state proves nothing about how both are written; an action that is written
+otherwise does.
 """
 
 from __future__ import annotations

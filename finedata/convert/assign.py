@@ -1,8 +1,8 @@
-"""The assignment: where each episode goes, decided in the source's order and never by timing.
+"""Where each episode goes: its part, its indices, its video files and the end of every data file.
 
-Shard plans come in, in order; parts, indices, task numbers, video files and the boundaries of
-data files come out. A pure function of the plans: a resumed, parallel or sharded run assigns
-the same.
+A pure function of the shard plans in the source's order, never of timing: LeRobot's indices must
+be contiguous although workers finish in any order, so a resumed, parallel or sharded run has to
+assign exactly the same.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""From the source's numbers to canonical motion, as the converter file says.
+"""How the source's numbers become canonical motion, by what the converter file says of them.
 
-An episode and the arms of its variant come in; per arm, absolute poses of state and action in
-that arm's base frame go out (position in metres, unit quaternion xyzw), joints in radians, and
-the gripper's open fraction (1 = open, 0 = closed, not clipped). All arithmetic is float64; signs
-are settled before the cast to float32.
+Canonical is, for each arm: absolute poses of state and action in that arm's base frame (position
+in metres, unit quaternion xyzw), joints in radians, and the gripper's open fraction (1 = open,
+0 = closed, not clipped). All arithmetic is float64; signs are settled before the cast to float32.
 
 Conventions: DESIGN of the canonical dataset, "Canonical motion"; each source's own in its
 converter file.

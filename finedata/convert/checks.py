@@ -1,7 +1,7 @@
-"""What a receipt says about an episode's motion: residuals, and flags for what looks wrong.
+"""Which motion is flagged as odd, by limits that no arm of the ten sources goes beyond.
 
-Canonical motion comes in; numbers and names from the closed list of flags go out. A flag never
-drops anything: it is there to be asked for later.
+A receipt gets the residuals as numbers and names from the closed list of flags. A flag never
+drops anything: it is there so that the episode can be asked for later.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The videos of an episode: where their frames are, and whether linking the file is enough.
+"""Whether a video may be linked as it is, must get other times, or has to be encoded.
 
-An episode, its part's layout and the options come in, one `ClipPlan` a camera goes out. A file
-whose frames are shown where LeRobot looks for them (`from + k / fps`) is linked; otherwise its
-packets are copied with right times; it is encoded anew only when the user asks. Only indices of
-files are read here, no frame.
+A file whose frames are shown where LeRobot looks for them (`from + k / fps`) is linked; otherwise
+its packets are copied with right times; it is encoded anew only when the user asks, because that
+loses something. Only indices of files are read to decide it, no frame.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""An episode's rate and clock: what is declared, what is measured, and when it began.
+"""Which frame rate an episode has: the declared one, or the one that its time stamps show.
 
-An episode and its form's time statement come in; frames a second, the source's own clock in
-seconds from the first frame, and what is odd about it go out.
+The source's own clock is kept beside it, in seconds from the first frame. Time stamps that
+repeat, go back or contradict the rate are flagged, not mended: LeRobot's `timestamp` is always
+`frame_index / fps`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every numeric column of an episode's rows, as they are stored.
+"""The one way to make an episode's numeric columns, for conversion and for its proof alike.
 
-An episode as its form sees it, and its place in the output, come in; column name to array goes
-out. Conversion writes these, `verify` makes them anew and compares.
+Conversion writes these columns; `verify` makes them again from the source and compares. What
+float32 cannot hold becomes infinite here and is flagged by `checks`.
 """
 
 from __future__ import annotations

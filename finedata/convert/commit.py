@@ -1,9 +1,9 @@
-"""The commit: when every data file is there, the tables that describe them, marker last.
+"""The commit: when every data file is there, the tables that describe them, and the marker last.
 
-The ledger comes in (shard plans and file results, streamed in order, so memory stays flat);
-each part's `meta/`, `curation/receipts.parquet`, the annotations that came with the source, and
-at the very end `finedata.json` go out. Everything is derived from plans and results, so it is the
-same however often the run was interrupted.
+Those are each part's `meta/`, `curation/receipts.parquet`, the annotations that came with the
+source and, at the very end, `finedata.json`: a folder without it is not finished. Everything is
+derived from the plans and results in the ledger, so it is the same however often the run was
+interrupted; they are read in order, one after the other, so memory stays flat.
 """
 
 from __future__ import annotations

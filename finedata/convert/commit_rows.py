@@ -1,7 +1,8 @@
-"""The rows of a dataset's tables: a receipt for every record, a row for every written episode.
+"""What the tables `receipts` and `episodes` say of a record, from its plan and its result.
 
-What is planned of a record, and what became of it, come in; rows of the tables `receipts` and
-`episodes` go out. Nothing is read and nothing written: the commit streams these rows to files.
+Every record has a receipt, a failed one too, so that nothing is dropped silently; only written
+episodes have a row in `episodes`. This is arithmetic without files: the commit streams the rows
+to disk.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A first converter file for a source nobody described.
 
-The address of a source comes in, the text of a converter file goes out. It decodes and converts
-the very source it was drafted from; what it says of arms, units and signs are guesses, each with
-the reason beside it. Where arms cannot be told, or the guess does not hold, conventions stay
-undeclared: a LeRobot dataset then keeps every feature as it is.
+The file decodes, and it converts the very source that it was drafted from. What it says of arms,
+units and signs are guesses, each with the reason beside it. Where arms cannot be told, or the
+guess does not hold, conventions stay undeclared: a LeRobot dataset then keeps every feature as it
+is, which is better than a pose that is wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The tables of an arm in a drafted file: a guess comes in, lines with their reasons go out."""
+"""How a guessed arm is written in a drafted file, each line with the reason for it.
+
+All pieces of one kind (positions, say) are read in one unit, for all arms, state and action: an
+arm that rests near zero would otherwise be read in another unit than the rest.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""From the features of a source to a guess of its arms: what was measured, what was commanded.
+"""Which features are an arm's state and which its action, and in which space both are told.
 
-A `Look` comes in, a `Guess` goes out: for each arm the pieces of state and action, the space they
-are told in, and how actions refer to the state. Where that cannot be told, there are no arms.
+Joints are preferred, because they need no reading of rotations; else poses. Where actions are not
+understood, the state that follows is taken for the action, but not in a LeRobot dataset: there
+every feature can be kept as it is, which loses nothing. Where the state cannot be told either,
+there are no arms.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What numbers alone tell: unit norms, units, the ends of a gripper, whether actions are deltas.
 
-Columns of a recording come in, a reading with its reason and its doubt goes out. Everything here
-is a guess for a person to check, which is why nothing is returned without words.
+Everything here is a guess for a person to check, so nothing is returned without its reason and
+its doubt in words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the columns of a feature may be, by the words of their names and by their numbers.
 
-A `Vector` comes in; `Piece`s go out: columns that together look like a position, a rotation, the
-joints or the gripper of one arm, each with the reason. What nothing tells is left out.
+Columns become a `Piece` where they look like a position, a rotation, the joints, the hand or the
+gripper of one arm; the reason stands in it. What nothing tells is left out, and so are kinds that
+a converter file leaves out knowingly (velocities, forces, ...).
 """
 
 from __future__ import annotations

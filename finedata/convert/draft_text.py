@@ -1,6 +1,6 @@
-"""The text of a drafted converter file: a look and a guess come in, TOML with its reasons goes out.
+"""How a drafted converter file reads: every guess with a comment on what told it.
 
-Every guess carries a comment saying what told; what nothing can tell is listed in `doubts`.
+What nothing can tell is listed in `doubts`, for the person who checks the file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The files of a part's `meta/episodes`: rows with their statistics, a fixed number in each file.
 
-Rows of episodes and their statistics come in one by one; Parquet files go out, the moment that
-each is full. LeRobot's tools want an entry for every feature of every episode, so a camera that
-was not there, or of which no picture was decoded, gets statistics that count nothing.
+A file is written the moment it is full. LeRobot's tools want an entry for every feature of every
+episode, so a camera that was not there, or of which no picture was decoded, gets statistics that
+count nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which form of a source an episode has, and the episode as that form sees it.
 
-A raw episode and a converter's variants come in; the variant whose signature holds, and an
-`EpisodeView`, go out. The view adds what the file's name says (`path/task`, `file/record`), takes
-the samples nearest to the camera frames where a form asks for it, and decodes each feature once.
+The first variant of the converter whose signature holds decides. Its `EpisodeView` adds what the
+file's name says (`path/task`, `file/record`), takes the samples nearest to the camera frames where
+a form asks for it, and decodes each feature once.
 """
 
 from __future__ import annotations

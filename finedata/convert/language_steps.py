@@ -1,8 +1,8 @@
 """Step annotations in the four shapes that sources have, as half-open ranges of frames.
 
-A `StepsSpec` and an episode come in; steps in the source's order go out, with the source's errors
-named and kept. Numbers of frames count from 0 here; what a source means by the end of a range:
-the last frame of the step, or, where another step begins there, that step's first.
+Steps keep the source's order, and its errors are named and kept. Numbers of frames count from 0
+here. What a source means by the end of a range is decided range by range: the last frame of the
+step or, where another step begins there, that step's first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What goal and steps have in common: forming texts, filling templates, finding records.
+"""How a goal or a step becomes a text of ours, and which flag says why there is none.
 
-Strings and templates of a `LanguageSpec` come in with an episode; texts, names and JSON records
-of sidecar files go out, with the flag that says why where there is none.
+What both have in common: cleaning a text, filling the templates of a `LanguageSpec`, and finding
+an episode's record in JSON files that lie beside the episodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a part stores: embodiment, rate, cameras and every column with its shape.
+"""Which episodes may share a LeRobot dataset: those whose `PartLayout` is equal, and no others.
 
-An episode as its form sees it comes in, a `PartLayout` goes out. Episodes with equal layouts
-share a LeRobot dataset, others never do.
+A layout is the embodiment, the rate, the cameras and every column with its shape, because LeRobot
+has one feature set and one fps for a dataset.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The columns of a part: names and shapes of every vector that is made, and of those that are kept.
+"""Which columns a part has: every vector that is made, and every feature that is kept as it is.
 
-An episode as its form sees it comes in; features with their names go out. Widths that no pose can
-be made of, and an action of other joints than the state, are refused here, before a number is
-converted.
+Widths that no pose can be made of, and an action of other joints than the state, are refused
+here, before a number is converted: the plan must settle failures, not the work.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The videos of an episode, put where the plan says: linked, re-timed, or encoded when asked.
+"""Putting an episode's videos where the plan says: linked, re-timed, or encoded when asked.
 
-An episode's clip jobs come in; video files in the part's folder and their sizes go out.
+A file that changed since the plan stops the run. One whose packets turn out to be unreadable
+becomes a black video and is reported as lost: the plan saw only its index, and what is planned
+must be written.
 """
 
 from __future__ import annotations

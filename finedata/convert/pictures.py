@@ -1,11 +1,10 @@
-"""The pictures of one camera in one episode: checked by their headers, passed on byte for byte.
+"""Which pictures of a camera are sound, and how each is written: nearly always byte for byte.
 
-Slabs of the source's pictures come in; the bytes that are written, what is wrong with them, and
-statistics over a few decoded samples go out, so that a long episode never lies in memory
-whole. A camera that was not there is an all-black picture: the source's own, or ours where the
-source has none (LeRobot cannot read a missing picture). Only three things are ever rewritten: an
-uncompressed frame becomes a PNG of the same pixels, and, when asked, exchanged colours are put
-right or the size is changed.
+Pictures pass in slabs, so that a long episode never lies in memory whole; statistics are taken of
+a few decoded samples. A camera that was not there is an all-black picture: the source's own, or
+ours where the source has none (LeRobot cannot read a missing picture). Only three things are ever
+rewritten: an uncompressed frame becomes a PNG of the same pixels, and, when asked, exchanged
+colours are put right or the size is changed.
 
 Headers are compared all at once: an encoder writes the same header for every picture of a
 camera, so one picture's header is parsed and the others are matched against it.

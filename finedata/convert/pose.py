@@ -1,9 +1,9 @@
 """The pose proof of a source: is each arm's pose written as the converter file says?
 
-A finished dataset with its source, or a converter with a source that is not converted yet, comes
-in. A few episodes spread over the source are read (`finedata.convert.pose_search`), every other
-meaning of their numbers is tried beside the declared one (`finedata.motion.evidence`), and the
-readings with their residuals and a verdict go out. The evidence is forward kinematics where the
+It is made for a finished dataset with its source, or for a converter with a source that is not
+converted yet. A few episodes spread over the source are read (`finedata.convert.pose_search`), and
+every other meaning of their numbers is tried beside the declared one (`finedata.motion.evidence`);
+the verdict names the readings with their residuals. The evidence is forward kinematics where the
 robot's model is published and joints are recorded, else the action against the state that
 follows it.
 """

@@ -1,8 +1,7 @@
-"""The search for pose evidence: which episodes of a source are read, and what each arm's tell.
+"""Which episodes are read for the pose proof: a few of each form, robot and arm, spread out.
 
-A prepared run comes in; for each form, robot and arm a few episodes spread over the source are
-read and converted in memory, and the evidence of each arm goes out, pooled. Cameras and rates do
-not matter here, so parts that differ in these alone are one.
+They are converted in memory and their evidence is pooled by arm. Cameras and rates do not matter
+here, so parts that differ in these alone are one.
 """
 
 from __future__ import annotations

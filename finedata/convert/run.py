@@ -1,9 +1,9 @@
-"""Converting: sources and their converters come in, a finished dataset lies in `out`.
+"""Converting: plan, work, commit, so that a killed run goes on where it was.
 
-Plan, work, commit. Shards are planned a bounded distance ahead, so that the work finds their
-bytes still in memory; data files are written by workers as soon as the plan has closed them;
-the ledger records both. Killed at any moment, the same call finishes the work, and the result
-is byte for byte that of an unbroken run.
+Shards are planned a bounded distance ahead, so that the work finds their bytes still in memory;
+data files are written by workers as soon as the plan has closed them; the ledger records both.
+Killed at any moment, the same call finishes the work, and the result is byte for byte that of an
+unbroken run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""An episode's pictures, slab by slab: all cameras of a stretch of rows at a time.
+"""How much of an episode's pictures is in memory: one slab, a stretch of rows of all cameras.
 
-An episode as its form sees it and its cameras come in; for each slab the bytes that are written
-go out, and at the end what became of every camera. However long an episode is, one slab of it
-is in memory.
+So an episode may be of any length. What became of every camera is told after the last slab.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The proof: source and output read again and held against each other.
 
-A finished dataset and its source come in; a list of problems goes out, empty when every written
-episode is in the output what its source record says, every failed one still fails, and the
-counts add up. Conversion is repeated in memory and compared number for number; the state is
-also taken back into the source's own encoding and compared with the source's bytes.
+A dataset passes when every written episode is in the output what its source record says, every
+failed one still fails, and the counts add up; else each problem is listed. Conversion is repeated
+in memory and compared number for number; the state is also taken back into the source's own
+encoding and compared with the source's bytes, so that an error that repeats itself still shows.
 """
 
 from __future__ import annotations

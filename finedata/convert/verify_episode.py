@@ -1,8 +1,7 @@
-"""The checks of one written episode: its poses, its pictures and its videos against the source.
+"""What must be true of one written episode: its poses, its pictures and its videos.
 
-An episode of the dataset with its receipt, and what its source record gives when it is read again,
-come in; problems go into the report. Poses are taken back into the source's own encoding, so that
-an error of the conversion that repeats itself still shows.
+Poses are taken back into the source's own encoding, so that an error of the conversion that
+repeats itself still shows. Every problem is written down and none stops the checks.
 """
 
 from __future__ import annotations

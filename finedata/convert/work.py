@@ -1,9 +1,8 @@
 """The work: one data file of the plan, and the videos of its episodes, by one worker.
 
-A `FileJob` comes in; a finished Parquet file and video files lie on the disk and a `FileResult`
-goes out, with each episode's receipt and statistics. A slab of one episode is in memory at a
-time. Nothing here decides where anything goes; whatever could fail an episode was tried by the
-plan, so an error here stops the run, resumable.
+Nothing here decides where anything goes, and a slab of one episode is in memory at a time. The
+result tells each episode's receipt and statistics. Whatever could fail an episode was tried by
+the plan, so an error here stops the run, resumable.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the files of an annotation table tell without reading their rows, or by one column alone.
+"""Facts about an annotation table that its footers or one column tell, without reading its rows.
 
-Paths of Parquet files come in; whether any row was written again, or how often each value of a
-text column occurs, goes out. Counting takes the column's own dictionary pages: a million rows are
-a million small integers, and no text is hashed.
+Whether any row was written again, and how often each value of a text column occurs. Counting
+takes the column's own dictionary pages: a million rows are a million small integers, and no text
+is hashed.
 """
 
 from __future__ import annotations

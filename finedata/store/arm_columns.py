@@ -1,4 +1,8 @@
-"""Where an arm stands in a packed vector: names come in, slices and single tracks go out."""
+"""Where an arm stands in a packed vector, decided by the names of the vector's columns alone.
+
+Names of another form give no arm, and columns of one quantity that do not stand side by side are
+refused: a slice is all that a reader of millions of frames can afford.
+"""
 
 from __future__ import annotations
 

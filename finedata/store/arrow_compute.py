@@ -1,7 +1,7 @@
-"""pyarrow's kernels by name: arrays come in, arrays or scalars go out.
+"""pyarrow's kernels called by name, for the type checker's sake.
 
 The stubs of pyarrow know few of the kernels, and none that takes a plain value; this is the one
-place that says so to the type checker.
+place that says so.
 """
 
 from __future__ import annotations

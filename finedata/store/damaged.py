@@ -1,7 +1,7 @@
-"""The error of a file of a dataset that is not as finedata wrote it.
+"""The error of a file of a dataset that is not as finedata wrote it, with the way to get it back.
 
-A path and what is wrong come in; an error goes out that says how to get the file back: by the verb
-that writes it whole, or else from where the dataset came.
+A table that a verb writes whole comes back by running that verb again; any other file from where
+the dataset was published, or by converting again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A dataset as one noun: `finedata.open(root)`.
 
-A folder comes in; lazy Polars frames, one per published table, go out, and single episodes as
-NumPy arrays and encoded pictures. Nothing is read before it is needed. Pictures are in no table
-but `images`, so that a query over millions of frames never touches them by accident.
+Each published table is a lazy Polars frame, single episodes are NumPy arrays and encoded
+pictures, and nothing is read before it is needed. Pictures are in no table but `images`, so that a
+query over millions of frames never touches them by accident.
 """
 
 from __future__ import annotations

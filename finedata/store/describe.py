@@ -1,4 +1,8 @@
-"""A dataset on one page: its marker and a few counts come in, a summary goes out."""
+"""What a person wants to know of a dataset first, on one page.
+
+Sources with their licences, parts with their features, counts, flags, reasons of failure, and
+which tables are there. The marker and a few counts tell all of it; no picture is read.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A file for output only, written past the page cache where the system can.
 
-Bytes come in, in pieces of any size; blocks of four megabytes go straight to the disk. A corpus
+Pieces of any size are gathered, and blocks of four megabytes go straight to the disk. A corpus
 is written once and not read again soon, so caching it only costs: copying it into fresh
 cache pages took more time than everything else a conversion does (benchmarks/RESULTS.md), and
 pushed the source, which is read twice, out of the cache. Where a file system refuses (EINVAL),

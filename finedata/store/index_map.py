@@ -1,8 +1,8 @@
 """The map between LeRobot's indices and `episode_id`, both ways.
 
 A LeRobot reader speaks of episode 12, or of row 4711, of one part; everything in finedata speaks
-of an `episode_id`. A dataset and either come in; for each episode its place goes out: part,
-episode index, rows, and the files where its frames and pictures are.
+of an `episode_id`. Either finds an episode's place: part, episode index, rows, and the files where
+its frames and pictures are.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The ledger: what a long run has finished, so that a killed one continues.
 
-Finished items come in (a kind, a number, a payload), one transaction each; on the next run of
-the same command they come out again. SQLite under `OUT/.finedata/`, or beside an output that must
-hold nothing else, in WAL mode where the file system allows it. A ledger belongs to one run key, a
-hash of everything that can change a byte of the output; another key in the same folder is
-refused. Clocks and hosts may stand here and nowhere else.
+A finished item is a kind, a number and a payload, written in one transaction; the next run of the
+same command finds it. SQLite under `OUT/.finedata/`, or beside an output that must hold nothing
+else, in WAL mode where the file system allows it. A ledger belongs to one run key, a hash of
+everything that can change a byte of the output; another key in the same folder is refused. Clocks
+and hosts may stand here and nowhere else.
 """
 
 from __future__ import annotations

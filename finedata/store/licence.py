@@ -1,10 +1,9 @@
 """Which licences may lie together in one dataset.
 
-The licence of each source comes in; pairs that may not be merged without being asked come out,
-each with the reason in words. The table is short and closed on purpose: a licence that is not in
-it is unknown, and nobody knows what an unknown one allows. This is caution, not legal advice:
-`--allow-mixed-licences` leaves the decision to the user, and `episodes.licence` always says which
-episode came under which.
+Pairs of sources that may not be merged without being asked are named with the reason in words.
+The table is short and closed on purpose: a licence that is not in it is unknown, and nobody knows
+what an unknown one allows. This is caution, not legal advice: `--allow-mixed-licences` leaves the
+decision to the user, and `episodes.licence` always says which episode came under which.
 
 Source of the terms: the SPDX licence list, https://spdx.org/licenses/, and for NC, SA and ND the
 deeds of Creative Commons, https://creativecommons.org/licenses/.

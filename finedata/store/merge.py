@@ -1,10 +1,9 @@
-"""Several finished datasets made into one.
+"""Which finished datasets can be one, and how they are made one.
 
-Folders of datasets come in, a new dataset goes out. Parts stand side by side, their files
-linked, unless those of equal robot, features, rate and source are to be joined; every other
-table is that of all of them; finedata.json lists all sources and what was merged. Nothing is
-written before licences and episode ids are known to go together, and the new folder takes its
-name when it is complete.
+Parts stand side by side, their files linked, unless those of equal robot, features, rate and
+source are to be joined; every other table is that of all of them; finedata.json lists all sources
+and what was merged. Nothing is written before licences and episode ids are known to go together,
+and the new folder takes its name when it is complete.
 """
 
 from __future__ import annotations

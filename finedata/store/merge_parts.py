@@ -1,7 +1,7 @@
-"""The parts of a merged dataset: which old parts make each new one, and how it is written.
+"""Which old parts make each part of a merged dataset, what it is called, and how it is written.
 
-Finished datasets come in; parts with names of their own go out, then their files, linked where a
-part stays as it was and copied with new indices where several become one.
+Parts may become one where everything that their numbers can mean is equal. A part that stays as
+it was is linked; where several become one, files are copied with new indices.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Episodes of finished parts copied into a new part, with numbers that are contiguous again.
 
-Slices of parts come in, the files of one LeRobot v3.0 dataset go out. A whole part is linked,
-file by file. Of others, rows are copied row group by row group (pictures byte for byte) and only
-`episode_index`, `index` and `task_index` change; a video file that any chosen episode is in is
-linked whole, so that every `from_timestamp` stays right. Numbers depend on the order of the
-slices and of the rows alone, so the same call gives the same bytes.
+A whole part is linked, file by file. Of others, rows are copied row group by row group (pictures
+byte for byte) and only `episode_index`, `index` and `task_index` change; a video file that any
+chosen episode is in is linked whole, so that every `from_timestamp` stays right. Numbers depend on
+the order of the slices and of the rows alone, so the same call gives the same bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The files of a part while its episodes are copied: what is read, and what is written.
+"""Where the files of a copied part end: by counts and sizes alone, never by what was read together.
 
-Rows of meta/episodes and of data files come in and go out, a stretch at a time, so that memory
-stays flat; where a file ends depends on counts and sizes alone.
+Rows of meta/episodes and of data files pass a stretch at a time, so that memory stays flat.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Encoded pictures: what their headers say, without decoding; and decoding, when asked.
+"""What the header of an encoded picture says, without decoding; and decoding, when asked.
 
-JPEG or PNG bytes come in; codec, size, a verdict, or pixels go out. Headers are read by hand,
-because every picture of a corpus passes here and only a few are decoded.
+The header gives codec, size and whether the file is sound. It is read by hand, because every
+picture of a corpus passes here and only a few are decoded.
 
 Sources: ITU-T T.81 (JPEG markers), RFC 2083 (PNG chunks).
 """

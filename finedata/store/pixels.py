@@ -1,8 +1,7 @@
-"""Encoded pictures rewritten: red and blue exchanged, raw pixels wrapped, sizes changed.
+"""The only changes that a picture's pixels ever get: red and blue exchanged, wrapped, scaled.
 
-One encoded picture (or raw pixels) comes in, one encoded picture goes out. The default conversion
-copies pictures byte for byte and only wraps raw pixels, which are no picture file, losslessly;
-everything lossy here is done when the user asks for it.
+The default conversion copies pictures byte for byte and only wraps raw pixels, which are no
+picture file, losslessly; everything lossy here is done when the user asks for it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Videos given other times by stream copy: no picture is decoded, none changes.
 
-A video comes in with the frames that a dataset's rows show; an mp4 file goes out in which row k
-is shown at k / fps. LeRobot looks a frame up by its time, `timestamp = frame_index / fps`, and
-accepts 1e-4 s beside; its default decoder turns that time into a frame number with the average
-rate in the file's header. Both must find the same frame, which is what is arranged here.
+In the new mp4 file row k of the dataset is shown at k / fps. LeRobot looks a frame up by its time,
+`timestamp = frame_index / fps`, and accepts 1e-4 s beside; its default decoder turns that time
+into a frame number with the average rate in the file's header. Both must find the same frame,
+which is what is arranged here.
 """
 
 from __future__ import annotations

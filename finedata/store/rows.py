@@ -1,4 +1,4 @@
-"""Query results as text: rows come in, JSON or CSV goes out.
+"""How a query's rows are printed: as JSON, as CSV, or as a table for a person.
 
 Our own encoder, because the usual ones fail on what robot data holds: a picture becomes its
 size and sha256, never megabytes of base64; NaN and infinities, which JSON does not know,

@@ -1,8 +1,7 @@
 """A selection of episodes made into a dataset of its own.
 
-A finished dataset and the ids of some of its episodes come in; a smaller dataset goes out that
-opens, queries and trains like any other: indices contiguous again, statistics and tasks those of
-the selection, pictures and videos the same bytes, and of every other table the rows of the
+It opens, queries and trains like any other: indices contiguous again, statistics and tasks those
+of the selection, pictures and videos the same bytes, and of every other table the rows of the
 chosen episodes. Its finedata.json says of what it is a selection, and by which query.
 """
 

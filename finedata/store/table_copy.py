@@ -1,8 +1,7 @@
-"""Curation and annotation tables copied into a new dataset: all rows, or those of some episodes.
+"""Which rows of the curation and annotation tables a new dataset takes over: its episodes' rows.
 
-Finished datasets come in, each with which of its episodes were taken and how its parts are
-called now; the same tables go out, streamed, in the order of the datasets. Rows are never
-changed but for names of parts and, where rankings meet, ranks.
+They are streamed in the order of the datasets. Rows are never changed but for names of parts and,
+where rankings meet, ranks.
 """
 
 from __future__ import annotations

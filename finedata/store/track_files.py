@@ -1,4 +1,4 @@
-"""Numbers of chosen episodes of a data file: a path comes in, arrays of whole episodes go out.
+"""Numbers of chosen episodes of a data file, read without its pictures.
 
 Only the named columns are read, batch by batch, so neither the file's pictures nor its size
 matter. The rows must be those that the table of episodes says, or the file is refused.

@@ -1,4 +1,4 @@
-"""Motion out of a dataset: one part comes in, its states and actions as joined arrays go out.
+"""Motion out of a dataset: states and actions of one part's episodes as joined arrays.
 
 Only the columns of motion are read: pictures lie in the same files and are never touched. A part
 is read file by file, in batches of whole episodes, so that a million of them need no more memory

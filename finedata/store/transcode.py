@@ -1,7 +1,7 @@
 """Videos encoded anew, which loses something: only when asked, or where there is none.
 
-Frames come in (of a video, or pictures, or none at all for a black clip); a whole mp4 file goes
-out, frame k at k / fps. The bytes depend on the arguments and the encoder, not on the machine.
+Frames may be those of a video, pictures, or none at all for a black clip; frame k of the mp4 file
+is shown at k / fps. The bytes depend on the arguments and the encoder, not on the machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Video files of the output, byte for byte those of the source: linked, or copied.
 
-A video file of a source comes in; the same bytes go out at another place, written beside and
-renamed. The cheapest way that is right is taken by the caller, in this order:
+A file is written beside and renamed. The cheapest way that is right is taken by the caller, in
+this order:
 
 - `place_video`: a hard link where the file system can (`copy_video` from afar);
 - `finedata.store.remux`: the same pictures at other times, by stream copy, none decoded;

@@ -1,8 +1,8 @@
 """What all that read or write video files share: opening, packets, errors.
 
-A video comes in (a path, or any seekable file object); an open PyAV container, and the times and
-marks of its packets, go out. `video_frames` decodes from there, `remux` copies, `transcode`
-writes. Whatever PyAV raises becomes an error of this package that names the file.
+A video is a path or any seekable file object; opened, it is a PyAV container with the times and
+marks of its packets. `video_frames` decodes from there, `remux` copies, `transcode` writes.
+Whatever PyAV raises becomes an error of this package that names the file.
 
 PyAV is imported where it is needed (extra `finedata[video]`).
 """

@@ -1,8 +1,8 @@
 """Frames of a video file, decoded one after the other or at given times.
 
-A video comes in (a path, or any seekable file object); pictures (height, width, 3) uint8 RGB go
-out, in order of display, one at a time where many are asked for. Times are LeRobot's: a frame
-answers to a time within 1e-4 s of its own.
+Pictures are (height, width, 3) uint8 RGB in order of display, one at a time where many are asked
+for, from a path or any seekable file object. Times are LeRobot's: a frame answers to a time within
+1e-4 s of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exporters: a finedata dataset comes in, the same episodes in another format go out.
+"""Exporters: the episodes of a finedata dataset in the formats of others.
 
 One module a format; `run.FORMATS` lists them. Colours are right whatever the dataset stores.
 """

@@ -1,9 +1,8 @@
 """What every exporter needs of a dataset: selected episodes by part, and pictures in right colours.
 
-A dataset and episode ids come in; parts with their episodes, in the dataset's own order, and
-encoded pictures or decoded frames whose colours are right come out. A camera whose name ends in
-`_bgr` stores red and blue exchanged (DESIGN: pixels are never re-encoded on the default path); an
-export exchanges them and drops the ending, so that no reader downstream has to know.
+Parts and episodes keep the dataset's own order. A camera whose name ends in `_bgr` stores red and
+blue exchanged (DESIGN: pixels are never re-encoded on the default path); an export exchanges them
+and drops the ending, so that no reader downstream has to know.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Export to LeRobot v2.1: one Parquet file and one video a camera for each episode.
 
-Selected episodes come in; `meta/` (info.json, tasks.jsonl, episodes.jsonl, episodes_stats.jsonl
-and, for GR00T and StarVLA, modality.json), `data/` and `videos/` go out, for each part. Episodes,
+Each part becomes a dataset of its own: `meta/` (info.json, tasks.jsonl, episodes.jsonl,
+episodes_stats.jsonl and, for GR00T and StarVLA, modality.json), `data/` and `videos/`. Episodes,
 frames and tasks are numbered anew from 0; `episodes.jsonl` says which `episode_id` each is.
 """
 

@@ -1,4 +1,4 @@
-"""`meta/modality.json`: names of the packed vectors come in, named slices of columns go out.
+"""`meta/modality.json`: which slice of the packed vectors has which name for which trainer.
 
 GR00T and StarVLA (`LeRobotModalityMetadata`) and FineVLA's own tools (`UnifyJointAction.py`) read
 the file. One set of names serves all three:

@@ -1,9 +1,9 @@
-"""Export to RLDS: episodes come in, a folder that tensorflow-datasets reads goes out.
+"""Export to RLDS: a folder that tensorflow-datasets reads without code of ours.
 
-`tfds.builder_from_directory(OUT)` reads it without code of ours: `features.json`,
-`dataset_info.json` and TFRecord files. A record is an episode; its steps hold `observation`
-(`state`, every other vector under its last name, cameras as JPEG or PNG), `action`,
-`is_first|is_last|is_terminal`, `reward`, `discount` and `language_instruction`.
+`tfds.builder_from_directory(OUT)` reads it: `features.json`, `dataset_info.json` and TFRecord
+files. A record is an episode; its steps hold `observation` (`state`, every other vector under its
+last name, cameras as JPEG or PNG), `action`, `is_first|is_last|is_terminal`, `reward`, `discount`
+and `language_instruction`.
 
 Conventions, as the Open X-Embodiment corpora have them: the last step of a demonstration is
 terminal and its reward is 1, or 0 where the source says that the episode failed; the discount is

@@ -1,7 +1,7 @@
-"""`features.json` and `dataset_info.json` of an RLDS export.
+"""What an RLDS export declares of itself: `features.json` and `dataset_info.json`.
 
-Columns and cameras come in; dictionaries that tensorflow-datasets accepts
-(`builder_from_directory`) go out. Dimensions are strings, as protobuf's JSON writes int64.
+Both are what `builder_from_directory` of tensorflow-datasets accepts; dimensions are strings, as
+protobuf's JSON writes int64.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Cameras of an RLDS export: one codec for each, right colours, every picture readable.
 
-An episode comes in; its pictures in the camera's declared codec go out. TFDS declares one codec
-and one size a camera, and a record with a picture that does not decode stops its reader.
+TFDS declares one codec and one size a camera, and a record with a picture that does not decode
+stops its reader. So the first readable picture decides the codec; a picture of another codec or
+size is encoded anew, and one that does not decode becomes black.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""An export from beginning to end: a dataset and a format come in, a finished folder goes out.
+"""An export is complete or not there: it is written beside the output and renamed at the end.
 
-Everything is written into a hidden folder beside the output, which takes its name at the end: a
-folder under the name that was asked for is complete.
+Until then everything lies in a hidden folder, so a folder under the name that was asked for is
+whole. Arguments are checked alike for an export and for its estimate.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Export for StarVLA and FineVLA: LeRobot v2.1 plus `meta/FineGrainedInstruction.jsonl`.
 
-Selected episodes and their fine-grained instructions come in; the folder that FineVLA's loader
-reads goes out. Its line is `{"episode_id": <number>, "FineGrainedInstruction": [<step>, ...]}`,
-and its training text the steps joined by one space (FineVLA, `lerobot_datasets.py`). We add
-`instruction` (the raw goal) and `finedata_episode_id`, which it ignores.
+A line, as FineVLA's loader reads it, is
+`{"episode_id": <number>, "FineGrainedInstruction": [<step>, ...]}`, and the training text is the
+steps joined by one space (FineVLA, `lerobot_datasets.py`). We add `instruction` (the raw goal) and
+`finedata_episode_id`, which it ignores.
 
 An episode without a fine-grained instruction gets no line and is counted: that loader would fall
 back to the raw goal where the whole file is missing, so a file is always written, empty or not.

@@ -1,4 +1,4 @@
-"""FineVLA's unified vector of 80 numbers: packed vectors come in, slots and masks go out.
+"""FineVLA's unified vector of 80 numbers: which slot holds what, and what is masked.
 
     left_joint 0:7 · left_eef 7:16 · left_gripper 16:17 · left_hand 17:29
     right_joint 29:36 · right_eef 36:45 · right_gripper 45:46 · right_hand 46:58 · reserved 58:80

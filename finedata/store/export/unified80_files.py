@@ -1,4 +1,4 @@
-"""Export of FineVLA's unified vectors: a dataset comes in, a Parquet file an episode goes out.
+"""Export of FineVLA's unified vectors: a Parquet file an episode, without pictures.
 
 `unified_output/episode_*.parquet` and `unified_meta.json` are as FineVLA's `convert_unified.py`
 writes them (columns, types, keys); `episodes.jsonl` beside them is ours and says which

@@ -1,8 +1,7 @@
-"""Names, schema and `meta/` of a LeRobot v2.1 dataset.
+"""How a LeRobot v2.1 dataset names its files, types its columns and fills its `meta/`.
 
-Features, tasks and one line an episode come in; the Arrow schema that Hugging Face's `datasets`
-reads, and the files of `meta/`, go out. The line files grow an episode at a time, so memory does
-not depend on how many there are.
+The schema is the one that Hugging Face's `datasets` reads. Files of JSON lines grow an episode at
+a time, so memory does not depend on how many there are.
 
 Source: lerobot 0.3 (v2.1), `lerobot/datasets/utils.py`.
 """

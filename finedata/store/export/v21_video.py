@@ -1,8 +1,8 @@
-"""Cameras of an episode as one video file each, with their entry in info.json and statistics.
+"""How a camera of one episode becomes a video of its own: the cheapest way that is right.
 
-An episode of the dataset comes in, stored as pictures or inside a video of many episodes; an mp4
-that holds just this episode, in right colours, goes out. The cheapest way that is right is taken:
-the same bytes, then the same encoded pictures at other times, and only then encoding anew.
+Pictures, or a stretch of a video of many episodes, become an mp4 that holds just this episode, in
+right colours: the same bytes where they are right, else the same encoded pictures at other times,
+and only then encoding anew. Its entry in info.json says what the first file really is.
 """
 
 from __future__ import annotations

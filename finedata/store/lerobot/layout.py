@@ -1,6 +1,6 @@
-"""Names, paths and `info.json` of a LeRobot v3.0 dataset.
+"""How a LeRobot v3.0 dataset names its files, and what its `meta/info.json` says.
 
-Facts about a dataset come in, the exact file names and the text of `meta/info.json` go out.
+Writers and readers take names, paths and numbers of files from here, so that they cannot differ.
 """
 
 from __future__ import annotations

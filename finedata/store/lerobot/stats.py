@@ -1,4 +1,4 @@
-"""LeRobot's statistics: arrays and pictures of an episode come in, its statistics go out.
+"""LeRobot's statistics of an episode and of a dataset: its names and shapes, without its errors.
 
 Names and shapes are LeRobot's: min, max, mean, std, count, q01, q10, q50, q90, q99; vectors
 (n,), cameras (3, 1, 1), in the numbers that LeRobot's loader hands out: [0, 1] of colours of 8

@@ -1,8 +1,8 @@
 """Writing the files of a LeRobot v3.0 dataset, each whole or not there.
 
-Arrays and encoded pictures of episodes come in; data files of about 100 MB (one row group an
-episode, pictures byte for byte), `meta/tasks.parquet`, `meta/episodes/` and `meta/stats.json`
-go out. Where an episode goes is decided by the caller, never here and never by timing.
+Data files hold about 100 MB, an episode in row groups of its own and pictures byte for byte;
+beside them `meta/tasks.parquet`, `meta/episodes/` and `meta/stats.json`. Where an episode goes is
+decided by the caller, never here and never by timing.
 """
 
 from __future__ import annotations
