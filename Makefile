@@ -21,7 +21,7 @@ endif
 # The tests start hundreds of processes; where bytecode is not kept, each compiles the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-train demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas wheel release clean
+.PHONY: demo demo-train demo-corpus test test-slow test-newest test-oldest lint types fix lock schemas docs figures wheel release clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finedata demo --out demo-out
@@ -89,6 +89,15 @@ demo-corpus: $(VENV)/.dev
 
 schemas: $(VENV)/.dev
 	$(BIN)/python -m finedata.schema.publish
+
+# The site, into build/site; needs no network once the environment is made.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "next: $(PYTHON) -m http.server --directory build/site 8000"
+
+# The figures of docs/how and the pictures of the tutorial, which are committed.
+figures: $(VENV)/.dev
+	$(BIN)/python docs/_site/figures.py
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
