@@ -441,6 +441,8 @@ def main() -> None:
     given: list[list[str]] = []
     for keys, _ in islice(batches, None if options.epoch else options.batches):
         given.append(list(keys))
+    if options.save and state is None:
+        sys.exit("this loader has no state")
     if options.save:
         options.save.write_bytes(pickle.dumps(state()))
     if options.ids:

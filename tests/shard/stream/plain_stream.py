@@ -1,20 +1,21 @@
 """The sequence of a stream, slowly and plainly, from DESIGN section 7: lists and fractions.
 
-Samples are read with `tarfile` from the tars' own names, eligible ones from the table of texts; no
-index, bitmap, block or cache. Only the keyed permutation is the product's own.
+Nothing of finedata is used. Samples are read with `tarfile` from the tars' own names, eligible ones
+from the table of texts; no index, bitmap, block or cache, and the keyed permutation is of Python's
+whole numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from fractions import Fraction
+from functools import lru_cache
 from math import gcd
+from pathlib import Path
 
 import pyarrow as pa
-
-from finedata.shard.permute import derive_key, permute
-from finedata.shard.shards import Shards
 
 TIERS = {"fg": ["rep"], "raw": ["rep", "rest"]}
 
@@ -41,51 +42,95 @@ def assign(weights: dict[str, Fraction], count: int, seed: int) -> list[str]:
     return chosen
 
 
+def key_of(*parts: str | int) -> int:
+    """Eight bytes of a SHA-256 over all parts, each behind its kind and length."""
+    said = [f"{type(part).__name__}{len(str(part).encode())}:{part}" for part in parts]
+    return int.from_bytes(hashlib.sha256("".join(said).encode()).digest()[:8], "little")
+
+
+def mixed(value: int) -> int:
+    """The finaliser of SplitMix64."""
+    value %= 1 << 64
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % (1 << 64)
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % (1 << 64)
+    return value ^ value >> 31
+
+
+def moved(index: int, size: int, key: int) -> int:
+    """Eight Feistel rounds over the bits that hold size - 1, again until it is below size."""
+    bits = (size - 1).bit_length()
+    if not bits:
+        return 0
+    while True:
+        low = bits // 2
+        for turn in range(8):
+            right, left = index % (1 << low), index >> low
+            left ^= mixed(right ^ mixed(key + turn * 0x9E3779B97F4A7C15)) % (1 << bits - low)
+            index = right << (bits - low) | left
+            low = bits - low
+        if index < size:
+            return index
+
+
 def shuffled(items: list, key: int) -> list:
     """An item at index i is the one that the permutation names at i."""
-    return [items[int(permute(i, size=len(items), key=key))] for i in range(len(items))]
+    return [items[moved(i, len(items), key)] for i in range(len(items))]
 
 
-def tars_of(shards: Shards, set_name: str) -> list[list[tuple[str, int]]]:
-    """(episode key, frame) of every sample of every tar, as the tars themselves say."""
-    found = []
-    for shard in shards.sets[set_name].tars:
-        with tarfile.open(shards.root / "tars" / set_name / shard.name) as tar:
-            keys = list(dict.fromkeys(name.split(".")[0] for name in tar.getnames()))
-        found.append([(key[:-7], int(key[-6:])) for key in keys])
-    return found
+@lru_cache
+def samples_of(path: Path) -> list[tuple[str, int]]:
+    """(episode key, frame) of every sample of a tar, as it says itself."""
+    with tarfile.open(path) as tar:
+        keys = list(dict.fromkeys(name.split(".")[0] for name in tar.getnames()))
+    return [(key[:-7], int(key[-6:])) for key in keys]
 
 
-def fine_episodes(shards: Shards, set_name: str, policy: str) -> set[str]:
-    revision = shards.document.texts[-1].revision
-    path = shards.root / "text" / revision / set_name / "episodes.arrow"
+def fine_episodes(root: Path, set_name: str, revision: str, policy: str) -> set[str]:
+    path = root / "text" / revision / set_name / "episodes.arrow"
     allowed = ["reviewed"] if policy == "reviewed" else ["reviewed", "not_contradicted"]
     rows = pa.ipc.open_file(path).read_all().to_pylist()
     return {row["episode_id"] for row in rows if row["policy"] in allowed}
 
 
 def plain_sequence(
-    shards: Shards, mix: dict[str, Fraction], count: int, *, seed: int, group: int, policy: str
+    root: Path,
+    mix: dict[str, Fraction],
+    count: int,
+    *,
+    seed: int,
+    group: int,
+    policy: str,
+    text: int = -1,
+    sources: dict[str, Fraction] | None = None,
 ) -> list[tuple[str, str, int]]:
-    """(view, episode, frame) of samples 0..count-1."""
+    """(view, episode, frame) of samples 0..count-1.
+
+    `text` is the revision's place in shards.json; `sources` weigh those of every view.
+    """
+    document = json.loads((root / "shards.json").read_text())
+    sets = sorted(document["sets"], key=lambda one: one["name"])
     order: dict[str, list[tuple[str, int]]] = {}
     views = assign(mix, count, seed)
     for view in mix:
-        chosen = sorted(
-            s.name for s in shards.sets.values() if s.tier in TIERS[view] and s.side == "train"
-        )
         tars: dict[str, list[list[tuple[str, int]]]] = {}
-        for name in chosen:
-            for tar in tars_of(shards, name):
+        for one in sets:
+            if one["tier"] not in TIERS[view] or one["side"] != "train":
+                continue
+            for shard in one["tars"]:
+                tar = samples_of(root / "tars" / one["name"] / shard["name"])
                 if view == "fg":
-                    fine = fine_episodes(shards, name, policy)
+                    revision = document["texts"][text]["revision"]
+                    fine = fine_episodes(root, one["name"], revision, policy)
                     tar = [sample for sample in tar if sample[0] in fine]
-                tars.setdefault(shards.sets[name].source, []).append(tar)
+                tars.setdefault(one["source"], []).append(tar)
         sizes = {source: sum(map(len, parts)) for source, parts in tars.items()}
         common = gcd(*sizes.values())
-        turns = assign({s: Fraction(n, common) for s, n in sizes.items()}, views.count(view), seed)
+        shares = {source: Fraction(n, common) for source, n in sizes.items() if n}
+        turns = assign(sources or shares, views.count(view), seed)
         streams = {
-            source: epochs(parts, (shards.identity, view, source, seed), turns.count(source), group)
+            source: epochs(
+                parts, (document["identity"], view, source, seed), turns.count(source), group
+            )
             for source, parts in tars.items()
         }
         order[view] = [next(streams[source]) for source in turns]
@@ -97,10 +142,10 @@ def epochs(tars, key, count, group):
     full = [tar for tar in tars if tar]
     given, epoch = 0, 0
     while given < count:
-        mixed = shuffled(full, derive_key(*key, epoch, "shards"))
-        for number, begin in enumerate(range(0, len(mixed), group)):
-            samples = [s for tar in mixed[begin : begin + group] for s in tar]
-            for sample in shuffled(samples, derive_key(*key, epoch, "samples", number)):
+        together = shuffled(full, key_of(*key, epoch, "shards"))
+        for number, begin in enumerate(range(0, len(together), group)):
+            samples = [s for tar in together[begin : begin + group] for s in tar]
+            for sample in shuffled(samples, key_of(*key, epoch, "samples", number)):
                 yield sample
                 given += 1
         epoch += 1

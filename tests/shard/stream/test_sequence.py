@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from hashlib import sha256
 from itertools import islice
@@ -39,6 +40,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(tmp_path_factory.mktemp("shards") / "tiny", SETS)
 
 
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards with two text revisions, the second of more episodes."""
+    root = make_shards(tmp_path_factory.mktemp("shards") / "twice", SETS)
+    before = Shards.open(root).document
+    more = [replace(one, fine=frozenset(range(len(one.lengths)))) for one in SETS]
+    write_document(root, list(before.sets), [*before.texts, write_words(root, more, words="!")])
+    return root
+
+
 def names(opened: Stream) -> list[tuple]:
     found = []
     for batch in opened:
@@ -47,7 +58,7 @@ def names(opened: Stream) -> list[tuple]:
     return found
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     fg=st.integers(0, 5),
     raw=st.fractions(Fraction(1, 7), 4, max_denominator=9),
@@ -56,26 +67,34 @@ def names(opened: Stream) -> list[tuple]:
     world=st.sampled_from([1, 2, 4]),
     per_rank=st.integers(1, 7),
     policy=st.sampled_from(["reviewed", "not_contradicted"]),
-    stops=st.lists(st.integers(0, 60), max_size=2),
+    text=st.sampled_from([0, 1]),
+    sources=st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    # More than two epochs of the fine-grained view where it is most of what is asked for.
+    total=st.integers(1, 90),
+    stops=st.lists(st.integers(0, 90), max_size=2),
 )
 def test_any_topology_and_any_stop_give_the_plain_sequence(
-    tiny: Path, fg: int, raw: Fraction, seed: int, group: int, world: int, per_rank: int,
-    policy: str, stops: list[int],
+    twice: Path, fg: int, raw: Fraction, seed: int, group: int, world: int, per_rank: int,
+    policy: str, text: int, sources: tuple[int, int] | None, total: int, stops: list[int],
 ):  # fmt: skip
-    shards = Shards.open(tiny)
+    shards = Shards.open(twice)
     mix = {"fg": Fraction(fg), "raw": raw}
-    total = 60
-    wanted = plain_sequence(shards, mix, total, seed=seed, group=group, policy=policy)
+    weights = None if sources is None else dict(zip("ab", map(Fraction, sources), strict=True))
+    wanted = plain_sequence(
+        twice, mix, total, seed=seed, group=group, policy=policy, text=text, sources=weights
+    )
+    revision = shards.document.texts[text].revision
     given_: list[tuple] = []
     state = None
-    for turn, stop in enumerate([*sorted(stops), total]):
+    for turn, stop in enumerate([*sorted(stop for stop in stops if stop < total), total]):
         # Ranks and batch change at every stop.
         ranks = world if turn % 2 == 0 else 1
         parts = []
         for rank in range(ranks):
             part = stream(
                 shards, mix=mix, seed=seed, group=group, policy=policy, horizon=2,
-                batch=per_rank * ranks, rank=rank, world=ranks, stop=stop,
+                batch=per_rank * ranks, rank=rank, world=ranks, stop=stop, text=revision,
+                sources=weights and dict.fromkeys(mix, weights),
             )  # fmt: skip
             if state is not None:
                 part.load_state_dict(state)
