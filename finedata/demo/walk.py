@@ -147,6 +147,10 @@ def _shard(opened: Dataset, out: Path) -> Iterator[str]:
         words = "the source's words" if view.policy is None else f"{view.policy} fine-grained text"
         yield f"   view {view.view}, {view.side}, {words}: {view.samples} samples"
     filled = sorted({one.view for one in made.views if one.side == "train" and one.samples})
+    if "fg" not in filled:
+        yield "   fg is empty: its text is a teacher's, as what is measured names no object:"
+        yield f"   finedata annotate facts {opened.root}"
+        yield f"   finedata shard {out} --text {opened.root}"
     yield from _stream(out, mix=",".join(f"{view}=1" for view in filled))
 
 

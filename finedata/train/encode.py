@@ -129,7 +129,7 @@ class Encoder:
             out: See `arrays`; each with n entries.
 
         Raises:
-            UsageError: A prompt is longer than allowed.
+            UsageError: A prompt is longer than allowed, or a camera has a history.
         """
         one = self.settings
         out["seen"][:] = False
@@ -146,6 +146,12 @@ class Encoder:
         out["positions"][:, :, behind:] = rest + self._next_position
         for place, camera in enumerate(one.cameras):
             first, rows, columns = one.pictures[place]
+            if pictures[camera].ndim != 4:
+                raise UsageError(
+                    parameter="picture_history",
+                    found=f"{pictures[camera].shape[1] - 1} earlier pictures of {camera}",
+                    wanted="0: a prompt has one picture of each camera",
+                )
             absent = ~picture_mask[camera]
             if absent.any():
                 out["seen"][absent, first : first + rows * columns] = False

@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from shard.stream.tiny_shards import TinySet, make_shards
 from train.recipes import recipe
 
 from finedata.errors import UsageError
+from finedata.shard.stream.opening import stream
+from finedata.shard.stream.settings import Encoding
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -126,6 +129,24 @@ def test_refusals_name_the_knob(backbone: Backbone) -> None:
         backbone.freeze(recipe(freeze_blocks=5))
     with pytest.raises(UsageError, match="lora_targets"):
         backbone.add_lora(recipe(lora_rank=2, lora_targets=("nothing",)))
+
+
+def test_a_history_of_pictures_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path / "s", [TinySet("a", "rep", [5], size=(56, 56))])
+    one = load_backbone(recipe(backbone="tiny:qwen3_vl"))
+    settings = one.encoder_settings(recipe(), cameras=("front",), queries=4)
+    encoding = Encoding(
+        encoder="finedata.train.encode:Encoder", settings=msgspec.to_builtins(settings)
+    )
+    more = {"mix": "raw=1", "batch": 5, "stop": 5, "size": (56, 56), "encoding": encoding}
+    for workers in (0, 1):
+        with stream(shards, workers=workers, **more) as opened:
+            assert next(iter(opened)).encoded["pixels"].shape[:2] == (5, 1)
+        with (
+            stream(shards, workers=workers, picture_history=2, **more) as opened,
+            pytest.raises(UsageError, match=r"picture_history.*2 earlier pictures of front"),
+        ):
+            next(iter(opened))
 
 
 def test_a_family_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -15,12 +15,15 @@ from finedata.shard.schedule import exact_weights
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from fractions import Fraction
+    from pathlib import Path
 
+    from finedata.schema.shards_file import Policy
     from finedata.shard.schedule import Weight
 
 __all__ = [
     "VIEW_TIERS",
     "Mix",
+    "empty_view",
     "is_released",
     "read_mix",
     "read_released",
@@ -55,6 +58,25 @@ def read_mix(mix: Mix) -> dict[str, Fraction]:
             parameter="mix", found=", ".join(unknown) or "no view", wanted=", ".join(VIEW_TIERS)
         )
     return exact_weights(written)
+
+
+def empty_view(view: str, *, root: Path, policy: Policy) -> UsageError:
+    """The error of a view without a sample, with what would fill it."""
+    wanted, next_command = "samples in every view", f"finedata info {root}  # which sets there are"
+    if view == "fg":
+        seen = " and that a person has reviewed" if policy == "reviewed" else ""
+        wanted = (
+            "representatives with a fine-grained instruction, which a teacher or a person "
+            f"writes{seen}; facts that are measured from the motion make none"
+        )
+        verb = "review" if policy == "reviewed" else "annotate facts"
+        next_command = f"finedata {verb} DATASET, then finedata shard {root} --text DATASET"
+    return UsageError(
+        place=f"view {view} of {root}",
+        found="no sample in any source",
+        wanted=wanted,
+        next_command=next_command,
+    )
 
 
 def is_released(mix: Mix) -> bool:

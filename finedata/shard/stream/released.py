@@ -26,7 +26,7 @@ import numpy as np
 from finedata.errors import UsageError
 from finedata.schema.stream_receipt import Asked, AskedSource, sequence_digest
 from finedata.shard.permute import derive_key, uniform
-from finedata.shard.stream.mix import VIEW_TIERS, is_released, read_released
+from finedata.shard.stream.mix import VIEW_TIERS, empty_view, is_released, read_released
 from finedata.shard.stream.places import SamplePlaces, write_places
 from finedata.shard.stream.sequence import Samples, Sequence
 
@@ -207,12 +207,7 @@ class ReleasedSequence(Sequence):
                     episodes.setdefault(key, []).append((number, episode, samples))
                     sets.setdefault(one.source, set()).add(name)
         if not episodes:
-            raise UsageError(
-                place=f"mix: view {view}",
-                found="no sample",
-                wanted="episodes in every view whose weight is above zero",
-                next_command="finedata info SHARDS  # which sets and texts there are",
-            )
+            raise empty_view(view, root=self.shards.root, policy=self.policy)
         keys = sorted(episodes)
         sources = sorted({source for source, _, _ in keys})
         rows = np.array([row for key in keys for row in episodes[key]], np.int64)

@@ -19,7 +19,7 @@ from finedata.schema.stream_receipt import Asked, AskedSource, sequence_digest
 from finedata.shard.mixture import Mixture, View
 from finedata.shard.order import SourceOrder, select
 from finedata.shard.schedule import exact_weights
-from finedata.shard.stream.mix import VIEW_TIERS, read_mix
+from finedata.shard.stream.mix import VIEW_TIERS, empty_view, read_mix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -274,6 +274,8 @@ class Sequence:
                 group=self.group,
             )
             self._orders[name, source] = orders[source]
+        if not any(order.size for order in orders.values()):
+            raise empty_view(name, root=self.shards.root, policy=self.policy)
         exact = exact_weights(weights, place=f"sources of {name}") if weights else None
         return View(name, orders=orders, weights=exact, seed=self.seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -235,6 +236,22 @@ def test_iterating_again_goes_on(tiny: Path):
 def test_wrong_arguments_are_refused(tiny: Path, change: dict, words: str):
     with pytest.raises(UsageError, match=words):
         stream(tiny, **{"mix": "fg=1,raw=1", "batch": 4, **change})
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [("not_contradicted", r"annotate facts DATASET, then"), ("reviewed", r"review DATASET, then")],
+)
+def test_an_empty_fine_grained_view_says_what_fills_it(tmp_path: Path, policy: str, words: str):
+    # Episode 0 of each set is not reviewed, so nothing passes that policy.
+    fine = frozenset({0}) if policy == "reviewed" else frozenset()
+    root = make_shards(tmp_path / "s", [TinySet("a", "rep", [5, 4], fine=fine)])
+    for mix in ("fg=1,raw=1", "released:fg=1,raw=1"):
+        with pytest.raises(UsageError) as met:
+            stream(root, mix=mix, batch=4, policy=policy)
+        (line,) = [line for line in str(met.value).splitlines() if "--text" in line]
+        assert re.search(words, line)
+        assert f"finedata shard {root} --text DATASET" in line
 
 
 def test_a_weight_of_zero_never_comes_and_sources_may_be_weighted(tiny: Path):
