@@ -280,7 +280,11 @@ def energon(options: Any) -> Any:
         worker_config=WorkerConfig(rank=0, world_size=1, num_workers=options.workers),
     )  # fmt: skip
     loader = get_savable_loader(data)
-    return iter(loader), loader.save_state_rank, loader.restore_state_rank
+
+    def batches() -> Iterator[Any]:
+        yield from loader  # its workers start here, and a state is loaded before
+
+    return batches(), loader.save_state_rank, loader.restore_state_rank
 
 
 def lerobot(options: Any) -> Any:

@@ -67,7 +67,9 @@ def run(python: str, *arguments: object, limit: float = 240) -> tuple[float, flo
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     cpu = used.ru_utime + used.ru_stime if process.returncode == 0 else float("nan")
-    return cpu, time.perf_counter() - begin, (said.strip().splitlines() or [""])[-1]
+    lines = said.strip().splitlines() or [""]
+    wrong = [line for line in lines if "Error" in line] if process.returncode else []
+    return cpu, time.perf_counter() - begin, (wrong or lines)[-1]
 
 
 def speed(options: argparse.Namespace, pythons: dict[str, str]) -> None:
@@ -240,10 +242,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.5)
+    parser.add_argument("--peers", help="some of them, with commas between")
     parser.add_argument("--only", choices=["speed", "resume", "counts"])
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     pythons = interpreters(options.pythons)
+    if options.peers:
+        pythons = {peer: pythons[peer] for peer in options.peers.split(",")}
     print(json.dumps({"peers": sorted(pythons)}), flush=True)
     if options.only in (None, "speed"):
         speed(options, pythons)
