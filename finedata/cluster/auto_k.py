@@ -1,4 +1,4 @@
-"""How many clusters a task has: merges come in, a number and its evidence go out.
+"""How many clusters a task has, and what speaks for that number.
 
 Source: FineVLA's released clustering takes the k with the largest relative gap of merge heights,
 `(h(k) - h(k + 1)) / h(k + 1)`, h(k) being the height of the merge that leaves k - 1 clusters

@@ -1,6 +1,6 @@
 """Condensed matrices: the upper triangle of symmetric distances, row by row, as SciPy has it.
 
-A task's distances come in and go out in this form, half as large as the square. Float32 stays
+A task's distances are kept in this form because it is half as large as the square. Float32 stays
 float32.
 """
 

@@ -1,4 +1,4 @@
-"""Coverage against budget: an order of choice comes in, a curve goes out.
+"""How well a budget of chosen episodes covers all others, as a curve over budgets.
 
 Coverage of a budget N is the mean, over all episodes, of the distance to the nearest of the first
 N chosen episodes of the same task; lower is better. An episode whose task has none counts what

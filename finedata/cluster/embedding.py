@@ -1,4 +1,4 @@
-"""A plane in which distances are nearly kept: a distance matrix comes in, points go out.
+"""A plane in which the distances of a task are nearly kept, for a map that people look at.
 
 Classical multidimensional scaling (Torgerson 1952; Borg & Groenen, Modern Multidimensional
 Scaling, 2005, ch. 12): the two leading eigenvectors of -1/2 J D^2 J. It has one answer, needs

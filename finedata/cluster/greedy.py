@@ -1,4 +1,4 @@
-"""Greedy facility location: distances come in, rows go out in the order of what they add.
+"""Greedy facility location: the row that adds most is chosen next, until none is left.
 
 What a row adds is how much it lowers the total distance of all episodes to their nearest chosen
 row, times its weight. This is within 1 - 1/e of the best choice of any size, for equal weights

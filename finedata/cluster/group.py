@@ -1,4 +1,8 @@
-"""One unit: its distances come in, its clusters and the order of its episodes go out."""
+"""How one unit is grouped: small units by a rule of their own, large ones through landmarks.
+
+Chance is drawn from the seed and the unit's name, so a unit's answer depends on no other unit.
+Landmarks are drawn evenly, because `auto_k` looks at the share of episodes that a cluster holds.
+"""
 
 from __future__ import annotations
 

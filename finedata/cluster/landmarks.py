@@ -1,6 +1,5 @@
 """Tasks too large for all pairs: a few landmarks are compared with all, and stand for the rest.
 
-A function that gives distances comes in, landmarks and their distances to every episode go out.
 The landmarks are clustered exactly; every other episode joins the cluster of its nearest one.
 Landmarks are chosen farthest first (source: Gonzalez 1985, within twice the best radius), which
 reaches odd episodes and rare ways; the same comparisons that choose them are then used.

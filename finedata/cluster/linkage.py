@@ -1,6 +1,8 @@
-"""The hierarchy of a task's episodes: condensed distances come in, merges and flat clusters go out.
+"""The hierarchy of a task's episodes, and the flat clusters that a cut through it leaves.
 
-Fastcluster does the work and SciPy, whose answer is the same but for ties, where it is absent.
+Exactly k clusters are cut, also where merges have equal heights (SciPy's `maxclust` gives fewer
+there). Fastcluster does the work and SciPy, whose answer is the same but for ties, where it is
+absent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The middle of a cluster: distances and labels come in, medoids go out.
+"""Which episode is the middle of its cluster: the one nearest to its others, on ties the first.
 
-Distances have a row for each candidate and a column for each episode of the task. Where all pairs
-were compared, the candidates are all the episodes and the matrix is square; in a task with
-landmarks they are the landmarks.
+Candidates are all episodes where all pairs were compared, and the landmarks in a task that has
+some: only they have a distance to every episode.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Motion ready to be compared: raw columns of a dataset come in, scaled tracks go out.
+"""On which scale motion is compared: the tracks of a unit share one, so like numbers mean the same.
 
-Tracks of one unit (one task, one part, the same arms) share a scale: positions, joints and
-grippers go to [0, 1] over the unit (FineVLA's min-max scaling), a dimension that never moves to
-0. Quaternions become unit and each track takes the sign nearer to the unit's first track: the
-distance is the same for q and -q, but rounds better when like lies beside like.
+A unit is one task, one part, the same arms. Positions, joints and grippers are scaled to [0, 1]
+over the unit (FineVLA's min-max scaling), a dimension that never moves to 0. Quaternions become
+unit and each track takes the sign nearer to the unit's first track: the distance is the same for q
+and -q, but rounds better when like lies beside like.
 """
 
 from __future__ import annotations

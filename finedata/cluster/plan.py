@@ -1,4 +1,4 @@
-"""Which episodes may be compared: tables come in, parts and reasons go out.
+"""Which episodes may be compared, decided by the tables alone.
 
 Every episode is in the plan of a part or is left out for one reason; the counts add up. What of a
 part is compared with what, `finedata.cluster.unit_groups` tells from its motion.

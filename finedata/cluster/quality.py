@@ -1,7 +1,6 @@
-"""How good an episode is, from 0 to 1: what is known of it comes in, one number goes out.
+"""How good an episode is, from 0 to 1, for choices among those that stand equally well for others.
 
-It decides between episodes that stand equally well for others. Source of the formula: ours.
-Quality is the weighted mean of what is known of
+Source of the formula: ours. Quality is the weighted mean of what is known of
 
 - consistency (weight 5): `1 / (1 + score / threshold)` of the gate's action-state distance: 1 for
   a perfect log, 1/2 at the threshold; without a threshold, relative to the median score;

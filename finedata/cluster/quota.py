@@ -1,8 +1,7 @@
 """A number of representatives for each cluster, instead of a global budget.
 
-Orders and labels come in, the chosen go out. Quotas by size are for one fixed number: the largest
-remainder is not nested (with one representative more, a cluster can get one less), so it cannot
-rank; `select.rank_tasks` does.
+Quotas by size are for one fixed number: the largest remainder is not nested (with one
+representative more, a cluster can get one less), so it cannot rank; `select.rank_tasks` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Representatives of all units: clusters come in, one ranking of the chosen goes out.
+"""One ranking of representatives over all units, merged from the orders of single units.
 
-Orders of single units are merged into one. For a budget, who stands for whom depends on where
-the ranking is cut, so the distances of the units that have some are read once more.
+For a budget, who stands for whom depends on where the ranking is cut, so the distances of the
+units that have some are read once more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Clusters of clusters: a task is split, and each of its clusters again, while a gap is seen.
 
-Condensed distances come in, labels go out and a key for each: "1.2.1" is the first cluster of the
-second of the first. Source: the recursive mode of FineVLA's released clustering.
+Every leaf has a key: "1.2.1" is the first cluster of the second of the first. Source: the
+recursive mode of FineVLA's released clustering.
 """
 
 from __future__ import annotations

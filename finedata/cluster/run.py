@@ -1,4 +1,4 @@
-"""`finedata cluster` as a function: a dataset comes in, two tables and a summary go out.
+"""`finedata cluster` as a function, in an order that a killed run can go on with.
 
 Tables say which episodes are compared, each part's motion is read once into a scratch file in
 the order of tasks, distances are computed tile by tile into a ledger, units are grouped, and the

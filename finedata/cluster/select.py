@@ -1,4 +1,4 @@
-"""Which episodes stand for the others, and in which order: distances come in, a ranking goes out.
+"""Which episodes stand for the others, and in which order.
 
 The order is nested: the first N of it are the choice for a budget of N, whatever N. Every cluster
 of every task first gets its leader: the episode that is nearest to the others of its cluster,

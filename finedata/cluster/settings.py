@@ -1,4 +1,4 @@
-"""What a clustering run is told: choices come in, checked settings and their hashes go out.
+"""Which choices of a clustering run change its output, and the two hashes that stand for them.
 
 Two hashes, because they guard two things: the settings hash stands in every row of the tables;
 the distance hash names the ledger of tiles, so that another k or budget finds its distances

@@ -1,4 +1,8 @@
-"""The two tables of a clustering run: what became of the units comes in, rows go out."""
+"""The rows of `clusters` and `representatives`, with cluster names that never meet in one task.
+
+A task can have two units in one part, where its episodes have different arms: the numbers of the
+second go on after those of the first.
+"""
 
 from __future__ import annotations
 

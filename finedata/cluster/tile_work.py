@@ -1,7 +1,7 @@
 """The work of one tile: read and scale its motion, digest it, compute its distances.
 
-A tile comes in, flat distances go out. The digest stands for everything that they depend on, so
-that a stored tile is believed only for the very same motion, scale and cost.
+The digest stands for everything that the distances depend on, so that a stored tile is believed
+only for the very same motion, scale and cost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Work in tiles: units come in, a list of tiles goes out, each a bounded number of cells.
+"""How the comparisons of all units are cut into tiles, each of a bounded number of cells.
 
 A tile is what is computed in one call, kept in the ledger under its number, and never computed
 again. Many small units share one; a large unit is cut into blocks of tracks, sorted by length (so

@@ -1,6 +1,7 @@
-"""Which episodes of a part are compared with which: its plan and its motion come in, units go out.
+"""Which episodes of a part are compared with which: those of one unit.
 
-A unit is one task in one part with one set of arms: nothing else has comparable numbers.
+A unit is one task in one part with one set of arms: nothing else has comparable numbers. Which
+arms are really there, the motion tells.
 """
 
 from __future__ import annotations

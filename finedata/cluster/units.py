@@ -1,7 +1,7 @@
-"""Many units through the whole of it, without a dataset: motion comes in, clusters go out.
+"""How many units are compared and grouped at once, without a dataset.
 
 Distances are computed tile by tile; meanwhile the units of the tile before are grouped in another
-thread. `finedata cluster` and the benchmarks come through here.
+thread. `finedata cluster` and the benchmarks call the same functions here.
 """
 
 from __future__ import annotations

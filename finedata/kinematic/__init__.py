@@ -1,9 +1,9 @@
 """Facts measured from the canonical motion, and the judge of what a teacher says of it.
 
-An `EpisodeMotion` (poses, grippers, base, torso, head of one episode) comes in. `measure` finds
-what can be measured without any model: gripper events, primitive actions, directions, rotations,
-path shapes, retries, the motion of the body. `KinematicRows` makes published rows of it, and
-`judge` holds a teacher's fact against it. `kinematic.read` makes the inputs from a dataset.
+`measure` finds what can be measured without any model of an `EpisodeMotion` (poses, grippers,
+base, torso, head of one episode): gripper events, primitive actions, directions, rotations, path
+shapes, retries, the motion of the body. `KinematicRows` makes published rows of it, and `judge`
+holds a teacher's fact against it. `kinematic.read` makes the inputs from a dataset.
 
 Directions are those of the robot (forward, left, up: the converter file's `base_axes`), and
 "clockwise" is as seen along the tool's approach axis, or from above for the base's vertical.

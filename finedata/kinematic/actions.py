@@ -1,6 +1,7 @@
-"""Names of primitive actions: pieces of one arm's motion come in, in order, their verbs go out.
+"""Which verb a piece of one arm's motion gets.
 
-What a piece is called depends on what the gripper did before and does after it.
+That depends on what the gripper did before and does after it, so pieces are named in order, from
+the first to the last.
 """
 
 from __future__ import annotations

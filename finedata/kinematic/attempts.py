@@ -1,6 +1,7 @@
-"""Grasps, their repeated attempts, and the way by which the gripper came to each.
+"""Which closings of a gripper are attempts at one grasp, and where the approach to each begins.
 
-Gripper events and the tool's track come in; groups of closings and frames go out.
+A closing is a failed attempt where the gripper opens again, having carried nothing, and the next
+closing is near by. The tool's track tells both, or the joints where no track is known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Base, torso and head: their tracks come in, stretches of driving, turning, rising go out."""
+"""When base, torso and head move: stretches of driving, turning and rising.
+
+Slow velocities of the base are taken for an encoder's drift, not for driving: they would add up.
+What is not recorded is not guessed; its tracks are empty.
+"""
 
 from __future__ import annotations
 

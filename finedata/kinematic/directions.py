@@ -1,6 +1,7 @@
 """Words for vectors in robot terms: which way something goes, about what and how it turns.
 
-Vectors (forward, left, up) come in, closed words go out; the judge reads the same words back.
+Vectors are (forward, left, up) and the words a closed list, which the judge reads back: both
+sides share one meaning of every word.
 """
 
 from __future__ import annotations

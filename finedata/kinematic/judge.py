@@ -1,4 +1,4 @@
-"""The judge of what a teacher says: a fact and a measured episode come in, a verdict goes out.
+"""The judge of what a teacher says: confirmed, contradicted or untestable, by the measured motion.
 
 Three rules. A fact is contradicted only where its range of frames holds nothing like it; the range
 itself is the teacher's, and may be off, so a claim needs to be true of a part of it only. Words

@@ -1,4 +1,4 @@
-"""`measure()`: an episode's motion comes in, what can be told of it without a model goes out.
+"""`measure()`: what can be told of an episode's motion without a model, and from which size on.
 
 Compiled kernels look at every frame (`track_kernels`, `segment_kernels`, `shape_kernels`); the
 few pieces they find are named here and in `actions`. Everything is measured state; nothing is

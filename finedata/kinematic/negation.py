@@ -1,4 +1,4 @@
-"""Whether words deny what they say: a folded text comes in, yes or no goes out."""
+"""Whether words deny what they say: one list of such words for every reader of facts."""
 
 from __future__ import annotations
 

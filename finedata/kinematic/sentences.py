@@ -1,4 +1,4 @@
-"""Facts in words: what was measured comes in, rows of numbers and sentences go out.
+"""How measured facts are said: one row of numbers and one sentence for each.
 
 Each sentence stands for itself and holds its times, which makes it unique in its episode. Rows go
 into one flat list, `WIDTH` entries each, and no object is kept for a fact: a core writes tens of

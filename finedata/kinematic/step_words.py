@@ -1,4 +1,4 @@
-"""Steps in words: stretches of arms, base and torso come in, sentences with their times go out.
+"""How a stretch of motion is said as a step: arms, base and torso in one order of time.
 
 Each sentence stands for itself and holds its times, which makes it unique in its episode.
 """

@@ -1,6 +1,7 @@
-"""Compiled arithmetic on tracks: broken frames bridged, noise smoothed, rotation summed up.
+"""How a raw track is made fit to be measured: broken frames bridged, noise smoothed, turns summed.
 
-Raw columns of one arm come in, tracks in robot terms go out. Robot terms: (forward, left, up).
+Compiled, because every frame passes here. Raw columns of one arm become tracks in robot terms:
+(forward, left, up).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a teacher's words claim: text comes in, closed words go out, and None where it is ambiguous.
+"""What a teacher's words claim, in closed words; nothing where they can be read in two ways.
 
 Tolerant of spelling ("to the left", "leftwards", "anti-clockwise", "raises"), never guessing: what
 names a place ("to the left of the bowl"), a negation or another's point of view claims nothing

@@ -1,7 +1,7 @@
 """Arithmetic of motion: rotations, deltas, grippers, kinematics, consistency and the pose proof.
 
-NumPy arrays come in and go out; nothing here reads, writes or knows a dataset. Light to import:
-NumPy only. Quaternions are xyzw, float64, lengths metres, angles radians.
+On NumPy arrays alone; nothing here reads, writes or knows a dataset. Light to import: NumPy only.
+Quaternions are xyzw, float64, lengths metres, angles radians.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What if an action's bytes meant something else? Actions and states come in, residuals go out.
+"""What if an action's bytes meant something else? Every other reading, tried against the states.
 
 A state follows its command. So an action is read right where the targets it gives are where the
 arm arrives some frames later, and every other reading of the same numbers is tried beside the
-declared one. No robot model is needed.
+declared one, each with its residuals. No robot model is needed.
 """
 
 from __future__ import annotations

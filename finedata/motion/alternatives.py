@@ -1,4 +1,4 @@
-"""What else rotation columns could mean: columns come in, every reading of that width goes out.
+"""What else rotation columns could mean: every reading that their number allows.
 
 Wider than the vocabulary of the converter files on purpose: a source whose documents are wrong
 is found by trying what nobody declared. Used by `finedata.motion.readings`; nothing converts with

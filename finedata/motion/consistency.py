@@ -1,4 +1,4 @@
-"""Do action and state belong together? Two trajectories come in, lag and distance go out.
+"""Do action and state belong together? The lag between them, and how far apart they are at it.
 
 A state follows its commanded target some frames later. With the right conventions the two are
 close at that lag; a wrong quaternion order, sign or composition shows as a large residual.

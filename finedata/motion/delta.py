@@ -1,4 +1,4 @@
-"""From recorded steps to absolute targets: deltas come in, the commanded poses go out.
+"""Which absolute targets recorded steps command.
 
 A policy needs to know where the arm was told to be. Sources record steps instead, each with its
 own answer to three questions: a step from what (the target before it, or the measured pose), in

@@ -1,4 +1,4 @@
-"""Dynamic time warping between trajectories: tracks come in, path-normalised distances go out.
+"""Dynamic time warping between trajectories: one definition of distance, whoever computes it.
 
 A track is one arm's motion as (T, d) numbers. Two tracks are aligned by the cheapest monotone
 path from first to last frames; its cost divided by its length is their distance, in every mode.

@@ -1,8 +1,7 @@
 """From ragged tracks to packed lanes and back: the loops that feed `sweep`.
 
-Tracks, which pairs of them, and scales come in; distances are written to their places. A call
-works through a slice of a plan without Python, so that threads may run slices side by side; what
-a slice writes depends on nothing but its pairs.
+A call works through a slice of a plan without Python, so that threads may run slices side by side;
+what a slice writes depends on nothing but its pairs.
 """
 # pyright: basic, reportCallIssue=false, reportIndexIssue=false
 # ruff: noqa: ANN001, ANN201, ANN202 (kernels: their types are Numba's)

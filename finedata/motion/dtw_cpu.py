@@ -1,9 +1,9 @@
-"""DTW on the processor: pairs are planned into vectors of similar lengths and run by threads.
+"""DTW on the processor: which pairs share a vector, and which thread runs it.
 
-Tracks and a frame cost come in, distances go out. Lanes of one vector wait for its longest pair,
-so what stands together is chosen by length: within a group every vector of columns is a run of
-the tracks in order of length, and what is left over, small groups included, is paired freely
-across all groups. Neither threads nor lanes change a bit of the result.
+Lanes of one vector wait for its longest pair, so what stands together is chosen by length: within
+a group every vector of columns is a run of the tracks in order of length, and what is left over,
+small groups included, is paired freely across all groups. Neither threads nor lanes change a bit
+of the result.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Dynamic time warping on a GPU: tracks and pairs come in, distances go out, as from `dtw_pairs`.
+"""Dynamic time warping on a GPU: in which order and batches pairs are launched.
 
-Pairs are sorted so that threads side by side align tracks of like length with the same column
-track: a warp ends as one and reads each column frame once. They are launched in batches that fit
-into the device's memory; where they do not, batches are halved, and the log says so. A pair's
-answer does not depend on its batch. Numba's CUDA target is imported on the first call; its home
-today is the package `numba-cuda`, which brings the compiler, so that a driver is all it needs.
+The answers are those of `dtw_pairs`. Pairs are sorted so that threads side by side align tracks of
+like length with the same column track: a warp ends as one and reads each column frame once. They
+are launched in batches that fit into the device's memory; where they do not, batches are halved,
+and the log says so. A pair's answer does not depend on its batch. Numba's CUDA target is imported
+on the first call; its home today is the package `numba-cuda`, which brings the compiler, so that a
+driver is all it needs.
 """
 
 from __future__ import annotations

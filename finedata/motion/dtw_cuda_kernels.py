@@ -1,11 +1,10 @@
 """The GPU's side of dynamic time warping: one thread aligns one pair.
 
-Tracks and pairs in device memory come in, costs, path lengths and gripper charges go out; what is
-launched when is decided in `dtw_cuda`. A thread walks its matrix in tiles of a few rows: the rows'
-frames and the last column of the tile live in registers, columns stream past, and only the tile's
-last row goes through memory (`scratch`), neighbouring threads side by side. Path length and charge
-travel with the cost, so no path is kept. Nothing is shared between threads: a pair's answer does
-not depend, to the last bit, on the pairs beside it.
+What is launched when is decided in `dtw_cuda`. A thread walks its matrix in tiles of a few rows:
+the rows' frames and the last column of the tile live in registers, columns stream past, and only
+the tile's last row goes through memory (`scratch`), neighbouring threads side by side. Path length
+and charge travel with the cost, so no path is kept. Nothing is shared between threads: a pair's
+answer does not depend, to the last bit, on the pairs beside it.
 
 On paper, from the code compiled for sm_90 (`pose`, two-stage, float32): 167 registers and no
 spills, so 12 warps on a multiprocessor, each with eight rows to interleave; about 65 instructions

@@ -1,7 +1,7 @@
 """One pair, aligned by a plain loop that keeps the way it came: the warping path itself.
 
-Two tracks come in, the path and its costs go out, in float64. O(N M) time and memory (9 bytes a
-cell): for looking at one pair, not for matrices.
+In float64, with O(N M) time and memory (9 bytes a cell): for looking at one pair, not for
+matrices.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The recursion of DTW over vector lanes: packed frames come in, one result for each lane goes out.
+"""The recursion of DTW over vector lanes: as many pairs at once as a register has lanes.
 
 Every lane is a pair of its own: `rows` and `columns` hold, frame after frame, each number of all
-lanes side by side, so one instruction advances as many pairs as a register has lanes. Columns are
-walked in blocks that stay in the first-level cache. Beside the cost every cell carries the length
-of its path, and the gripper's charge along it where that is charged in a second stage: no path is
-stored, with or without a band.
+lanes side by side, so one instruction advances all of them. Columns are walked in blocks that stay
+in the first-level cache. Beside the cost every cell carries the length of its path, and the
+gripper's charge along it where that is charged in a second stage: no path is stored, with or
+without a band.
 
 Options are arguments that are None or not; Numba compiles one kernel for each combination in use
 and prunes the rest.

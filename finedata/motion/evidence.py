@@ -1,4 +1,4 @@
-"""The pose proof of one arm: numbers and what they are declared to be come in, a verdict goes out.
+"""The pose proof of one arm: are its numbers what they are declared to be?
 
 Three parts: the measured rotation and position against the joints (where the robot's model is
 published), and the action against the state that follows it. Each part lists every reading with

@@ -1,7 +1,7 @@
-"""Grippers: the source's numbers come in, the open fraction goes out (1 = open, 0 = closed).
+"""Grippers of all sources on one scale, the open fraction: 1 = open, 0 = closed, not clipped.
 
 Sources count in metres, millimetres, motor ticks or fractions, from open or from closed, or give
-commands that hold until the next one. One scale, not clipped, so that nothing is lost.
+commands that hold until the next one. The scale is not clipped, so that nothing is lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Published robot models, small enough to state: joint angles come in, flange poses go out.
+"""Published robot models, small enough to state: the flange's pose by the joint angles.
 
 An episode that stores joints beside its pose carries its own proof: the pose computed from the
 joints knows nothing of rotation encodings, so the encoding of the written pose can be read off

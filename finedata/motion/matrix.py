@@ -1,8 +1,8 @@
 """Rotation matrices, nine numbers row by row, to and from unit quaternions xyzw.
 
-(T, 9), (T, 6) or (T, 4) come in and go out, float64; rows that are no rotation become NaN. The
-room's other files read and write encodings through `finedata.motion.rotation`; this is the
-arithmetic under two of them. Callers hold back NumPy's warnings.
+Arrays are (T, 9), (T, 6) or (T, 4), float64; rows that are no rotation become NaN. The room's
+other files read and write encodings through `finedata.motion.rotation`; this is the arithmetic
+under two of them. Callers hold back NumPy's warnings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What if a pose's bytes meant something else? Columns and evidence come in, residuals go out.
+"""What if a pose's bytes meant something else? Every reading of them, against the joints' pose.
 
 The evidence for a measured pose is the pose of its joints (`finedata.motion.kinematics`). Every
 reading of the written numbers is compared with it, not only the declared one, so that a wrong

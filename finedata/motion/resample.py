@@ -1,4 +1,4 @@
-"""Streams of different rates: lengths or clocks come in, row numbers go out.
+"""Which row of a stream belongs to which frame, where streams have different rates.
 
 Some sources sample the state faster than the camera (RoboMIND's simulation files about four
 times), or each stream by its own clock. Rows are chosen, never interpolated: what is stored was

@@ -1,8 +1,7 @@
 """Every rotation encoding of the ten sources, to and from unit quaternions xyzw.
 
-Columns in the source's encoding come in, (T, 4) unit quaternions go out, and back; float64,
-radians. Rows that are no rotation become NaN. A row's result does not depend on the other rows,
-to the last bit, so an episode may be read in any cuts.
+Quaternions are (T, 4), float64, and angles radians. Rows that are no rotation become NaN. A row's
+result does not depend on the other rows, to the last bit, so an episode may be read in any cuts.
 """
 
 from __future__ import annotations

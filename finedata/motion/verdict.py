@@ -1,8 +1,8 @@
-"""Readings come in, a verdict with its reason goes out; for one episode and for many.
+"""When a convention counts as proved: by how much its reading fits better than all others.
 
 `confirmed`: the declared reading fits, and is at least three times better than the next one that
 can be told from it. `contradicted`: another one fits, and is at least three times better.
-`undecided`: all else, said why.
+`undecided`: all else, said why. Several episodes are judged together by the same rule.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Gate and checks: a dataset comes in, a verdict with its reasons for every episode goes out."""
+"""Gate and checks: a verdict with its reasons for every episode; nothing is deleted."""

@@ -1,8 +1,8 @@
-"""Checks of single episodes, many at once: tracks and facts come in, values and limits go out.
+"""Which checks an episode is put to, what is measured for each, and what is allowed.
 
 Each check has a name from `schemas/v1/gate.json`, a measured value and a limit. A check that
 cannot be made of an episode (a jump where a number is missing, a clock where there is none) is not
-made: it neither passes nor fails.
+made: it neither passes nor fails. Many episodes are checked at once.
 """
 
 from __future__ import annotations

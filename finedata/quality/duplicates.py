@@ -1,4 +1,8 @@
-"""Episodes that are exactly another one: motion comes in, digests and first equals go out."""
+"""Which episodes are exact copies, and which one is kept: the first that fails nothing else.
+
+Equal means the same names, states and actions, bit by bit in float32 but for the sign of zero. An
+episode without any number is nobody's copy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a track is compared: a part's columns come in, groups with a scale and weight go out.
+"""What of a track is compared, on which scale and with which weight.
 
 A group is one arm's position, rotation, joints or gripper; in an undeclared part each column is
 a group of its own. An error is measured in scales of its group, and groups are averaged, so that

@@ -1,4 +1,4 @@
-"""By how many frames does the state follow the action? Scaled tracks come in, lags go out.
+"""By how many frames the state follows the action: the lag at which the two are closest.
 
 All episodes of a batch are shifted at once, one lag after the other, in both directions: a state
 that leads its action is a fault of the log that must not read as "no lag".

@@ -1,6 +1,6 @@
 """What the checks of motion allow: how little is standing still, how much is a jump.
 
-Nothing comes in; the numbers enter the gate's settings, and their hash.
+These numbers are part of the gate's settings, and so of the hash that every verdict carries.
 """
 
 from __future__ import annotations

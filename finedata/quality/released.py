@@ -1,8 +1,8 @@
-"""FineVLA's gate as it was released: states and actions come in, its score goes out.
+"""FineVLA's gate as it was released, faults included: kept for comparison.
 
-Kept for comparison, faults included: frames are compared at the same index (so lag counts as
-error), dimensions by their range (so more dimensions give a higher score), quaternions number by
-number (so q and -q differ), and the gripper never. From `cal_distance.py` of FineVLA-Tool.
+Frames are compared at the same index (so lag counts as error), dimensions by their range (so more
+dimensions give a higher score), quaternions number by number (so q and -q differ), and the gripper
+never. From `cal_distance.py` of FineVLA-Tool.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of curation/gate.parquet: check columns and scores come in, an Arrow table goes out.
+"""How checks and scores become rows of curation/gate.parquet.
 
 Nested columns are put together from flat arrays: a million rows take seconds, not minutes.
 """

@@ -1,4 +1,4 @@
-"""Do action and state belong together? Tracks of many episodes come in, one score each goes out.
+"""Do action and state belong together? One score an episode, in units of what good control leaves.
 
 The score is the mean over the DTW path of sqrt((1/G) sum over groups (e_g / s_g)^2): e_g is the
 distance of the two tool positions, the angle of the two rotations (the same for q and -q), the

@@ -1,4 +1,4 @@
-"""Arithmetic over many episodes at once: joined rows come in, one number an episode goes out.
+"""Arithmetic over many episodes at once: one number an episode, without a loop in Python.
 
 Episodes lie one after the other: episode k is rows `offsets[k]` to `offsets[k + 1]`. A loop over
 a million episodes in Python would cost more than everything else in the gate.

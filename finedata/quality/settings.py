@@ -1,4 +1,7 @@
-"""The gate's settings: options come in, the record whose hash every row carries goes out."""
+"""Which of the gate's options change a row, and the hash of them that every row carries.
+
+Settings that exclude each other, or numbers out of range, are refused before anything is read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to draw the line: scores of one kind of episode come in, a threshold goes out.
+"""Where to draw the line between right and corrupted logs, by the scores of one kind of episode.
 
 Most logs are right, and the scores of the right ones scatter like a product of causes (speed,
 controller, task), so their logarithms are near to symmetric. A corrupted log lies far outside.

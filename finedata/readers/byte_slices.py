@@ -1,7 +1,6 @@
 """Many values in one buffer: nothing is copied until one of them is asked for.
 
-A buffer and its spans come in, single values or slabs of them go out. Every reader hands its
-pictures on in this form.
+Every reader hands its pictures on in this form, so that a slab of them costs no copy.
 """
 
 from __future__ import annotations

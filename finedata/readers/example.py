@@ -1,4 +1,4 @@
-"""`tf.train.Example` without TensorFlow: the bytes of one come in, its features go out.
+"""`tf.train.Example` without TensorFlow: where each feature of a record lies.
 
 The map of features is walked by hand and nothing is copied: pictures are the bulk of a robot
 record, and a walk over their tags gives their offsets an order of magnitude faster than parsing

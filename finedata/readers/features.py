@@ -1,4 +1,4 @@
-"""TFDS' `features.json`: text comes in, one `FeatureInfo` per leaf goes out.
+"""What TFDS' `features.json` declares of each leaf, and how a stored feature is decoded by it.
 
 A leaf's name is its path joined by slashes, which is also its key on disk; leaf names may hold
 slashes themselves (BC-Z's `future/xyz_residual`), so names are looked up whole and never

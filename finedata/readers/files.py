@@ -1,9 +1,8 @@
-"""Source folders, local or remote: list files, read ranges.
+"""Source folders, local or remote: list files with their sizes, read ranges of bytes.
 
-A path or an fsspec address (`gs://`, `s3://`, `hf://`, `https://`, `memory://`) comes in; file
-names with sizes, and byte ranges, go out. Ranges, not memory maps: a file that shrinks while
-it is read is then an error with a name instead of a dead process, and the source's pages do
-not count as memory of ours.
+A folder is a path or an fsspec address (`gs://`, `s3://`, `hf://`, `https://`, `memory://`).
+Ranges, not memory maps: a file that shrinks while it is read is then an error with a name instead
+of a dead process, and the source's pages do not count as memory of ours.
 """
 
 from __future__ import annotations

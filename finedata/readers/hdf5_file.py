@@ -1,8 +1,8 @@
 """One HDF5 file behind a range reader: opened, walked, and never able to reach another file.
 
-A `RangeReader` comes in (local or remote); h5py objects go out, found link by link, so that an
-external link, an external storage or a virtual dataset is never followed. What h5py throws at
-damaged bytes becomes `CorruptRecordError`; an I/O error of the reader stays the `OSError` it was.
+h5py's objects are found link by link, so that an external link, an external storage or a virtual
+dataset is never followed. What h5py throws at damaged bytes becomes `CorruptRecordError`; an I/O
+error of the reader stays the `OSError` it was. The reader may be local or remote.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Where the values of a variable-length HDF5 dataset lie in the file, without reading them.
 
-A dataset comes in; byte offsets and lengths go out. HDF5 would read every picture to say how long
-it is, and reserves what a damaged length asks for before it looks; here the 16-byte descriptors and
-the headers of the global heap are read instead, each length is proven against its heap object, and
-pictures become plain range reads.
+HDF5 would read every picture to say how long it is, and reserves what a damaged length asks for
+before it looks; here the 16-byte descriptors and the headers of the global heap are read instead,
+each length is proven against its heap object, and pictures become plain range reads.
 
 Source: HDF5 file format specification 3.0, III.E (global heap) and IV.B (heap ids), for the 8-byte
 offsets and lengths that every file of today has.

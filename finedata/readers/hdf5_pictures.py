@@ -1,4 +1,4 @@
-"""Pictures in an HDF5 dataset: four ways of storing them come in, the bytes of each go out.
+"""Which of four ways an HDF5 dataset stores pictures, and where each picture's bytes end.
 
 Variable-length bytes are taken as they are. Fixed-length ones (`S`, opaque, rows of uint8) are
 padded with zeros, which are cut behind the end mark of a JPEG or PNG and nowhere else: a raw

@@ -1,9 +1,9 @@
-"""A record too large for memory: a stretch of an open file comes in, bytes on demand go out.
+"""A record too large for memory is left in its file, and read where it is looked at.
 
 A three-camera episode of DROID of 3,000 steps is one record of 450 MB, and every busy worker
-holds a record. A large one is therefore left in its file: `LargePayload` looks like its bytes,
-`LargeSlices` like a list of pictures in it, and both read what they are asked for. Ranges, not
-a memory map: a file that shrinks is then an error with a name instead of a dead process.
+holds a record. `LargePayload` looks like a record's bytes, `LargeSlices` like a list of pictures in
+it, and both read what they are asked for. Ranges, not a memory map: a file that shrinks is then an
+error with a name instead of a dead process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """LeRobot datasets as a source: v2.0, v2.1 and v3.0, one or a folder of many.
 
-An address comes in; shards, episodes and their features go out (`finedata.readers.episode`). A
-v2.x data file is one episode, a v3.0 data file many: whose rows are whose, its `episode_index`
-column and `meta/episodes` must agree upon. Nothing is imported of LeRobot, nothing is decoded.
+A v2.x data file is one episode, a v3.0 data file many: whose rows are whose, its `episode_index`
+column and `meta/episodes` must agree upon. Shards, episodes and features are those of
+`finedata.readers.episode`. Nothing is imported of LeRobot, nothing is decoded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One LeRobot episode: rows of a Parquet file and its description come in, features go out.
+"""Which features one LeRobot episode has: its columns, and what the dataset says of it elsewhere.
 
 Columns keep their names. What the dataset says elsewhere has names of its own: `task`,
 `tasks[COLUMN]`, `episode/tasks`, `episode/KEY`, `annotations/STEM#KEY` and `dataset/...`. A video

@@ -1,9 +1,8 @@
 """Which files of a folder are LeRobot datasets, and which episode or camera each file holds.
 
-File names come in; datasets, data files by number and videos by camera and number go out. Only
-files that were listed are ever named here: a template or a name in a JSON file can choose among
-them but never lead out of the folder. Templates in `info.json` lie (a chunk number that is an
-episode number, `videos/` for `video/`), so they are tried first and the numbers in the file
+Only files that were listed are ever named here: a template or a name in a JSON file can choose
+among them but never lead out of the folder. Templates in `info.json` lie (a chunk number that is
+an episode number, `videos/` for `video/`), so they are tried first and the numbers in the file
 names second.
 """
 

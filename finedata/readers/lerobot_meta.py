@@ -1,4 +1,4 @@
-"""The description of a LeRobot dataset: `meta/` and `annotations/` come in, look-ups go out.
+"""What a LeRobot dataset's `meta/` and `annotations/` say, and how far they are believed.
 
 Versions 2.0, 2.1 and 3.0 differ in the form of their tables only. Totals and splits are never
 believed where the files say otherwise. A damaged line costs what it described and nothing else:

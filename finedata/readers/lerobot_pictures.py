@@ -1,7 +1,7 @@
-"""Encoded pictures of an image column: Arrow chunks come in, a `PictureList` goes out.
+"""Encoded pictures of an image column, left in Arrow's own buffers until one is asked for.
 
-The bytes stay in Arrow's own buffers until one is asked for. A row without bytes but with a path
-is read from its file when it is needed.
+A row without bytes but with a path is read from its file when it is needed. So a `PictureList`
+costs nothing for pictures that nobody looks at.
 """
 
 from __future__ import annotations

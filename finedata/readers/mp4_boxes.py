@@ -1,8 +1,7 @@
 """The boxes of an mp4 file: where they lie, what they hold, and the rows of their tables.
 
-An open file, or the bytes of a box, come in; boxes and table rows go out. A box that reaches past
-the one around it, or a table that its box cannot hold, ends in an error before anything is
-allocated for it.
+A box that reaches past the one around it, or a table that its box cannot hold, ends in an error
+before anything is allocated for it.
 
 Source: ISO/IEC 14496-12.
 """

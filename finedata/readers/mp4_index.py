@@ -1,9 +1,9 @@
 """The index of an mp4 file, by hand: how many frames it has, and when each is shown.
 
-An open file comes in; frame times, size of the picture and codec go out. Only box headers and
-the `moov` box are read (a few reads a file, at its start or its end), never the `mdat` box with
-the pictures: linking terabytes of video takes seconds and needs no video library. A hostile or
-damaged file ends in an error; nothing is allocated for a count that its own table cannot hold.
+Size of the picture and codec are told along with it. Only box headers and the `moov` box are read
+(a few reads a file, at its start or its end), never the `mdat` box with the pictures: linking
+terabytes of video takes seconds and needs no video library. A hostile or damaged file ends in an
+error; nothing is allocated for a count that its own table cannot hold.
 
 Where the standard (ISO/IEC 14496-12) leaves room, FFmpeg's reading is followed, because it is the
 decoder behind every consumer of LeRobot datasets.

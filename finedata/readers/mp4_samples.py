@@ -1,8 +1,7 @@
 """When each sample of a video track is shown: the sample tables and the fragments of an mp4 file.
 
-A track with its tables comes in; composition times in its ticks go out. Tables that contradict
-each other or the size of the file end in an error, and no count is believed that its own table
-cannot hold.
+Composition times are in the track's ticks. Tables that contradict each other or the size of the
+file end in an error, and no count is believed that its own table cannot hold.
 
 Rules: ISO/IEC 14496-12 (`stts`, `ctts`, `stsz`, `stsc`, `stco`, `moof`); where the standard
 leaves room (negative offsets in `ctts` version 0) FFmpeg's reading is followed.

@@ -1,7 +1,7 @@
-"""The video track of an mp4 file: what its `moov` box says of it, and its edit list.
+"""The first video track of an mp4 file: what its `moov` box says of it, and its edit list.
 
-The bytes of a `moov` box come in; the first video track goes out, with its sample tables still
-as bytes (`mp4_samples` reads them) and its edits, which say what of it is shown, and when.
+Sample tables are left as bytes (`mp4_samples` reads them); the edits say what of the track is
+shown, and when.
 
 Rules: ISO/IEC 14496-12 (`trak`, `mdia`, `stbl`, `elst`, `trex`); where the standard leaves room
 (edits of duration 0) FFmpeg's reading is followed.

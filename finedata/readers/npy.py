@@ -1,4 +1,4 @@
-"""`.npy` files come in, arrays or trees of plain values go out; no pickle is ever executed.
+"""`.npy` files as arrays or trees of plain values; no pickle is ever executed.
 
 `numpy.save` writes anything that is no plain array as a pickle, and RH20T is published so: such a
 file runs on the machine of `finedata.readers.pickle_machine`, which knows what builds plain

@@ -1,6 +1,6 @@
-"""A pickle comes in, plain values go out, and nothing of it is ever executed.
+"""What of a pickle is understood: what builds plain values. Nothing of it is ever executed.
 
-A pickle is a program. Here it runs on a machine of our own that knows the twoscore opcodes which
+A pickle is a program. Here it runs on a machine of our own that knows the forty or so opcodes which
 build dicts, lists, tuples, numbers, text and NumPy arrays, and no others; the names that it may
 mention are those of `finedata.readers.pickle_values.NAMES`. What a pickle may unfold to is
 bounded by its size. The two errors say what was found; the file's reader adds whose file it was.

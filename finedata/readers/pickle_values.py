@@ -1,8 +1,8 @@
 """The values that a pickle of NumPy's may build, made from checked parts only.
 
-Shapes, types and bytes that a file states come in; dtypes, arrays and the few other values that
-`numpy.save` writes go out. `NAMES` is the allow-list: every name that such a file may mention,
-with the function of this module that stands for it. Nothing is looked up in Python, because
+Those are dtypes, arrays and the few other values that `numpy.save` writes; shapes, types and bytes
+are what the file states. `NAMES` is the allow-list: every name that such a file may mention, with
+the function of this module that stands for it. Nothing is looked up in Python, because
 NumPy's own `dtype.__setstate__` lets a crafted file pass bytes off as object pointers. Whatever
 does not fit together is a `ValueError` or a `TypeError`, which the reader of the file translates.
 """

@@ -1,8 +1,8 @@
-"""RH20T as a source: a folder of scene folders comes in, one raw episode for each goes out.
+"""RH20T as a source: each scene folder is one shard with one raw episode.
 
-One scene folder is one demonstration and one shard with one record, because a scene's files are
-the smallest thing that can be damaged alone: a broken scene is a `Found` with its reason, and
-its neighbours are read. `rh20t_scene` says which files are a scene, `rh20t_episode` what it holds.
+One scene folder is one demonstration, and a scene's files are the smallest thing that can be
+damaged alone: a broken scene is a `Found` with its reason, and its neighbours are read.
+`rh20t_scene` says which files are a scene, `rh20t_episode` what it holds.
 """
 
 from __future__ import annotations

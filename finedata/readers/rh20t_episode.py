@@ -1,8 +1,7 @@
 """One RH20T scene as one raw episode: rows of the reference camera, the rest brought to them.
 
-A scene's files come in; features by name go out: arrays (`tcp_base`, `joint`, ...), the metadata
-of a scene (`metadata/rating`), its texts (`scene/task`, `task_description/english`) and its
-colour videos (`cam_SERIAL`).
+Features are arrays (`tcp_base`, `joint`, ...), the metadata of a scene (`metadata/rating`), its
+texts (`scene/task`, `task_description/english`) and its colour videos (`cam_SERIAL`).
 
 Every array of a scene is keyed by camera serial and sampled at that camera's own colour frames,
 so one camera, the reference, defines the rows of the episode: the first serial in order, not in

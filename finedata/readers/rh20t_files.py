@@ -1,4 +1,4 @@
-"""The files of one RH20T scene: names within the scene come in, what the files say goes out.
+"""What the files of one RH20T scene say, and what of them is kept in memory.
 
 `.npy` files are pickles and go through the allow-list of `finedata.readers.npy`; of a video only
 the index is read, and kept, because several questions ask for it. Everything else is read when

@@ -1,9 +1,9 @@
 """Which frame of another camera shows which row of an RH20T scene.
 
-Time stamps of the rows (the reference camera's frames) and of another camera's frames come in,
-integer milliseconds; the frame of each row goes out. Frames go to rows in order and none twice,
-because videos are copied and never encoded again: a copy can leave frames out and show the rest
-at other times, not show one twice or before an earlier one.
+Rows are the frames of the reference camera; both cameras' time stamps are integer milliseconds.
+Frames go to rows in order and none twice, because videos are copied and never encoded again: a
+copy can leave frames out and show the rest at other times, not show one twice or before an earlier
+one.
 
 So the nearest frame of each row is the answer only where these are all different and in order,
 which is the common case; where cameras crowd or stall, dynamic programming finds the choice

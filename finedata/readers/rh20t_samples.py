@@ -1,12 +1,9 @@
-"""The streams of an RH20T scene: what one camera's entry of an array file says at which time.
+"""Which sample of an RH20T stream belongs to which row: only time tells.
 
-The entry of a camera in a file of `transformed/`, as it was unpickled, comes in; times and a
-matrix of numbers go out, and then the sample that belongs to each row. Every file samples the
-robot at that camera's own colour frames, but with samples missing or `None`, so a file gives no
-row a place by its order: only time tells which sample belongs where.
-
-Equal times come first, else the nearest within 100 ms, else NaN: to hold an older value would
-invent a measurement. No number is converted; units and orders are the publisher's.
+Every file of `transformed/` samples the robot at a camera's own colour frames, but with samples
+missing or `None`, so a file gives no row a place by its order. Equal times are taken first, else
+the nearest within 100 ms, else NaN: to hold an older value would invent a measurement. No number
+is converted; units and orders are the publisher's.
 
 Layout: rh20t_api (`scene.py`), MIT.
 """

@@ -1,9 +1,8 @@
 """RH20T scene folders: which files belong to which scene, and what is known of it elsewhere.
 
-File names of a source come in; scenes go out, each with its files, the cameras in the hand and
-the goal in words. Of a scene only names are looked at, so that a source opens at once; read are
-two small files of the publisher, `configs.json` and `task_description.json`, where they lie in
-the folder or one below.
+Elsewhere are the cameras in the hand and the goal in words. Of a scene only names are looked at,
+so that a source opens at once; read are two small files of the publisher, `configs.json` and
+`task_description.json`, where they lie in the folder or one below.
 
 A scene may lie in more than one tree: depth and joints are separate downloads that repeat the
 names of the scene folders. Such trees are no scenes of their own; their `joint.npy` joins the

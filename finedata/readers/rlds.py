@@ -1,8 +1,8 @@
-"""RLDS as TFDS writes it: a folder of TFRecord shards comes in, raw episodes go out.
+"""RLDS as TFDS writes it, read without TensorFlow and TFDS.
 
-One `tf.train.Example` is one episode; per-step tensors are flattened over time. Reads
-`features.json`, `dataset_info.json` and the shards; needs neither TensorFlow nor TFDS. One
-episode is in memory at a time; of a large one only what is looked at.
+One `tf.train.Example` is one episode; per-step tensors are flattened over time. What is read are
+`features.json`, `dataset_info.json` and the shards of TFRecord. One episode is in memory at a time;
+of a large one only what is looked at.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Files of words beside the episodes: CSV, JSON and JSONL, indexed by key, read once.
 
-A name relative to the source folder comes in, records by key go out. Annotation files cover
-thousands of episodes in tens of megabytes, so a file is read once per process and its JSON
-records stay bytes until one is asked for: the index costs little more than the file, and a record
-of the wrong shape concerns its own episode only. What is remembered is bounded in bytes.
+Annotation files cover thousands of episodes in tens of megabytes, so a file is read once per
+process and its JSON records stay bytes until one is asked for: the index costs little more than
+the file, and a record of the wrong shape concerns its own episode only. What is remembered is
+bounded in bytes.
 
 Names come from data (paths and features of the source), so a name that would leave the source
 folder is refused. Links inside the folder are followed: download caches are made of them.

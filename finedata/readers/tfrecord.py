@@ -1,4 +1,4 @@
-"""TFRecord framing: a file of records comes in, payload ranges with a verdict each go out.
+"""TFRecord framing: where each record's payload lies, and whether its checksums hold.
 
     u64 length | u32 masked CRC-32C of the 8 length bytes | payload | u32 masked CRC-32C of payload
 
