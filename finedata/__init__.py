@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from finedata.api import Shards as Shards
     from finedata.api import Source as Source
     from finedata.api import Teacher as Teacher
+    from finedata.api import attention as attention
     from finedata.api import bench_agree as bench_agree
     from finedata.api import bench_report as bench_report
     from finedata.api import bench_score as bench_score
@@ -55,6 +56,7 @@ _LAZY = {
     "Shards": "finedata.api",
     "Source": "finedata.api",
     "Teacher": "finedata.api",
+    "attention": "finedata.api",
     "bench_agree": "finedata.api",
     "bench_report": "finedata.api",
     "bench_score": "finedata.api",
@@ -89,6 +91,7 @@ __all__ = [
     "Source",
     "Teacher",
     "__version__",
+    "attention",
     "bench_agree",
     "bench_report",
     "bench_score",

@@ -4,6 +4,7 @@
     open(...)    -> Dataset   its tables, its episodes, and .verify() .gate() .cluster() ...
     recipe(...)  -> Recipe    .train() on shards
     policy(...)  -> Policy    .predict() .serve(); connect(...) asks one that is served
+    attention(...)            a page of what one looks at
     teacher(...) -> Teacher   whom .annotate_facts() and .annotate_traces() ask
     shards(...)  -> Shards    .stream() .verify() .take_up_text() .compact() .leaks() .compare()
     benchmark(...) -> Benchmark  .vqa() .caption() .profile(); bench_report(), bench_score() ...
@@ -29,6 +30,7 @@ Rooms are imported inside the methods, so that opening a dataset loads no more t
 
 from __future__ import annotations
 
+from finedata.api.attention import attention
 from finedata.api.bench import (
     Benchmark,
     bench_agree,
@@ -68,6 +70,7 @@ __all__ = [
     "Shards",
     "Source",
     "Teacher",
+    "attention",
     "bench_agree",
     "bench_markdown",
     "bench_report",

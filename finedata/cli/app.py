@@ -10,6 +10,7 @@ import typer
 
 from finedata.cli import (
     annotate,
+    attention,
     bench,
     card,
     cluster,
@@ -69,6 +70,7 @@ app.add_typer(annotate.app, name="annotate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
 app.command("serve", help=serve.HELP)(serve.serve)
+app.command("attention", help=attention.HELP)(attention.attention)
 app.add_typer(review.app, name="review")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)

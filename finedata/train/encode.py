@@ -8,6 +8,7 @@ cuts them to what a batch needs.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,11 +161,42 @@ class Encoder:
             else:
                 planes(pictures[camera], out["pixels"][:, place])
 
+    def places(self, words: str, word: str) -> list[int]:
+        """Where in a prompt the tokens of a word of it are, or of several words in a row.
+
+        Args:
+            words: Of the sample.
+            word: The word, in any case; each time that it occurs.
+
+        Raises:
+            UsageError: The prompt does not say it.
+        """
+        asked = self._asked(words)
+        offsets = self._tokenizer.encode(asked, add_special_tokens=False).offsets
+        pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
+        spans = [match.span() for match in re.finditer(pattern, asked, re.IGNORECASE)]
+        found = [
+            len(self._prefix) + k
+            for k, (begin, end) in enumerate(offsets)
+            if any(begin < last and end > first for first, last in spans)
+        ]
+        if not found:
+            raise UsageError(
+                parameter="query",
+                found=repr(word),
+                wanted=f"a word of the prompt: {asked.strip()}",
+            )
+        return found
+
+    def _asked(self, words: str) -> str:
+        """What is said behind the pictures."""
+        one = self.settings
+        return one.prompt.replace("{lower}", words.lower()).replace("{text}", words) + one.suffix
+
     def _ids(self, words: str) -> np.ndarray:
         """(length,) int32 of one prompt."""
         one = self.settings
-        asked = one.prompt.replace("{lower}", words.lower()).replace("{text}", words)
-        ids = self._tokenizer.encode(asked + one.suffix, add_special_tokens=False).ids
+        ids = self._tokenizer.encode(self._asked(words), add_special_tokens=False).ids
         length = len(self._prefix) + len(ids) + one.queries
         if length > one.max_tokens:
             raise UsageError(

@@ -47,6 +47,9 @@ class Predictor:
         robots: Name to how its numbers are written.
         cameras: Picture roles in the order of the prompt.
         speaks: Whether it can reason.
+        policy: The policy itself, in its mode of prediction.
+        settings: How prompts are encoded.
+        encoder: Encodes them.
 
     Raises:
         UsageError: Actions refer to a state that there is not.
@@ -60,11 +63,11 @@ class Predictor:
             _ = robot.needed
         self.speaks = self.recipe.head == "tokens"
         self._device = device
-        self._policy = policy.to(device).eval()
-        self._settings = policy.backbone.encoder_settings(
+        self.policy = policy.to(device).eval()
+        self.settings = policy.backbone.encoder_settings(
             self.recipe, cameras=self.cameras, queries=policy.head.queries
         )
-        self._encoder = Encoder(self._settings)
+        self.encoder = Encoder(self.settings)
 
     @classmethod
     def load(cls, run: str | Path, *, device: str = "", averaged: bool = True) -> Predictor:
@@ -118,7 +121,7 @@ class Predictor:
                 wanted="one that speaks, with the head tokens",
             )
         reseed(self.recipe.seed, draw, 0)
-        said = self._policy(self._batch(asked), predict=True, reasoning=reasoning)
+        said = self.policy(self._batch(asked), predict=True, reasoning=reasoning)
         actions = said["action"].float().cpu().numpy()
         return [
             Predicted(
@@ -131,11 +134,28 @@ class Predictor:
 
     def _batch(self, asked: Sequence[tuple[Robot, Observation]]) -> dict[str, torch.Tensor]:
         """The observations as the policy takes them; see `finedata.train.data.inputs`."""
-        count, one = len(asked), self._settings
+        arrays: dict[str, Any] = {}
+        if self.recipe.states:
+            states = [robot.inputs_of(observation) for robot, observation in asked]
+            arrays["state"] = np.stack([values for values, _ in states])
+            arrays["state_mask"] = np.stack([mask for _, mask in states])
+        prompts = self.seen([observation for _, observation in asked])
+        return prompts | {
+            name: torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+            for name, array in arrays.items()
+        }
+
+    def seen(self, observations: Sequence[Observation]) -> dict[str, torch.Tensor]:
+        """The prompts of some observations as the policy takes them; no states.
+
+        Raises:
+            UsageError: A picture is missing or of another shape, or a prompt is too long.
+        """
+        count, one = len(observations), self.settings
         size = (count, one.height, one.width, _COLOURS)
         pictures = {camera: np.zeros(size, np.uint8) for camera in self.cameras}
         masks = {camera: np.zeros(count, bool) for camera in self.cameras}
-        for at, (_, observation) in enumerate(asked):
+        for at, observation in enumerate(observations):
             for camera in self.cameras:
                 picture = observation.picture(camera)
                 if picture is not None:
@@ -143,16 +163,10 @@ class Predictor:
                     masks[camera][at] = True
         encoded = {
             name: np.zeros((count, *shape), dtype)
-            for name, (shape, dtype) in self._encoder.arrays().items()
+            for name, (shape, dtype) in self.encoder.arrays().items()
         }
-        words = [observation.text for _, observation in asked]
-        self._encoder.encode(words, pictures, masks, encoded)
-        arrays: dict[str, Any] = cut(encoded)
-        if self.recipe.states:
-            states = [robot.inputs_of(observation) for robot, observation in asked]
-            arrays["state"] = np.stack([values for values, _ in states])
-            arrays["state_mask"] = np.stack([mask for _, mask in states])
+        self.encoder.encode([one.text for one in observations], pictures, masks, encoded)
         return {
             name: torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-            for name, array in arrays.items()
+            for name, array in cut(encoded).items()
         }

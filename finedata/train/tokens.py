@@ -186,8 +186,9 @@ class TokenHead(nn.Module):
                 anyhow.
 
         Returns:
-            `action` (n, horizon, action_dim), normalised; with `reasoning`, also `text`, what was
-            said, and `reasoning`, the parts of each or None where it is not whole.
+            `action` (n, horizon, action_dim), normalised; `tokens`, all that was said, in its
+            order and without an end; with `reasoning`, also `text`, what was said, and
+            `reasoning`, the parts of each or None where it is not whole.
         """
         first = self.recipe.order == "reasoning_first" and self.recipe.traces != "none"
         spoken = _Spoken(len(batch["ids"]), acts=self.acts, budget=self.recipe.reasoning_tokens)
@@ -212,10 +213,13 @@ class TokenHead(nn.Module):
         tokens = np.array(spoken.acted) - self.first
         shaped = tokens.reshape(len(tokens), self.recipe.horizon, -1)
         action = torch.from_numpy(self.answers.grid.actions(shaped)).to(kinds.device)
+        pairs = zip(spoken.reasoned, spoken.acted, strict=True)
+        said = [[*why, *acts] if first else [*acts, *why] for why, acts in pairs]
         if not reasoning:
-            return {"action": action}
+            return {"action": action, "tokens": said}
         texts = [self._words.decode(ids) for ids in spoken.reasoned]
-        return {"action": action, "text": texts, "reasoning": [_parsed(text) for text in texts]}
+        parsed = [_parsed(text) for text in texts]
+        return {"action": action, "tokens": said, "text": texts, "reasoning": parsed}
 
     def _kinds(self, device: torch.device) -> torch.Tensor:
         """(vocabulary,) kind of each token: text, translation, rotation, gripper."""

@@ -51,14 +51,14 @@ def test_it_is_given_what_training_gives(stated_run: Path, served_shards: Path) 
     one = recipe_file("tiny_gr00t", **(SHORT | STATED)).recipe
     data = look(Shards.open(served_shards), one)
     stream = open_stream(
-        data, one, predictor._settings, batch=4, side="heldout", mix="raw=1", stop=4
+        data, one, predictor.settings, batch=4, side="heldout", mix="raw=1", stop=4
     )
     with stream:
         (batch,) = list(stream)
         tensors = inputs(batch, data, torch.device("cpu"))
         reseed(one.seed, 0, 0)
         with torch.no_grad():
-            wanted = predictor._policy(tensors, predict=True)["action"].numpy()
+            wanted = predictor.policy(tensors, predict=True)["action"].numpy()
         told = list(zip(batch.episode_id, batch.frame_index.tolist(), batch.text, strict=True))
     robot = predictor.robot()
     shown = [asked(int(episode[-4:]), frame, words) for episode, frame, words in told]
