@@ -100,7 +100,7 @@ def walk(out: Path) -> Iterator[str]:
     yield ""
     yield "Where to look next"
     yield f"   {out / 'report.html'} in a browser: what was kept, and why"
-    yield f"   finedata view {dataset}"
+    yield f"   finedata view {dataset}  # every episode in a browser; finedata review decides"
     yield f"   finedata info {dataset}"
     yield f"   finedata info {shards}"
     yield f"   {dataset} is a LeRobot v3.0 dataset: LeRobotDataset('me/demo', root='{dataset}')"
