@@ -1,7 +1,7 @@
-"""What each stage's answer is: its types, and the JSON schema that is sent to the teacher.
+"""What each stage's answer must be: its types, and the JSON schema that is sent to the teacher.
 
-A decoded JSON value comes in, a frozen struct goes out, or an `AnswerError` that says what is
-wrong. The schemas name every property as required and allow no other, the strictest form that
+An answer that does not fit is an `AnswerError` that says what is wrong; one that fits is a frozen
+struct. The schemas name every property as required and allow no other, the strictest form that
 servers with structured output accept; the types are as lenient as a value's meaning allows.
 """
 

@@ -1,7 +1,7 @@
-"""Asking for a run: the teacher, its limits, and what all its calls came to.
+"""Asking for a run: the teacher, its limits, and what all its calls cost.
 
-Options come in, an `Asking` goes out whose `ask` the stages call; it adds up what was charged, so
-that a summary can say what this run cost, whatever the ledger held before.
+What was charged is added up for this run alone, so that a summary can say what it cost, whatever
+the ledger held before.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Checking atomic facts: closed dimensions and slots, anchors in range, no text empty or twice.
+"""Which atomic facts of an answer are kept: of closed dimensions and slots, anchored, none twice.
 
-A decoded answer and the episode's number of steps come in, checked facts with notes go out, or an
-`AnswerError`. Duplicates go by the rules of RoboFine-Bench's extraction prompt: a text occurs once
-in a dimension, and of facts with the same dimension, slot, object and anchor the more specific one
-stays.
+What can be repaired is repaired with a note, what cannot is an `AnswerError`. Anchors must be in
+range, and no text may be empty. Duplicates go by the rules of RoboFine-Bench's extraction prompt: a
+text occurs once in a dimension, and of facts with the same dimension, slot, object and anchor the
+more specific one stays.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Checking the answers about actions and steps: repaired and said so, or refused.
 
-A decoded answer and what is known of the episode come in; checked steps with notes go out, or an
-`AnswerError`. The released pipeline of FineVLA takes unparsable text for an instruction, and its
-raw step notes for refined ones whenever the lengths agree; both are refusals here.
+The released pipeline of FineVLA takes unparsable text for an instruction, and its raw step notes
+for refined ones whenever the lengths agree; both are refusals here (`AnswerError`).
 """
 
 from __future__ import annotations

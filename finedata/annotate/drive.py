@@ -1,7 +1,8 @@
 """Driving many episodes at once: a bounded number under way, results kept on disk until the end.
 
-Episodes and a coroutine for each come in, results go out in any order; `Spool` holds them, encoded,
-in an unnamed file, so a run over a hundred thousand episodes needs the memory of a few.
+Results end in any order; `Spool` holds them, encoded, in an unnamed file, so a run over a hundred
+thousand episodes needs the memory of a few. After a failure no more episodes are begun, but what
+is under way ends first, because its calls are paid for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What a run would take, before a cent is spent: episodes are looked at, nobody is asked.
 
-A dataset and settings come in, an `AnnotateEstimate` goes out. Of many episodes an evenly spaced
-sample is looked at and scaled up, and the answer says so. Later stages depend on answers nobody
-has yet; a usual one stands in for them.
+Of many episodes an evenly spaced sample is looked at and scaled up, and the answer says so. Later
+stages depend on answers nobody has yet; a usual one stands in for them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which frames of which cameras a teacher is shown: settings and arithmetic, no file is read here.
 
-A length, a rate and settings come in, frame numbers go out; camera names and settings come in,
-the chosen ones go out, the same on every machine. FineVLA's released defaults have names.
+The choice depends on length, rate, names and settings alone, so it is the same on every machine.
+FineVLA's released defaults have names.
 """
 
 from __future__ import annotations

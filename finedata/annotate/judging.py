@@ -1,8 +1,7 @@
 """Every teacher fact held against the recorded motion, episode by episode in the dataset's order.
 
-A dataset, the episodes that have results, and those results' rows come in; rows with verdicts and
-measurements go out. An episode whose motion cannot be read has facts that are untestable, with
-nothing measured, never ones that are taken for confirmed.
+Facts get a verdict and what was measured. An episode whose motion cannot be read has facts that
+are untestable, with nothing measured, never ones that are taken for confirmed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The pictures of an episode as a teacher gets them: encoded, labelled, in right colours.
 
-A dataset, an episode and settings come in, `Picture` values go out. Pictures are read from the
-image columns without decoding and sent as they are stored, unless they are too wide, or their
-colours are stored exchanged (`_bgr`); frames of videos are decoded and encoded once. A camera that
-an episode lacks is never shown: its pictures are placeholders.
+Pictures are read from the image columns without decoding and sent as they are stored, unless they
+are too wide, or their colours are stored exchanged (`_bgr`); frames of videos are decoded and
+encoded once. A camera that an episode lacks is never shown: its pictures are placeholders.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Prompts: text files in `prompts/`, versioned in their names, filled in with one episode's facts.
 
-A name comes in (`facts_atoms.v1`), a `Prompt` with its text and the SHA-256 of its bytes goes out;
-`fill` gives the text that is sent. The verb list and the slot table are generated from their
-declarations, so that a prompt never promises what the check refuses. A published file is never
-changed: a better prompt is a new version beside it.
+A prompt is known by its name (`facts_atoms.v1`) and the SHA-256 of its bytes. The verb list and the
+slot table are generated from their declarations, so that a prompt never promises what the check
+refuses. A published file is never changed: a better prompt is a new version beside it.
 """
 
 from __future__ import annotations

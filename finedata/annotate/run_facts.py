@@ -1,9 +1,9 @@
 """Fine-grained facts with a teacher: from the choice of episodes to the new files.
 
-A dataset and a teacher come in; rows of `steps`, `facts` and `instructions`, and the table
-`calls`, go out. Every answer is in the ledger of calls before it is used, so a run that is killed
-at any moment pays for nothing twice; rows are made at the end, in the dataset's order and with no
-clock in them, so its files are byte for byte those of an unbroken run.
+New are rows of `steps`, `facts` and `instructions`, and the table `calls`. Every answer is in the
+ledger of calls before it is used, so a run that is killed at any moment pays for nothing twice;
+rows are made at the end, in the dataset's order and with no clock in them, so its files are byte
+for byte those of an unbroken run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reasoning traces with a teacher: one question a frame, from the choice of frames to the file.
 
-A dataset and a teacher come in; rows of `traces`, and the table `calls`, go out. A frame whose
-answer is missing a part, or never came, has no row: it is counted, with its reason, and asked
-again by the next run of the same command.
+New are rows of `traces`, and the table `calls`. A frame whose answer is missing a part, or never
+came, has no row: it is counted, with its reason, and asked again by the next run of the same
+command.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which episodes are annotated, and what is known of each before anybody is asked.
 
-A dataset and a choice come in, `EpisodeContext` values in the dataset's order go out. By default
-these are the representatives; what this run has annotated before is left out.
+By default these are the representatives, in the dataset's order; what this run has annotated
+before is left out.
 """
 
 from __future__ import annotations

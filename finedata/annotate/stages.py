@@ -1,8 +1,7 @@
 """The stages of fine-grained facts for one episode: questions, checks, one after the other.
 
-An episode's context, its pictures and a way to ask come in, a `FactsResult` goes out. Later stages
-are asked only after the earlier ones have good answers; a stage that fails ends the episode with
-its reason, and no text of the source is ever put in place of an answer.
+Later stages are asked only after the earlier ones have good answers; a stage that fails ends the
+episode with its reason, and no text of the source is ever put in place of an answer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How far the annotation of a dataset is: what is done, what failed and why, what it cost.
 
-A dataset comes in, an `AnnotateStatus` goes out: rows by run from the tables of annotations, calls
-from the ledger. A dataset that was merged or copied has no ledger; its table `calls` is read then.
+Rows are counted by run in the tables of annotations, calls in the ledger. A dataset that was
+merged or copied has no ledger; its table `calls` is read then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FineVLA's Table 1 for a dataset: how much is annotated, and how much finer it is than before.
 
-A dataset comes in, one row a source and one for all go out. Words are counted between white
-space; the newest revision of an annotation counts, and none that a person rejected.
+One row a source and one for all. Words are counted between white space; the newest revision of an
+annotation counts, and none that a person rejected.
 """
 
 from __future__ import annotations

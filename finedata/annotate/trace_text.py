@@ -1,9 +1,9 @@
 """Reasoning traces as text: a teacher's tagged answer into its parts, and parts into one text.
 
-An answer comes in as it came, a `Trace` goes out, or an `AnswerError` where a part is missing or
-empty: ReFineVLA's script saves an empty trace when a call fails, and nobody notices. Teachers vary
-the tags (`<observation>`, `#1 <Observation>`, `**Observation:**`, no closing tags, numbers without
-brackets), so those forms are all read; `trace_text` writes one.
+A part that is missing or empty is an `AnswerError`: ReFineVLA's script saves an empty trace when a
+call fails, and nobody notices. Teachers vary the tags (`<observation>`, `#1 <Observation>`,
+`**Observation:**`, no closing tags, numbers without brackets), so those forms are all read;
+`trace_text` writes one.
 
 Source of the form: ReFineVLA (arXiv 2505.19080), appendix B.
 """

@@ -1,4 +1,4 @@
-"""What `finedata annotate` prints: results of the library come in, lines of text go out."""
+"""How `finedata annotate` says its results to a person, line by line."""
 
 from __future__ import annotations
 

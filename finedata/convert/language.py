@@ -1,7 +1,7 @@
-"""From a raw episode and the sidecars beside it to its goal, further wordings and steps.
+"""Which words of a source are an episode's goal, which are further wordings, and which are steps.
 
-A `LanguageSpec` says where the words are; out comes an `EpisodeLanguage`. Words never fail an
-episode: a sidecar that is absent or cannot be read is a flag, and an error of the source in its
+A `LanguageSpec` says where the words are: in the record, or in sidecars beside it. Words never fail
+an episode: a sidecar that is absent or cannot be read is a flag, and an error of the source in its
 steps is kept and named (`Step.problem`), never repaired. Only a text feature of the record
 itself that does not decode is an error of the record, and a disk or network that fails for now is
 an `OSError`.

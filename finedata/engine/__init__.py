@@ -1,1 +1,1 @@
-"""Where work runs: functions and arguments come in, results go out as they finish."""
+"""Where work runs: which processes do the tasks of a plan, without a change in what they give."""

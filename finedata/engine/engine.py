@@ -1,4 +1,4 @@
-"""Where work runs, as everything above it sees it: tasks go in, finished ones come out.
+"""What an engine must be able to do, so that nothing above it knows where work runs.
 
 `finedata.engine.local.LocalEngine` is this machine's processes. Another engine (a cluster's) needs
 these four names and nothing else; functions are at the top of a module, arguments and results are

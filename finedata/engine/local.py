@@ -1,9 +1,8 @@
-"""Work on this machine's processes.
+"""Work on this machine's processes; results are taken as they finish.
 
-A function at the top of a module and its argument come in; finished results go out as they
-finish. One worker means this very process: no other one is started, which is the way to debug.
-Workers are spawned, not forked, so that a caller with threads is safe, and they end when their
-parent does, however it ended.
+A task is a function at the top of a module and its argument. One worker means this very process:
+no other one is started, which is the way to debug. Workers are spawned, not forked, so that a
+caller with threads is safe, and they end when their parent does, however it ended.
 """
 
 from __future__ import annotations

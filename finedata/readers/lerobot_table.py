@@ -1,4 +1,4 @@
-"""Parquet over byte ranges: rows of chosen columns come out, never a whole file.
+"""Parquet over byte ranges: only the rows and columns that are asked for, never a whole file.
 
 LeRobot data files hold vectors as lists and, in image datasets, pictures beside them. A column
 is therefore asked for by the paths of its own leaves, so that a number never costs a picture,

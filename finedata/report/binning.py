@@ -1,7 +1,7 @@
-"""Values to the counts of a histogram: bins at round numbers, a last one for the far tail.
+"""How the values of all episodes are counted: bins at round numbers, a last one for the far tail.
 
-One value an episode comes in with what became of it; counts for each bin and outcome go out, with
-the median and how many episodes have no value at all.
+Each bin is counted by what became of its episodes. Beside the counts stand the median and how
+many episodes have no value at all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Two pictures of a task: points or a tree come in, SVG goes out.
+"""How a task looks: a map of its episodes and a tree of its clusters, as SVG.
 
-A map of episodes and a dendrogram. A cluster is a colour (c0 to c7 of the style sheet) and a
-shape, so that neither is the only sign; what can be pointed at has a `<title>`, which browsers
-show on hovering.
+A cluster is a colour (c0 to c7 of the style sheet) and a shape, so that neither is the only sign;
+what can be pointed at has a `<title>`, which browsers show on hovering.
 """
 
 from __future__ import annotations

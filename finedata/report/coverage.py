@@ -1,4 +1,4 @@
-"""What a budget covers: distances and representatives come in, three curves go out.
+"""What a budget covers: our choice against random and longest-first, as three curves.
 
 For every budget: the mean, over all episodes, of the distance to the nearest chosen episode of
 the same task. Ours takes the representatives by their rank; random takes episodes at random,

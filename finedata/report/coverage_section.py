@@ -1,4 +1,4 @@
-"""The part of a report about budgets: curves come in, markup goes out."""
+"""What a report says about budgets: a chart, the numbers at the chosen budget, a few as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about a whole dataset: tables come in, small structs of numbers and names go out.
+"""What a report knows of a whole dataset, as small structs of numbers and names.
 
 Who made it and with what settings; the distributions of length, gate score and lag, binned at
 round numbers, so that a million episodes are as many numbers as a hundred; the tasks and what each

@@ -1,4 +1,4 @@
-"""Film strips: an episode comes in, a few small pictures of one camera go out, evenly in time.
+"""Film strips: which few pictures of one camera show an episode, evenly in time.
 
 Only the pictures that are shown are read and decoded. What cannot be shown is said in words: a
 report never fails because of a picture.

@@ -1,4 +1,4 @@
-"""Where the episodes went: a dataset comes in, counts that add up go out, per source and in all.
+"""Where the episodes went: counts that add up, per source and in all.
 
 Found, written, let through by the gate, with an instruction, clustered, representatives: each step
 keeps some of the step before and sets the others aside under a reason, so kept + set aside is

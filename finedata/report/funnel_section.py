@@ -1,4 +1,4 @@
-"""The part of a report about where episodes went: a funnel comes in, markup goes out."""
+"""What a report says about where episodes went: bars for the steps that ran, a table by source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small pieces of HTML: text and numbers come in, escaped markup goes out.
+"""Small pieces of HTML: the only way in which text and numbers reach the page, always escaped.
 
 Everything that a dataset says passes `escape` or `said`; only this room's own words are written
 as markup. The page fetches nothing: style in a `<style>`, pictures in `data:` addresses, no script.

@@ -1,8 +1,7 @@
-"""Three pictures of a report: facts come in, SVG goes out.
+"""Three pictures of a report as SVG: a histogram with thresholds, a funnel, lines with a band.
 
-A histogram with thresholds, a funnel, and lines with a band. Every bar has a `<title>`, which
-browsers show on hovering; colours are classes of the style sheet and never the only sign: lines
-differ in dashes too.
+Every bar has a `<title>`, which browsers show on hovering; colours are classes of the style sheet
+and never the only sign: lines differ in dashes too.
 """
 
 from __future__ import annotations

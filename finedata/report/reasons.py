@@ -1,4 +1,8 @@
-"""Why episodes were set aside: receipts and verdicts come in, counts with examples go out."""
+"""Why episodes were set aside, most frequent reason first, with a few ids to look at.
+
+An episode is counted under the first check that it failed, and under every check that it met: the
+first numbers add up, the second say how often a check alone would have refused it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One self-contained HTML file: a dataset comes in, the page and a summary of it go out.
+"""One self-contained HTML file for a dataset, the same bytes for the same dataset.
 
-Facts are gathered, laid out and written atomically. The same dataset gives the same bytes: no
-clock, host, path or number of workers is in them. What has not run yet is said, not guessed.
+Facts are gathered, laid out and written atomically: no clock, host, path or number of workers is
+in them. What has not run yet is said, not guessed.
 """
 
 from __future__ import annotations

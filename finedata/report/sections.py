@@ -1,4 +1,4 @@
-"""The parts of a report about the dataset as a whole: facts come in, markup goes out."""
+"""What a report says about the dataset as a whole: what it is, its distributions, its reasons."""
 
 from __future__ import annotations
 

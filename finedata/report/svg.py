@@ -1,9 +1,9 @@
-"""Small pieces of SVG: numbers and labels come in, well-formed markup goes out.
+"""Small pieces of SVG, well-formed and the same bytes on every machine.
 
-No plotting library: a report needs five kinds of picture, and markup written by hand is small,
-the same bytes on every machine, and takes its colours from the page's style sheet, so that one
-picture serves light, dark and paper. Every element is made by `element`, which escapes what it is
-given; coordinates are rounded to a tenth of a unit.
+No plotting library: a report needs five kinds of picture, and markup written by hand is small and
+takes its colours from the page's style sheet, so that one picture serves light, dark and paper.
+Every element is made by `element`, which escapes what it is given; coordinates are rounded to a
+tenth of a unit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A task's map and tree: clusters and distances come in, points and a `Tree` go out.
+"""What of a task can be drawn: its map and its tree, as far as its distances are known.
 
 Where distances are missing there is a sentence instead, and where only some are known (landmarks)
 a sentence says so.

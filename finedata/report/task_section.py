@@ -1,4 +1,4 @@
-"""The part of a report about tasks: facts come in, markup goes out."""
+"""What a report says about tasks: a table of all, then the largest in detail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One task in detail: its clusters and distances come in, a map, a tree and strips go out as facts.
+"""One task in detail: its clusters and representatives, with a map, a tree and film strips.
 
 Distances are those that clustering left in the ledger. Where there are none (a task of one or two
 episodes, landmarks, a dataset that was copied without its ledger) the map and the tree are

@@ -1,7 +1,6 @@
-"""The hierarchy of a task as a drawing: merges and clusters come in, a `Tree` goes out.
+"""Which merges of a task's hierarchy are drawn: the last ones, where there are many.
 
-Of a large task only the last merges are drawn, the groups below them standing as leaves with
-their size.
+The groups below them stand as leaves with their size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures for a browser: sixteen frames of one camera at a time, and one small one.
 
 A sequence of JPEGs drawn on a canvas is exact to the frame whatever a browser can play. Stored
-pictures go out byte for byte; frames of a video, pictures of 16 bits and exchanged colours are
+pictures are sent byte for byte; frames of a video, pictures of 16 bits and exchanged colours are
 encoded for the page. A picture that does not decode is an empty place, which the page says.
 """
 

@@ -1,9 +1,9 @@
 """The nouns of finedata: every table, the ten dimensions, identities, and `conform()`.
 
-What comes in are tables from any room; what goes out are tables whose columns, types, nulls
-and closed lists are exactly the published ones. Names load on first use, so that
-`finedata.schema.identity` and `finedata.schema.enums` never pull in pyarrow. `conform()` is not
-re-exported, because its module has the same name: `from finedata.schema.conform import conform`.
+`conform()` gives tables of any room exactly the published columns, types, nulls and closed lists,
+or refuses them. Names load on first use, so that `finedata.schema.identity` and
+`finedata.schema.enums` never pull in pyarrow. `conform()` is not re-exported, because its module
+has the same name: `from finedata.schema.conform import conform`.
 """
 
 from __future__ import annotations

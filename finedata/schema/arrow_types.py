@@ -1,8 +1,7 @@
 """Type strings to Arrow types and back: `list<struct<arm: string, lag_frames: int32>>`.
 
-In comes the type text of a declaration or of `schemas/v1/*.json`, out comes the `pa.DataType`. The
-grammar is ours and small, because pyarrow prints types but cannot parse them, and prints them
-differently from release to release:
+Declarations and `schemas/v1/*.json` write types in this grammar. It is ours and small, because
+pyarrow prints types but cannot parse them, and prints them differently from release to release:
 
     type   = scalar | "list<" type ">" | "struct<" field {", " field} ">"
            | "fixed_size_list<" type ">[" width "]"

@@ -1,8 +1,8 @@
 """What a table declaration is made of: `Column`, `EnumBy`, `Open` and `Table`.
 
-In come the plain words of a declaration, out comes a frozen value that three things are made from:
-the Arrow schema, the checks of `conform()`, and the published JSON. Types are written as text
-(`list<string>`), so a declaration needs no pyarrow and reads the same in code and in JSON.
+Three things are made from one declaration, so that they cannot differ: the Arrow schema, the checks
+of `conform()`, and the published JSON. Types are written as text (`list<string>`), so a declaration
+needs no pyarrow and reads the same in code and in JSON.
 """
 
 from __future__ import annotations

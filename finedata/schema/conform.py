@@ -1,9 +1,9 @@
 """`conform()`: the door through which every table passes before it is stored.
 
-In comes an Arrow table from any room or library, out comes the same rows in the published schema:
-its columns in its order, its types, its metadata. What does not fit is a `ConformError` that names
-table, column, first offending row (counted from 0), found and wanted; nothing is repaired in
-silence, and casts happen only when asked for.
+A table of any room or library gets the published schema: its columns in its order, its types, its
+metadata. What does not fit is a `ConformError` that names table, column, first offending row
+(counted from 0), found and wanted; nothing is repaired in silence, and casts happen only when asked
+for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The typed converter file: what `converters/*.toml` may say, and nothing else.
 
-TOML text comes in, a frozen `Converter` goes out; an unknown key, a wrong type or a reading
-that the rest of the file contradicts is a `SpecError` with its path in the file. A converter
+An unknown key, a wrong type or a reading that the rest of the file contradicts is a `SpecError`
+with its path in the file; what decodes is a frozen `Converter`. A converter
 file states facts about bytes and picks names from closed vocabularies: no Python paths, no
 conditions, no inheritance. A source that holds several forms lists `variants`, and each says by
 what it is known; a doubt that a user may decide is an option with a default and its choices.

@@ -1,8 +1,7 @@
 """Converter files: found by name or path, options put in, decoded strictly, checked for sense.
 
-TOML text and the user's choices come in, a `ConverterFile` goes out. What types cannot say is
-checked here: columns that do not fit an encoding, a delta without its composition, an axis frame
-that is not right-handed.
+What types cannot say is checked here: columns that do not fit an encoding, a delta without its
+composition, an axis frame that is not right-handed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The room of converter files at a glance: one row a source, and the page that lists them all.
 
-Decoded converter files come in; rows for `finedata sources`, and the text of
-`converters/README.md`, go out. The page is generated (`make schemas`), so that it cannot say
-something else than the files.
+`finedata sources` prints the rows; the page, `converters/README.md`, is generated from the files
+(`make schemas`), so that it cannot say something else than they do.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 FineVLA promises a ten-slot schema in the paper (Table 9, arXiv 2605.27284); the list itself is in
 its released benchmark prompt (RoboFine-Bench, `extraction.txt`), whose validator wants exactly ten
 entries in this order. The spelling is the benchmark's (`color`), so that facts can be compared.
-Pure declarations: what comes in is nothing, what goes out are tuples and mappings.
+Pure declarations: tuples and mappings.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The rules a column's values must keep: nulls, emptiness, closed lists, ranges, unique keys.
 
-In comes a column that already has its declared type, out comes nothing, or a `ConformError` that
-names the table, the column, the first offending row (counted from 0), what is there and what was
-wanted. Arrow kernels look; Python walks rows only to describe a failure.
+The column has its declared type already. A broken rule is a `ConformError` that names the table,
+the column, the first offending row (counted from 0), what is there and what was wanted. Arrow
+kernels look; Python walks rows only to describe a failure.
 """
 
 from __future__ import annotations

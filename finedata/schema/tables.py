@@ -1,9 +1,9 @@
 """Every table of finedata, by name, and the Arrow schema of each.
 
-In comes a name (and for `frames` what the part stores), out comes the `pa.Schema` that its files
-have: columns in declared order, nulls refused where declared, and the tag `finedata.schema`,
-`finedata.version` in the metadata. The declarations stand in `tables_dataset`, `tables_curation`,
-`tables_annotation`, `tables_shards` and `tables_bench`; `schemas/v1/*.json` is generated from them.
+A schema is that of the table's files: columns in declared order, nulls refused where declared, and
+the tag `finedata.schema`, `finedata.version` in the metadata; `frames` also depends on what a part
+stores. The declarations stand in `tables_dataset`, `tables_curation`, `tables_annotation`,
+`tables_shards` and `tables_bench`; `schemas/v1/*.json` is generated from them.
 """
 
 from __future__ import annotations

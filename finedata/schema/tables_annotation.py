@@ -1,8 +1,7 @@
 """Declarations of the tables under annotations/: steps to instructions, reviews, calls.
 
-No input; out come `Table` values. These files are append-only: a changed row is written again with
-a higher `revision`, and the newest revision of an id wins. Block P, the provenance that every
-annotation carries, is written once here.
+These files are append-only: a changed row is written again with a higher `revision`, and the newest
+revision of an id wins. Block P, the provenance that every annotation carries, is written once here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Declarations of the tables under curation/: receipts, gate, clusters, representatives.
 
-No input; out come `Table` values. Each of these files is rewritten whole and atomically.
+Each of these files is rewritten whole and atomically.
 """
 
 from __future__ import annotations

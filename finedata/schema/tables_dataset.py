@@ -1,7 +1,7 @@
 """Declarations of the tables that are the dataset itself: episodes, frames, images.
 
-No input; out come `Table` values. episodes and frames are LeRobot v3.0 tables and therefore open:
-LeRobot's own columns stand beside ours under LeRobot's names.
+episodes and frames are LeRobot v3.0 tables and therefore open: LeRobot's own columns stand beside
+ours under LeRobot's names.
 """
 
 from __future__ import annotations

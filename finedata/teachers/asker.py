@@ -1,8 +1,7 @@
-"""One question from leave to outcome: reserved, asked, checked, tried again, settled.
+"""When one question may be asked, and how it ends: reserved, asked, checked, tried again, settled.
 
-A request comes in, an `Outcome` goes out. `Asker` is for pipelines whose later questions depend on
-earlier answers. It never decides on its own that money may be spent: the
-ledger does, for all processes alike.
+`Asker` is for pipelines whose later questions depend on earlier answers. It never decides on its
+own that money may be spent: the ledger does, for all processes alike.
 """
 
 from __future__ import annotations

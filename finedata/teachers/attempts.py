@@ -1,7 +1,7 @@
 """The attempts of one call that the ledger gave leave for, from the first question to its end.
 
-A call that is marked as sent comes in; asked, checked, charged and settled it goes out. Every
-answer that was charged is booked before the next question leaves, so a kill loses no cent.
+The call is marked as sent before; every answer that was charged is booked before the next question
+leaves, so a kill loses no cent.
 """
 
 from __future__ import annotations

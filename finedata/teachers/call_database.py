@@ -1,7 +1,6 @@
 """The connection of the call ledger: transactions that nest, threads that take turns, one error.
 
-A path comes in; rows and committed transactions go out. Whatever SQLite has to complain about
-becomes an `OutputError` that names the file.
+Whatever SQLite has to complain about becomes an `OutputError` that names the file.
 
 Processes take turns at opening and closing. While the first connection turns the file to its
 write-ahead log, or the last one folds that log back, SQLite tells a newcomer that the database is

@@ -1,7 +1,7 @@
 """What the ledger of calls tells: a status to print, and the published table `calls`.
 
-A ledger comes in; totals, or one Parquet file, go out. The ledger is the record and the file its
-copy: it is written whole again each time, so a call stands in it once, with its last end.
+The ledger is the record and the Parquet file its copy: it is written whole again each time, so a
+call stands in it once, with its last end.
 """
 
 from __future__ import annotations

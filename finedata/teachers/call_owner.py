@@ -1,7 +1,7 @@
 """Which processes that write the ledger are alive: a lock on a file each, released by any death.
 
-A folder comes in. A lock, unlike a process number, is let go of however the process ends, is not
-given to another one later, and works across containers that share the folder.
+A lock, unlike a process number, is let go of however the process ends, is not given to another one
+later, and works across containers that share the folder.
 """
 
 from __future__ import annotations

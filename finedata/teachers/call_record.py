@@ -1,7 +1,7 @@
-"""The tables of the call ledger in SQLite, and what goes in and out of it.
+"""The tables of the call ledger in SQLite, and how their rows are read and written.
 
-Nothing comes in. The running totals are kept by triggers, in the transaction that changes a row,
-so the budget is checked against one row however many calls there are, and cannot drift from them.
+The running totals are kept by triggers, in the transaction that changes a row, so the budget is
+checked against one row however many calls there are, and cannot drift from them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The ledger off the event loop: many small transactions joined into few, by one thread.
 
-Pieces of work on a `CallLedger` come in from coroutines, their results go out once the transaction
-they were part of is committed. A commit survives the death of the process; `durable` waits until
-what is committed also survives the loss of power, again for many at once.
+A coroutine has the result of its work on a `CallLedger` once the transaction that it was part of
+is committed. A commit survives the death of the process; `durable` waits until what is committed
+also survives the loss of power, again for many at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The call ledger: every question to a teacher, what it cost and what came back, in SQLite.
 
-Requests come in; out comes whether to ask, to wait, or what was answered before. It lies under
+It tells whether to ask, to wait, or what was answered before. It lies under
 `ROOT/.finedata/calls.sqlite` and serves several processes at once: a question is marked `sent`,
 and the money for it held back, in one transaction before it leaves, so the budget is a hard cap
 and what was in flight when a process died is known. Nothing of a request but its hash is stored.

@@ -1,8 +1,7 @@
-"""What a run would cost: calls, tokens and money, before a cent is spent.
+"""What a run would cost: calls, tokens and money, before a cent is spent and with nothing sent.
 
-Requests come in, an `Estimate` goes out; nothing is sent. Text counts four characters a token, the
-rule of thumb of both large vendors for English; pictures count by the rule of the model
-(`finedata.teachers.picture_tokens`).
+Text counts four characters a token, the rule of thumb of both large vendors for English; pictures
+count by the rule of the model (`finedata.teachers.picture_tokens`).
 """
 
 from __future__ import annotations

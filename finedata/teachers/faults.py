@@ -1,7 +1,7 @@
 """What goes wrong on the wire, said in the words of the scheduler, and without the key.
 
-Status codes, headers and exceptions of client libraries come in, the errors of `protocol` go out.
-Servers quote keys in their messages, so every text passes `hide`.
+Status codes, headers and exceptions of client libraries become the errors of `protocol`, which say
+whether asking again can help. Servers quote keys in their messages, so every text passes `hide`.
 """
 
 from __future__ import annotations

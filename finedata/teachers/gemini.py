@@ -1,7 +1,7 @@
 """Google's Gemini through google-genai's asynchronous client.
 
-A request comes in, its pictures leave inline as the very bytes; the answer's text and usage go out.
-What a thinking model thinks is charged as output, and counted so.
+Pictures are sent inline as the very bytes. What a thinking model thinks is charged as output, and
+counted so.
 
 The turn goes past the library's types, by the way it documents for extra fields of the body
 (`HttpOptions.extra_body`): type by type, google-genai converts nine parts of text and pictures in a

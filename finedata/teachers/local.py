@@ -1,8 +1,8 @@
 """A Hugging Face vision-language model in this process, by name or folder.
 
-A request comes in, its pictures decoded; generated text and exact token counts go out. Generation
-runs in a thread, one request at a time: the model has the machine to itself, and more requests at
-once would only share it. For throughput, serve the model with vLLM and use the teacher `openai`.
+Pictures are decoded for it, and tokens counted exactly. Generation runs in a thread, one request at
+a time: the model has the machine to itself, and more requests at once would only share it. For
+throughput, serve the model with vLLM and use the teacher `openai`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Any server that speaks OpenAI's chat completions: vLLM, Qwen, LM Studio, OpenAI itself.
 
-A request comes in, its pictures leave as data URLs of the very bytes; the answer's text and usage
-go out. A server that has no `json_schema` is told the schema in words from then on.
+Pictures are sent as data URLs of the very bytes. A server that has no `json_schema` is told the
+schema in words from then on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The door to the teachers: a name comes in, something that answers requests goes out.
+"""Which teacher a name opens, and which options belong to it.
 
 Client libraries are imported when a teacher is opened and not before; keys come from the
 environment and from nowhere else.

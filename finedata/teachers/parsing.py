@@ -1,8 +1,8 @@
 """Structured answers, read tolerantly: what a model means, typed, or an error with a place.
 
-Text comes in, a value of the caller's msgspec type goes out. Models put JSON into code fences, talk
-before and after it and leave commas at the end; none of that changes what they say, so it is
-forgiven. A text that ends early, or says something of another shape, is not: half is none.
+The type is the caller's, by msgspec. Models put JSON into code fences, talk before and after it and
+leave commas at the end; none of that changes what they say, so it is forgiven. A text that ends
+early, or says something of another shape, is not: half is none.
 """
 
 from __future__ import annotations

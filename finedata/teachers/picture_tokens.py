@@ -1,15 +1,14 @@
 """How many tokens a picture or a video is: the published rule of each family of models.
 
-A picture, its model and its settings come in, a number of tokens goes out. A budget holds back a
-most, so where documents differ the larger rule stands, and a name of which only the vendor is known
-counts by the largest of the vendor's rules.
+A budget holds back a most, so where documents differ the larger rule stands, and a name of which
+only the vendor is known counts by the largest of the vendor's rules.
 
 OpenAI, with `detail` left out, as finedata leaves it: guide "Images and vision"
 (developers.openai.com/api/docs/guides/images-vision) in two copies of 2026, an earlier one from
 before GPT-5.6 and a later one from after it (July or August). Where they differ:
 
 - Factors: gpt-5-mini and gpt-5.4-mini 1.62 (later copy: 1.2), gpt-5-nano 2.46 (1.5), gpt-5.4-nano
-  2.46 (1.2). What users of OpenAI's forum measured in March 2026 bears out the later copy.
+  2.46 (1.2). What users of OpenAI's forum measured in March 2026 agrees with the later copy.
 - Patches: gpt-4.1-mini and gpt-5.2 at most 6144 (earlier copy: 1536), gpt-5.4-mini and
   gpt-5.4-nano 2500 (1536). Only the earlier copy tells gpt-4.1-nano's; NVIDIA's gateway (nvcf,
   August 2026) counts it with 6144, so it does here.

@@ -1,7 +1,7 @@
 """What tokens cost: prices by model, and the cost of a call as a whole number of nano-dollars.
 
-`prices.toml` beside this file and the user's own figures come in, a `Price` goes out, or None for
-an unknown model: an unknown cost is null, never zero. Costs are integers, so the total of a
+The user's own figures are taken before those of `prices.toml` beside this file. An unknown model
+has no price, and an unknown cost is null, never zero. Costs are integers, so the total of a
 million calls is exact.
 """
 

@@ -1,4 +1,4 @@
-"""What every teacher is: a request comes in, a structured answer goes out.
+"""What every teacher is: it answers one request, and does nothing else.
 
 A request is content and nothing else, so its hash names the call for ever: the same question about
 the same frames with the same settings is asked, and paid for, once. Teachers know one wire

@@ -1,7 +1,7 @@
 """A teacher that answers from a file: for tests, for demonstrations, and for looking again.
 
-JSON lines come in, each an answer and what it answers; answers go out. `record` writes such a file
-from a ledger, so that a run can be repeated by anybody, without a key and without a cent.
+A line of JSON is an answer and what it answers. `record` writes such a file from a ledger, so that
+a run can be repeated by anybody, without a key and without a cent.
 """
 
 from __future__ import annotations

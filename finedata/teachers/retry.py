@@ -1,8 +1,8 @@
 """How long to wait before asking again: exponential backoff with full jitter, as arithmetic.
 
-The number of the attempt, what the server said and a name come in, seconds go out. Drawing from
-the name of the call instead of from a shared generator keeps the waits of a run the same whatever
-the order of its calls.
+What the server asks for is waited for in full, or not at all where it is too long. Drawing from the
+name of the call instead of from a shared generator keeps the waits of a run the same whatever the
+order of its calls.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Exporters: a dataset comes in, its annotations go out in the form another project reads."""
+"""Exporters: a dataset's annotations in the forms that other projects read."""

@@ -1,8 +1,8 @@
 """Export to LeRobot's language columns: `language_persistent` and `language_events`.
 
-Selected episodes come in; a LeRobot v3.0 dataset goes out whose data files carry the two columns,
-all others byte for byte as they were. Persistent rows hold from their time on and stand in every
-frame of the episode; events stand in the frame at which they happen.
+The data files of a LeRobot v3.0 dataset get the two columns, and all others are byte for byte as
+they were. Persistent rows hold from their time on and stand in every frame of the episode; events
+stand in the frame at which they happen.
 
     step                   -> persistent, assistant, style `subtask`, at its first frame
     measured step          -> persistent, assistant, style `motion`, at its first frame

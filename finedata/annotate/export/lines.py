@@ -1,7 +1,7 @@
 """Exports as JSON: instructions for FineVLA, facts for RoboFine-Bench, traces for ReFineVLA.
 
-A dataset and episode ids come in; small text files in the very form that those projects read go
-out. An episode without such an annotation gets no line, and is counted.
+Small text files in the very form that those projects read. An episode without such an annotation
+gets no line, and is counted.
 
 Sources: FineVLA's loader (`lerobot_datasets.py`), RoboFine-Bench (`GT_AtomicFacts.jsonl`),
 ReFineVLA (arXiv 2505.19080, appendix B).

@@ -1,4 +1,4 @@
-"""An export of annotations: a dataset and a format come in, a finished folder goes out.
+"""An export of annotations is complete or not there.
 
 Everything is written into a hidden folder beside the output, which takes its name at the end.
 """
