@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from finedata.api import Dataset
     from finedata.hub.plan import PublishPlan
 
-__all__ = ["walk"]
+__all__ = ["unpack", "walk"]
 
 _MARKER = ".finedata-demo"
 # The default of `finedata stream --batch`, so that the command that is shown draws the same.
@@ -63,7 +63,7 @@ def walk(out: Path) -> Iterator[str]:
     source, dataset, shards = out / "source", out / "bridge", out / "shards"
     _make_room(out, source, dataset, shards)
     yield f"1. A source corpus in BridgeData-V2's own bytes, in {source}"
-    _unpack(source)
+    unpack(source)
     truths = json.loads((source / "truth.json").read_text("utf-8"))
     kinds = Counter(truth["kind"] for truth in truths)
     yield (
@@ -179,8 +179,8 @@ def _publish(opened: Dataset, shards: Path, *, number: int) -> Iterator[str]:
     yield from (f"   {line}" for line in cast("PublishPlan", planned).lines())
 
 
-def _unpack(folder: Path) -> None:
-    """Write the packed corpus below a folder."""
+def unpack(folder: Path) -> None:
+    """Write the packed corpus below a folder: `bridge_dataset/1.0.0` and `truth.json`."""
     packed = files("finedata.demo").joinpath("corpus.tar.xz").read_bytes()
     with tarfile.open(fileobj=io.BytesIO(lzma.decompress(packed))) as tar:
         for entry in tar:
