@@ -31,7 +31,7 @@ class AnnotateSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
         failed: Episodes (frames, for traces) without a good answer: they have no rows.
         not_applicable: Episodes of which this product says nothing, whatever is done: `notes` say
             why, and what to do.
-        over_budget: The same where the budget did not suffice.
+        over_budget: The same where the budget was not enough.
         reasons: Why they failed -> how many, the most frequent first, at most twenty.
         rows: Table -> rows written now.
         verdicts: What the motion says of the facts written now.

@@ -171,10 +171,10 @@ class _Chance:
 class _Blind:
     """Knows every right answer of the other videos, by question, by slot, by kind.
 
-    An answer is usual where it is right oftener, of the times that it could be, than luck explains:
-    by more than two standard deviations. Simply to give the most frequent answer of the others
-    would lose on balanced questions, of which the one left out is the rarer of each pair; that is
-    no lack of a leak. Where nothing is usual, it draws.
+    An answer is usual where it is right more often, of the times that it could be, than luck
+    explains: by more than two standard deviations. Simply to give the most frequent answer of the
+    others would lose on balanced questions, of which the one left out is the rarer of each pair;
+    that is no lack of a leak. Where nothing is usual, it draws.
     """
 
     def __init__(self, benchmark: Benchmark) -> None:

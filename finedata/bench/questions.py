@@ -31,9 +31,6 @@ OPTIONS = 4
 """Options of a choice."""
 _FEWEST_OPTIONS = 3
 _APART = 1.5  # numbers nearer than this factor are not told apart by looking
-_EVEN = (
-    1  # a value may be right so many times oftener than wrong, or wrong than right, and one more
-)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _KINDS = ("yes_no", "multiple_choice", "number")
 
@@ -201,7 +198,7 @@ class _Maker:
             key=lambda v: (-self._chosen[slot, v], self._drawn(fact, v)),
         )
         if self._chosen[slot, value] > 0:
-            return None  # it was the right one oftener than it was a wrong one
+            return None  # it was the right one more often than it was a wrong one
         for candidate in ranked:
             if len(wrong) < OPTIONS - 1 and all(_differ(candidate, one) for one in wrong):
                 wrong.append(candidate)
@@ -229,7 +226,7 @@ class _Maker:
         else:
             return None
         counts = [n for (one, _), n in self._numbers.items() if one == slot]
-        # no number much oftener than another: the usual one would be a good guess
+        # no number much more often than another: the usual one would be a good guess
         if self._numbers[slot, answer] > (min(counts) if len(counts) > 1 else 0) + 1:
             return None
         self._numbers[slot, answer] += 1

@@ -264,7 +264,7 @@ class _Run:
         track, text = self._settings.track, answer.answer if answer else None
         caption = read_caption(text) if track == "caption" and text is not None else None
         first = video.trial == 0 or track == "vqa"
-        # an answer that the ledger holds counts, also where it was asked for once more in vain
+        # an answer that the ledger holds counts, also where asking for it once more failed
         failed = _status(answer) != "ok" or (bool(caption) and _status(judged) != "ok")
         # what a repeated judgement is about was paid for once
         paid = [one for one in ((answer if first else None), judged) if one is not None]

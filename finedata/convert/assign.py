@@ -272,7 +272,7 @@ class Assigner:
         return [job]
 
     def _without_duplicate(self, record: RecordPlan, shard: Shard, source: str) -> RecordPlan:
-        """The record, or a failed one in its stead where its id was seen before."""
+        """The record, or a failed one in its place where its id was seen before."""
         first = self._seen.setdefault(record.episode_id, (shard.file, record.record))
         if first == (shard.file, record.record):
             return record

@@ -154,7 +154,7 @@ def _is_readable(index: Mp4Index, fps: float, *, frames: int) -> bool:
     """Whether LeRobot finds each of the first frames of a file by its time, with both decoders.
 
     One takes the frame whose time is k / fps, so the first must be shown at 0. The other, its
-    default, takes frame number round(k / fps * average rate), whatever times the frames bear.
+    default, takes frame number round(k / fps * average rate), whatever times the frames have.
     """
     if abs(float(index.time_s[0])) > _TOLERANCE_S:
         return False

@@ -257,7 +257,7 @@ def _joined(looks: list[Look], shards: int) -> Look:
         having = sum(name in look.features for look in looks)
         if having < len(looks):
             odd.append(f"{name} is in {having} of {len(looks)} episodes")
-    # Cameras of robots of another form in the same folder would be asked of this one in vain.
+    # Cameras of robots of another form in the same folder are not in this one.
     usual = _usual(looks)
     speaker = max(usual, key=_moved)
     vectors: list[Vector] = []

@@ -42,7 +42,7 @@ class Formed(NamedTuple):
 
 @dataclass(slots=True)
 class Episode:
-    """An episode while its language is read, and the flags that it earns on the way.
+    """An episode while its language is read, and the flags that it gets on the way.
 
     Attributes:
         raw: The episode.

@@ -257,7 +257,7 @@ class _Records:
         report, layout, record = self._report, part.layout, job.plan
         report.expect(f"{place}: length", receipt["length"], record.frames)
         if record.episode_id != receipt["episode_id"]:
-            # An id may come of the content: all else is held against what bears the old one.
+            # An id may come of the content: all else is held against what has the old one.
             report.expect(f"{place}: episode_id", receipt["episode_id"], record.episode_id)
             record = msgspec.structs.replace(record, episode_id=receipt["episode_id"])
             job = msgspec.structs.replace(job, plan=record)

@@ -172,7 +172,7 @@ def path_shape(question: Question, arm: ArmMeasured) -> Judged:
 
 
 def approach_direction(question: Question, arm: ArmMeasured) -> Judged:
-    """Whence the gripper comes before it closes."""
+    """From where the gripper comes before it closes."""
     words = say.sources(question.value)
     if words is None and not question.value:
         words = say.sources(question.text)

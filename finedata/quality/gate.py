@@ -185,15 +185,15 @@ def _with_threshold(part: str, measured: Measured, settings: GateSettings) -> _P
         own = sources == source
         scores = measured.score[own & measured.judged & ~broken]
         declared = not (measured.facts["space"] == "undeclared").any()
-        value, whence = _threshold(source, scores, settings, declared=declared)
+        value, found_by = _threshold(source, scores, settings, declared=declared)
         limit[own & measured.judged] = np.nan if value is None else value
-        origin[own & measured.judged] = whence
+        origin[own & measured.judged] = found_by
         scored = scores[~np.isnan(scores)]
         entries.append(
             ThresholdEntry(
                 part=part,
                 source=source,
-                origin=whence if (own & measured.judged).any() else "none",
+                origin=found_by if (own & measured.judged).any() else "none",
                 threshold=value,
                 episodes=int(own.sum()),
                 scored=int((~np.isnan(measured.score[own])).sum()),
@@ -206,7 +206,7 @@ def _with_threshold(part: str, measured: Measured, settings: GateSettings) -> _P
 def _threshold(
     source: str, scores: NDArray[np.float64], settings: GateSettings, *, declared: bool
 ) -> tuple[float | None, str]:
-    """The threshold and whence it comes: option, percentile, preset or default, from the data."""
+    """The threshold and how it was found: option, percentile, preset, default or none."""
     if settings.threshold is not None:
         return settings.threshold, "option"
     if settings.percentile is not None:

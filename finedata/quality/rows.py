@@ -46,7 +46,7 @@ def gate_rows(
         judged: (N,) whether an action-state score says anything.
         score: (N,) NaN for none.
         threshold: (N,) NaN for none.
-        threshold_origin: Whence each comes.
+        threshold_origin: How each was found, one of `THRESHOLD_ORIGINS`.
         lag_frames: (N,) NaN for unknown.
         kept: (N,) number of the equal episode that is kept.
         method: `dtw` or `released`.

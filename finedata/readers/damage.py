@@ -1,7 +1,7 @@
 """What lies in the place of a source's file, told by its first bytes, and how to get the file.
 
 Downloads break off, Git leaves pointers, servers answer with a web page: the reader of every file
-family meets the same few impostors, so one place names them, and what to type next.
+family meets the same few files of another kind, so one place names them, and what to type next.
 """
 
 from __future__ import annotations

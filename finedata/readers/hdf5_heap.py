@@ -40,7 +40,7 @@ def vlen_places(file: Hdf5File, path: str, dataset: Any) -> tuple[np.ndarray, np
         kept in the object header, which leaves them to HDF5.
 
     Raises:
-        CorruptRecordError: A descriptor that no heap object bears out.
+        CorruptRecordError: A descriptor to which no heap object belongs.
     """
     with file.guard(path):
         raw = _descriptors(file, dataset)

@@ -302,7 +302,7 @@ def _whole_file(dataset: LerobotDataset, episode: int, table: ParquetRows) -> _P
     """The one episode of a v2.x file: its name, its column and the description are compared.
 
     Videos and tasks are found by the number in the file's name, so the name decides. A column
-    that says another number makes the rows another episode's, perhaps: the receipt says so.
+    that says another number may make the rows another episode's: the receipt says so.
     """
     flags: list[str] = []
     runs = _runs(table) or []

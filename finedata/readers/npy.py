@@ -118,7 +118,7 @@ def _corrupt(
 
 
 def _check_tree(root: Any, limit: int, place: str) -> None:
-    """Refuse cycles, bottomless nesting, leftovers of the machine and trees that unfold too far."""
+    """Refuse cycles, endless nesting, leftovers of the machine and trees that unfold too far."""
     weights: dict[int, int] = {}
     if _weigh(root, weights, _MAX_DEPTH, place) > limit:
         raise _corrupt(place, "shared members that unfold to far more than the file holds")

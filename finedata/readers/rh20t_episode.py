@@ -56,7 +56,7 @@ class Rh20tEpisode:
         scene: What the source knows of it.
         reference: Serial of the camera whose frames are the rows.
         time_ms: Colour time stamps of the reference camera, int64 (T,), Unix milliseconds, as
-            they are stored: perhaps neither ordered nor distinct.
+            they are stored: maybe neither ordered nor distinct.
 
     Raises:
         MissingFeatureError: A human demonstration, or no camera that can be the reference.

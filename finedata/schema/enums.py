@@ -156,7 +156,7 @@ RECEIPT_FLAGS = _closed(
         "camera_resampled": "frames of a camera were assigned to rows by their time stamps",
         "video_longer": "a video goes on after the last row",
         "video_start_differs": "where a video begins is no frame's time, or lengths say otherwise",
-        "episode_number_differs": "the rows bear another episode's number than their file",
+        "episode_number_differs": "the rows have the number of another episode than their file",
         "episode_file_differs": "the rows lie in another file than the source says",
         "declared_length_differs": "the source declares another number of rows than there are",
         "task_differs": "tables of the source name different tasks for the episode",

@@ -233,7 +233,7 @@ class EpisodeLanguage(msgspec.Struct, frozen=True, kw_only=True):
         instructions: The goal first, then its alternatives; empty where there is none.
         steps: In the order of the converter file's `steps`, and in the source's order within.
         varies: Whether the feature that gave the goal changes within the episode.
-        flags: Flags of `finedata.schema.enums.RECEIPT_FLAGS` that the language earned, sorted.
+        flags: Flags of `finedata.schema.enums.RECEIPT_FLAGS` that the language got, sorted.
     """
 
     instructions: tuple[Instruction, ...] = ()

@@ -133,7 +133,7 @@ GATE = Table(
         Column("method", "string", "how the score was computed", enum=enums.GATE_METHODS),
         Column("score", "float64", "action-state distance; lower is better", nullable=True),
         Column("threshold", "float64", "highest score that passes", nullable=True),
-        Column("threshold_origin", "string", "whence it comes", enum=enums.THRESHOLD_ORIGINS),
+        Column("threshold_origin", "string", "how it was found", enum=enums.THRESHOLD_ORIGINS),
         Column("space", "string", "space of the comparison", enum=enums.SPACES),
         Column(
             "lag_frames",

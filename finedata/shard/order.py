@@ -34,7 +34,7 @@ class Place:
     Attributes:
         epoch: (n,) int64.
         shard: (n,) int64: index into the source's shards.
-        rank: (n,) int64: the how-manieth eligible sample of that shard it is.
+        rank: (n,) int64: its place among the eligible samples of that shard, from 0.
     """
 
     epoch: np.ndarray

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PERIOD", "Schedule", "Weight", "by_size", "exact_weights"]
 
-# A period of 4,194,304 steps is 8 MB of memory and some seconds of reckoning; a longer one only
+# A period of 4,194,304 steps is 8 MB of memory and some seconds of computing; a longer one only
 # comes from weights that somebody measured, and measured weights can be rounded.
 MAX_PERIOD = 1 << 22
 # Sizes are no wish of the user's: where their period is longer than this they are rounded.

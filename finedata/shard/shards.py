@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Shards", "member_crc32c"]
 
-# Descriptors are dearer than memory: most systems allow a process 1,024 of them.
+# Descriptors are scarcer than memory: most systems allow a process 1,024 of them.
 _OPEN_TARS = 256
 _OPEN_INDEXES = 256
 _OPEN_TABLES = 64

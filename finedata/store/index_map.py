@@ -50,7 +50,7 @@ class VideoPlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EpisodePlace(msgspec.Struct, frozen=True, kw_only=True):
-    """An episode in both tongues.
+    """An episode by its id and by LeRobot's numbers.
 
     Attributes:
         episode_id: Its name in every finedata table.

@@ -1,6 +1,6 @@
 """What a verb says when there is nothing to work on: a result with a reason, never a traceback.
 
-Nothing is a lawful input everywhere: a conversion whose episodes all failed, a gate that passed
+Nothing is a valid input everywhere: a conversion whose episodes all failed, a gate that passed
 none, a source without language. This is the one place that says why a dataset has no episode and
 what to look at next, so that every verb says the same.
 """

@@ -1,4 +1,4 @@
-"""Videos that stay open between episodes: one file holds many, and opening it anew is dear.
+"""Videos that stay open between episodes: one file holds many episodes, and opening costs much.
 
 To find a frame, the packets of a whole file are listed; and a decoder that stands before the frame
 asked for need not go back to a key frame. A video is lent to one user at a time, so threads never

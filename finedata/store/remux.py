@@ -162,7 +162,7 @@ def _plan(packets: PacketList, rows: np.ndarray, fps: float, name: str) -> _Remu
 
 
 def _kept(packets: PacketList, wanted: np.ndarray) -> np.ndarray:
-    """Numbers of the packets to copy: from the last key frame that suffices to the last needed."""
+    """Numbers of the packets to copy: from the last key frame that is enough to the last needed."""
     first = 0
     for key in np.flatnonzero(packets.key[: wanted.min() + 1])[::-1]:
         # Frames decoded after a key frame and shown before it may refer to what was before.

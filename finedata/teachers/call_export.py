@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finedata.store.ledger import LEDGER_FOLDER
+from finedata.teachers.call_record import SELECT_TOTALS
 from finedata.teachers.calls import CallLedger
 from finedata.teachers.prices import usd_of_nano
 
@@ -129,10 +130,8 @@ def calls_status(calls: CallLedger) -> CallsStatus:
         states[state] = states.get(state, 0) + count
         sums = [_plus(sums[0], figures[0]), _plus(sums[1], figures[1])]
         unknown += nulls
-    [(spent, unsure, reserved, doubts)] = calls.select(
-        "select spent_nano, unsure_nano, reserved_nano, "
-        "(select coalesce(sum(doubts), 0) from calls) from purse"
-    )
+    [(spent, unsure, reserved)] = calls.select(SELECT_TOTALS)
+    [(doubts,)] = calls.select("select coalesce(sum(doubts), 0) from calls")
     reasons = calls.select(
         "select error, count(*) from calls where error is not null "
         "group by error order by 2 desc, 1 limit 20"

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COLUMNS", "LAYOUT", "NO_CHARGE", "CallRecord", "Charge", "Claim", "Retry"]
+__all__ = [
+    "COLUMNS",
+    "LAYOUT",
+    "NO_CHARGE",
+    "SELECT_TOTALS",
+    "CallRecord",
+    "Charge",
+    "Claim",
+    "Retry",
+]
 
 Retry = Literal["never", "unpaid", "all"]
 """Which calls that ended badly in an earlier run are asked again: none, those that nothing was
@@ -39,6 +48,14 @@ COLUMNS = (
     "answer",
 )
 """Columns of the table `calls`, in the order of `CallRecord`."""
+
+SELECT_TOTALS = "select spent_nano, unsure_nano, reserved_nano from purse"
+"""What all calls together cost, may have cost and hold back, in nano-dollars: one row.
+
+The table of these totals is called `purse` on the disk of whoever has a ledger. It keeps that name:
+an older finedata that opened a ledger without it would make an empty one, and spend the budget
+again.
+"""
 
 LAYOUT = """
 create table if not exists calls (
@@ -158,8 +175,8 @@ class Claim:
 
     Attributes:
         verdict: `ask` (it is ours now, the money is held back), `recorded` (it ended before, see
-            `record`), `in_flight` (a live process is at it), `wait` (the money would suffice,
-            but is held back for calls in flight), `budget` (the money does not suffice).
+            `record`), `in_flight` (a live process is at it), `wait` (the money would be enough,
+            but is held back for calls in flight), `budget` (the money is not enough).
         record: The call as it stands, where there is one.
     """
 

@@ -16,7 +16,15 @@ from finedata.store.atomic import output_errors
 from finedata.store.ledger import LEDGER_FOLDER
 from finedata.teachers.call_database import CallDatabase
 from finedata.teachers.call_owner import Owner
-from finedata.teachers.call_record import COLUMNS, LAYOUT, NO_CHARGE, CallRecord, Charge, Claim
+from finedata.teachers.call_record import (
+    COLUMNS,
+    LAYOUT,
+    NO_CHARGE,
+    SELECT_TOTALS,
+    CallRecord,
+    Charge,
+    Claim,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallLedger"]
 
-_MARGIN_PERCENT = 150  # of the dearest answer so far, once one cost more than its estimate
+_MARGIN_PERCENT = 150  # of the most expensive answer so far, once one cost more than its estimate
 
 _SELECT = f"select {', '.join(COLUMNS)} from calls"
 
@@ -201,7 +209,8 @@ class CallLedger:
         """Remember that an answer cost more than its estimate, which should have been a bound.
 
         The next estimates are scaled by what was seen and a margin, for one answer does not show
-        the dearest one; what is held back for calls of this model in flight is raised with them.
+        the most expensive one; what is held back for calls of this model in flight is raised with
+        them.
         """
         if not 0 < estimate_nano < cost_nano:
             return
@@ -294,9 +303,7 @@ class CallLedger:
     ) -> Literal["wait", "budget"] | None:
         if budget_nano is None:
             return None
-        [(spent, unsure, reserved)] = self.select(
-            "select spent_nano, unsure_nano, reserved_nano from purse"
-        )
+        [(spent, unsure, reserved)] = self.select(SELECT_TOTALS)
         if spent + unsure + estimate_nano > budget_nano:
             return "budget"
         return "wait" if spent + unsure + reserved + estimate_nano > budget_nano else None

@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 DEFAULT_OUTPUT_TOKENS = 8192
-"""Longest answer that is reckoned with where `max_output_tokens` is not set."""
+"""Longest answer that is assumed where `max_output_tokens` is not set."""
 
 _CHARACTERS_PER_TOKEN = 4
 _CHARACTERS_PER_TOKEN_AT_LEAST = 2  # JSON and numbers are cut finer than prose
-_USUAL_SHARE = 0.25  # of the longest answer; structured answers are seldom longer
+_USUAL_SHARE = 0.25  # of the longest answer; structured answers are rarely longer
 
 
 class Estimate(msgspec.Struct, frozen=True):

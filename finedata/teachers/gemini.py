@@ -173,7 +173,7 @@ class GeminiTeacher:
         fields["automatic_function_calling"] = types.AutomaticFunctionCallingConfig(disable=True)
         if "automatic_continuation" in types.GenerateContentConfig.model_fields:
             # else the library asks on by itself, as long as the service says so: one call of the
-            # ledger would be paid for several times, and the budget had reckoned with one
+            # ledger would be paid for several times, while the budget holds back one
             fields["automatic_continuation"] = False
         body: dict[str, Any] = {"contents": self._contents(request, with_schema=with_schema)}
         fields["http_options"] = types.HttpOptions(extra_body=body)

@@ -154,7 +154,7 @@ def attention_of(
 def _spoken(
     predictor: Predictor, batch: dict[str, torch.Tensor], length: int
 ) -> tuple[dict[str, torch.Tensor], list[int], int]:
-    """The prompt with what the policy says behind it, and where its actions are foretold."""
+    """The prompt with what the policy says behind it, and where its actions are predicted."""
     head = predictor.policy.head
     ids = head.say(predictor.policy.backbone, batch)["tokens"][0]
     whole = torch.cat([batch["ids"][0, :length], torch.tensor(ids, device=batch["ids"].device)])

@@ -1,4 +1,4 @@
-"""Recorded episodes of a dataset as a policy's robot would have lived them.
+"""Recorded episodes of a dataset as a policy's robot would have met them.
 
 Which camera is which role, and which column which number, is what the shards say that the policy
 was trained on (`roles.toml`); so is which episodes were held out. Without shards a role is the

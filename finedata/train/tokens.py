@@ -161,7 +161,7 @@ class TokenHead(nn.Module):
         labels = batch["labels"][:, 1:].long()
         asked = labels != IGNORED
         wanted = labels[asked]
-        # What is at a place is foretold at the place before; only those rows are computed.
+        # What is at a place is predicted at the place before; only those rows are computed.
         logits = self.logits(hidden[:, :-1][asked])
         losses = functional.cross_entropy(logits, wanted, reduction="none")
         right = (logits.detach().argmax(-1) == wanted).float()
