@@ -64,6 +64,20 @@ def test_alpha_of_krippendorffs_own_examples() -> None:
     assert found.facts == 11  # the last was judged once
 
 
+def test_what_people_reported_of_other_tools() -> None:
+    """Missing judgements, one disagreement, and a value that only one person used."""
+    names = [str(n) for n in range(9)]
+    # a rater with holes who agrees wherever there are two: that is perfect agreement
+    assert krippendorff_alpha([["1", "1"], ["1", "1", "1"], ["2", "2"]], names[:3]).value == 1
+    # one disagreement among five raters of five units: Krippendorff himself says 0
+    rows = ("33333", "33333", "33  3", "33331", "3 333")
+    units = [[one for one in said if one != " "] for said in zip(*rows, strict=True)]
+    assert krippendorff_alpha(units, names[:5]).value == pytest.approx(0, abs=1e-12)
+    # the other value is of a unit that one person judged: of the rest everybody said the same
+    found = krippendorff_alpha([["1", "1"], ["2"]], names[:2])
+    assert (found.value, found.same, found.facts) == (None, 1.0, 1)
+
+
 def test_what_everybody_always_said_has_no_agreement_beyond_chance() -> None:
     same = ["accept"] * 9
     episodes = [str(n) for n in range(9)]

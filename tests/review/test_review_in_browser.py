@@ -155,6 +155,66 @@ def test_steps_and_missing_facts_by_keyboard_and_all_taken_back(root: Path, brow
     assert said == ["split", "move", "merge", *["undo"] * 3, "add", "undo", "accept"]
 
 
+PRESSED = """init => document.activeElement.dispatchEvent(
+new KeyboardEvent('keydown', {bubbles: true, cancelable: true, ...init}))"""
+
+
+def test_keys_that_belong_to_whoever_types(root: Path, browser) -> None:
+    """What people reported of other tools: input methods, AltGr, a key that is held down."""
+    dataset = open_dataset(root)
+    server = running(root, "--reviewer", "ana", verb="review")
+    with server as (address, _), page_of(browser) as page:
+        page.goto(f"{address}/review")
+        fact_id = fact_on(page)
+        # a word is being composed: neither Enter nor a letter is a command
+        page.keyboard.press("e")
+        page.keyboard.type("Changed. ")
+        composing = {"isComposing": True}
+        page.evaluate(PRESSED, {"key": "Enter", "ctrlKey": True} | composing)
+        page.evaluate(PRESSED, {"key": "Escape"} | composing)
+        assert page.evaluate("document.activeElement.id") == "edit-text"
+        page.keyboard.press("Escape")
+        page.evaluate(PRESSED, {"key": "r"} | composing)
+        page.evaluate(PRESSED, {"key": "r", "repeat": True})
+        page.evaluate(PRESSED, {"key": "r", "ctrlKey": True})  # the browser's own
+        # braces need AltGr on many keyboards, which some systems call Ctrl and Alt
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        brace = {"key": "{", "ctrlKey": True, "altKey": True, "modifierAltGraph": True}
+        page.evaluate(PRESSED, brace)
+        assert page.inner_text("#judge .range").startswith("1 to ")
+        assert fact_on(page) == fact_id
+        assert dataset.table("reviews").collect().height == 0
+        act(page, lambda: page.keyboard.press("Control+Enter"))
+        assert dataset.table("reviews").collect()["decision"].to_list() == ["edit"]
+
+
+def test_a_page_outlives_its_server(root: Path, browser) -> None:
+    dataset = open_dataset(root)
+    context = browser.new_context()
+    page = context.new_page()
+    with running(root, "--reviewer", "ana", verb="review") as (address, process):
+        page.goto(f"{address}/review")
+        fact_id = fact_on(page)
+        page.fill("#edit-text", "Typed before the server went.")
+        act(page, lambda: page.keyboard.press("Control+Enter"))
+        undone = fact_on(page)
+        page.fill("#edit-text", "Typed while it was away.")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("#told:has-text('not saved')")
+    port = address.rsplit(":", 1)[1]
+    with running(root, "--reviewer", "ana", "--port", port, verb="review"):
+        page.keyboard.press("Control+Enter")
+        page.wait_for_url(lambda url: undone not in url)
+        page.wait_for_selector("[data-review=ready]")
+    context.close()
+    texts = dict(dataset.facts.select("fact_id", "text").collect().iter_rows())
+    assert texts[fact_id] == "Typed before the server went."
+    assert texts[undone] == "Typed while it was away."
+
+
 def test_a_write_comes_from_our_own_page(root: Path) -> None:
     client = httpx2.Client(timeout=120)  # a busy machine is no failure
     with client, running(root, "--reviewer", "ana", verb="review") as (address, _):

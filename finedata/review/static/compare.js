@@ -69,7 +69,7 @@ const keys = {
   "=": () => faster(1),
 };
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.target.matches?.("select")) return;
   if (event.key === " " && event.target.matches?.("button, a")) return;
   const act = keys[event.key];

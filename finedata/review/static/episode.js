@@ -209,9 +209,16 @@ export const keys = {
   },
 };
 
+// A key that belongs to whoever types: a word that an input method still composes, or a shortcut of
+// the browser. AltGr is Ctrl and Alt to some systems, and the only way to braces on many keyboards.
+export function typed(event) {
+  if (event.isComposing || event.keyCode === 229) return true;
+  return (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+}
+
 document.addEventListener("keydown", (event) => {
   const where = event.target;
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typed(event)) return;
   if (where.matches?.("input:not(#scrub), textarea, select")) return;
   if (event.key === " " && where.matches?.("button, summary, a")) return;
   const act = keys[event.key];

@@ -3,7 +3,7 @@ import { page, keys, choose, layOut } from "./episode.js";
 
 const data = page.data;
 const at = (id) => document.getElementById(id);
-const csrf = document.querySelector("meta[name=csrf]").content;
+let csrf = document.querySelector("meta[name=csrf]").content;
 const fact = data.facts.find((one) => one.fact_id === data.target);
 const edited = { start_frame: fact.start_frame, end_frame: fact.end_frame };
 const began = performance.now();
@@ -15,11 +15,19 @@ function name() {
 }
 
 async function post(address, body) {
-  const answer = await fetch(address, {
-    method: "POST",
-    headers: { "content-type": "application/json", "x-finedata": csrf },
-    body: JSON.stringify(body),
-  });
+  const send = () =>
+    fetch(address, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-finedata": csrf },
+      body: JSON.stringify(body),
+    });
+  let answer = await send();
+  if (answer.status === 403) {
+    // the server began anew while this page was open: what was typed here is not lost to that
+    const page = new DOMParser().parseFromString(await (await fetch("/tasks")).text(), "text/html");
+    csrf = page.querySelector("meta[name=csrf]")?.content ?? csrf;
+    answer = await send();
+  }
   const text = await answer.text();
   if (!answer.ok) throw new Error(text);
   return JSON.parse(text);
@@ -182,14 +190,16 @@ function place() {
 }
 
 const acts = { a: "accept", r: "reject", s: "skip", b: "send_back" };
-for (const [key, decision] of Object.entries(acts)) keys[key] = () => decide(decision);
-keys.u = undo;
+// a key that is held down decides about one fact, not about those that follow
+for (const [key, decision] of Object.entries(acts)) keys[key] = (event) => event.repeat || decide(decision);
+keys.u = (event) => event.repeat || undo();
 const others = { add: startAdding, split: () => changeSteps("split"), merge: () => changeSteps("merge"), start: () => changeSteps("move", "start"), end: () => changeSteps("move", "end"), undo };
 if (!data.blind) Object.assign(keys, { n: others.add, "/": others.split, m: others.merge, "<": others.start, ">": others.end });
 keys.e = () => at("edit-text").focus();
 keys["{"] = () => set("start_frame", page.frame);
 keys["}"] = () => set("end_frame", page.frame + 1);
 document.addEventListener("keydown", (event) => {
+  if (event.isComposing || event.keyCode === 229 || event.repeat) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     if (adding()) add();
@@ -200,7 +210,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 at("reason").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter") return;
+  if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   at("reason").blur();
   at("told").textContent = "now s skips, b sends back";
@@ -222,6 +232,9 @@ at("reviewer").addEventListener("change", async () => {
     at("told").textContent = error.message;
   }
 });
+
+// a page out of the browser's memory is as it was, and so is not
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 choose(fact, { seek: true });
 layOut();
