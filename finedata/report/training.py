@@ -139,15 +139,34 @@ def _accuracies(groups: Sequence[list[_Run]]) -> list[tuple[str, str, str]]:
         for name in entry.get("terms", {})
         if name.endswith("_accuracy")
     }
-    curves = [
-        _curves(
-            groups,
-            name.replace("_", " "),
-            lambda entry, name=name: entry.get("terms", {}).get(name),
-        )
-        for name in sorted(told)
+    if not told:
+        return []
+    names = sorted(told)
+    learnt = [
+        _curves(groups, _spaced(name), lambda entry, name=name: entry.get("terms", {}).get(name))
+        for name in names
     ]
-    return [("accuracy", "Accuracy of tokens in training", "".join(curves))] if curves else []
+    views = sorted({view for runs in groups for run in runs for view in run.heldout})
+    unseen = [
+        f"<h3>View {escape(view)}</h3>"
+        + _curves(
+            groups,
+            f"{_spaced(name)}, view {view}",
+            lambda entry, view=view, name=name: entry.get("heldout", {}).get(view, {}).get(name),
+        )
+        for view in views
+        for name in names
+        if any(name in run.heldout.get(view, {}) for runs in groups for run in runs)
+    ]
+    told_by = "On samples that are learnt, and on held-out ones, each told what was said before."
+    found = [("accuracy", "Accuracy of tokens in training", note(told_by) + "".join(learnt))]
+    if unseen:
+        found.append(("unseen", "Accuracy of tokens, held out", "".join(unseen)))
+    return found
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _heldout_curves(groups: Sequence[list[_Run]]) -> str:
@@ -156,10 +175,12 @@ def _heldout_curves(groups: Sequence[list[_Run]]) -> str:
         f"<h3>View {escape(view)}</h3>"
         + _curves(
             groups,
-            f"L1, view {view}",
-            lambda entry, view=view: entry.get("heldout", {}).get(view, {}).get("l1"),
+            f"{said_as}, view {view}",
+            lambda entry, view=view, name=name: entry.get("heldout", {}).get(view, {}).get(name),
         )
         for view in views
+        for name, said_as in (("l1", "L1"), ("words", "cross-entropy"))
+        if any(name in run.heldout.get(view, {}) for runs in groups for run in runs)
     )
 
 

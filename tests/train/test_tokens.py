@@ -13,6 +13,7 @@ from train.recipes import recipe, recipe_file
 
 from finedata.annotate.trace_text import SECTIONS
 from finedata.errors import ConformError, SpecError, UsageError
+from finedata.report.training import write_training_report
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -334,3 +335,36 @@ def test_held_out_errors_without_traces(both: Path, tmp_path: Path) -> None:
     done = Trainer(file, both, tmp_path / "run", workers=0, device="cpu").train()
     assert done.last["terms"]["reasoning"] == 0
     assert 0 < done.heldout["raw"]["l1"] < 3
+
+
+def test_heldout_tokens_are_told_by_what_was_said_before(tmp_path: Path) -> None:
+    """As losses and shares of the likeliest, over time; the report draws both (Figures 4 and 5)."""
+    fine = {"fine": frozenset({0}), "whole_traces": True}
+    sets = [TinySet("a", "rep", [9], **fine), TinySet("a", "rep", [8], side="heldout", **fine)]
+    shards = make_shards(tmp_path / "shards", sets)
+    file = recipe_file(
+        NAME, steps=4, batch=4, micro_batch=4, eval_every=2, eval_samples=8, log_every=2
+    )
+    run = tmp_path / "run"
+    done = Trainer(file, shards, run, workers=0).train()
+    found = done.heldout["fg"]
+    policy, _ = load_policy(run)
+    policy.eval()
+    one = file.recipe
+    data = look(Shards.open(shards), one)
+    settings = policy.backbone.encoder_settings(one, cameras=data.cameras, queries=0)
+    sums, counts = torch.zeros(4), torch.zeros(4)
+    held = open_stream(data, one, settings, batch=2, side="heldout", mix="fg=1", stop=8)
+    for batch in held:
+        policy.head.answer(batch, data)
+        tensors_ = inputs(batch, data, torch.device("cpu"))
+        with torch.no_grad():
+            sums += torch.stack(list(policy(tensors_).values()))
+        counts += torch.stack(list(policy.head.counts(tensors_).values()))
+    for name, value in zip(policy.head.terms, (sums / counts).tolist(), strict=True):
+        assert found[name] == pytest.approx(value, rel=1e-4), name
+    page = write_training_report([run], tmp_path / "runs.html").read_text()
+    assert "Accuracy of tokens, held out" in page
+    for name in ("action accuracy, view fg", "reasoning accuracy, view fg"):
+        assert f"{name} by step" in page
+    assert done.heldout_before["fg"]["action"] != found["action"]
