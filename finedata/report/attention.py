@@ -105,7 +105,9 @@ def share_inside(weights: np.ndarray, box: Box) -> float:
         return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) * count
 
     area = inside(rows, box.y0, box.y1)[:, None] * inside(columns, box.x0, box.x1)
-    return float((weights * area).sum() / weights.sum())
+    whole = float(weights.sum())
+    # A camera that is not there is not attended to.
+    return float((weights * area).sum()) / whole if whole else 0.0
 
 
 def write_attention_page(

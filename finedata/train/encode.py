@@ -21,7 +21,7 @@ from finedata.schema.strict import Strict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Encoder", "EncoderSettings", "patches", "planes"]
+__all__ = ["Encoder", "EncoderSettings", "Words", "patches", "planes"]
 
 
 class EncoderSettings(Strict, frozen=True, kw_only=True):
@@ -71,6 +71,42 @@ class EncoderSettings(Strict, frozen=True, kw_only=True):
         return 3 if self.positions == "mrope" else 1
 
 
+class Words:
+    """Ids of words that somebody else wrote: a model's own tokens in them are text and no tokens.
+
+    An instruction that says `<|image_pad|>` would else be a picture that is not there, and one that
+    says `<|im_end|>` would end the question.
+
+    Args:
+        tokenizer: The text of `tokenizer.json`.
+    """
+
+    def __init__(self, tokenizer: str) -> None:
+        tokenizers: Any = import_module("tokenizers")
+        self._plain = tokenizers.Tokenizer.from_str(tokenizer)
+        self._plain.no_padding()
+        self._plain.no_truncation()
+        added = self._plain.get_added_tokens_decoder().values()
+        own = sorted((token.content for token in added if token.special), key=len, reverse=True)
+        self._own = re.compile("|".join(map(re.escape, own))) if own else None
+        self._literal = tokenizers.Tokenizer.from_str(tokenizer)
+        self._literal.no_padding()
+        self._literal.no_truncation()
+        self._literal.encode_special_tokens = True
+
+    def ids(self, text: str, *, behind: str = "") -> list[int]:
+        """Ids of a text.
+
+        Args:
+            text: Words.
+            behind: What the prompt goes on with; its tokens are tokens.
+        """
+        if self._own is None or not self._own.search(text):
+            return self._plain.encode(text + behind, add_special_tokens=False).ids
+        found = self._literal.encode(text, add_special_tokens=False).ids
+        return [*found, *self._plain.encode(behind, add_special_tokens=False).ids]
+
+
 class Encoder:
     """Encodes batches; a stream's workers each have one.
 
@@ -87,6 +123,7 @@ class Encoder:
         self._tokenizer = tokenizers.Tokenizer.from_str(settings.tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._words = Words(settings.tokenizer)
         self._prefix = np.array(settings.prefix, np.int32)
         self._positions = self._count_positions()
         # Episodes are long and their words few.
@@ -172,7 +209,9 @@ class Encoder:
             UsageError: The prompt does not say it.
         """
         asked = self._asked(words)
-        offsets = self._tokenizer.encode(asked, add_special_tokens=False).offsets
+        offsets = self._tokenizer.encode(
+            asked + self.settings.suffix, add_special_tokens=False
+        ).offsets
         pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
         spans = [match.span() for match in re.finditer(pattern, asked, re.IGNORECASE)]
         found = [
@@ -190,13 +229,12 @@ class Encoder:
 
     def _asked(self, words: str) -> str:
         """What is said behind the pictures."""
-        one = self.settings
-        return one.prompt.replace("{lower}", words.lower()).replace("{text}", words) + one.suffix
+        return self.settings.prompt.replace("{lower}", words.lower()).replace("{text}", words)
 
     def _ids(self, words: str) -> np.ndarray:
         """(length,) int32 of one prompt."""
         one = self.settings
-        ids = self._tokenizer.encode(self._asked(words), add_special_tokens=False).ids
+        ids = self._words.ids(self._asked(words), behind=one.suffix)
         length = len(self._prefix) + len(ids) + one.queries
         if length > one.max_tokens:
             raise UsageError(

@@ -18,7 +18,7 @@ from finedata.shard.stream.pictures import PictureDecoder
 from finedata.store.pictures import read_header
 from finedata.teachers.protocol import UnusableAnswerError
 from finedata.train.answer import IGNORED
-from finedata.train.encode import patches, planes
+from finedata.train.encode import Words, patches, planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,8 @@ class LessonEncoder:
         self._recipe = recipe
         self._settings = backbone.encoder_settings(recipe, cameras=("picture",), queries=0)
         self._family = backbone.family
-        self._words = backbone.tokenizer.backend_tokenizer
+        self._tokenizer = backbone.tokenizer.backend_tokenizer
+        self._words = Words(self._settings.tokenizer)
         self._image = backbone.token(self._family.image_token, parameter="backbone")
         self.end = backbone.token(self._family.end, parameter="backbone")
 
@@ -96,14 +97,15 @@ class LessonEncoder:
         ids = self._ids(family.begin)
         spans: list[tuple[int, int, int]] = []
         for picture in request.pictures:
-            ids += self._ids(picture.label) + self._ids(family.before_picture)
+            ids += self._words.ids(picture.label) + self._ids(family.before_picture)
             spans.append((len(ids), rows, columns))
             ids += [self._image] * rows * columns + self._ids(family.after_picture)
         ids += self._ids(family.before_text)
-        ids += self._ids(asked_text(request, self._recipe.prompt) + family.after_text)
+        asked_for = asked_text(request, self._recipe.prompt)
+        ids += self._words.ids(asked_for, behind=family.after_text)
         asked = len(ids)
         if answer is not None:
-            said = [*self._ids(answer), self.end]
+            said = [*self._words.ids(answer), self.end]
             self._check(request, "max_answer", len(said), self._recipe.max_answer)
             ids += said
         self._check(request, "max_tokens", len(ids), self._recipe.max_tokens)
@@ -111,10 +113,11 @@ class LessonEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of what was said."""
-        return self._words.decode(list(ids))
+        return self._tokenizer.decode(list(ids))
 
     def _ids(self, text: str) -> list[int]:
-        return self._words.encode(text, add_special_tokens=False).ids if text else []
+        """Of the prompt's own pieces."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
 
     def _check(self, request: Request, key: str, length: int, most: int) -> None:
         if length > most:

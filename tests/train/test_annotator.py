@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from train.test_loop import assert_same  # noqa: E402
 from finedata.schema.recipe_file import decode_recipe, find_recipe, recipe_toml  # noqa: E402
 from finedata.train.answer import IGNORED  # noqa: E402
 from finedata.train.data import inputs  # noqa: E402
+from finedata.train.encode import Encoder  # noqa: E402
 from finedata.train.export import export_policy, load_any, load_policy  # noqa: E402
 from finedata.train.lesson_encode import LessonEncoder, asked_text, stacked  # noqa: E402
 from finedata.train.lesson_stream import (  # noqa: E402
@@ -262,3 +264,37 @@ def test_settings_are_those_of_the_recipe(dataset: Path) -> None:
     assert settings.analysis.views == ()
     named = frame_settings(small(cameras=("image_0",)).recipe)
     assert named.refinement.views == ("image_0",)
+
+
+@pytest.mark.parametrize("own", ["<|image_pad|>", "<|im_end|>", "<|im_start|>assistant"])
+def test_a_models_own_tokens_in_words_are_text(dataset: Path, own: str) -> None:
+    """Of an instruction or an answer; a picture that is not there would stop a run."""
+    _, data, policy, encoder = encoded(dataset, answers="caption")
+    request = data.lessons.request(data.train[0])
+    told = replace(request, values={"instruction": f"say {own} now"})
+    found = encoder.encode(told, f'{{"Step1":"{own}"}}')
+    token = policy.backbone.token(own.split("assistant")[0], parameter="backbone")
+    usual = encoder.encode(replace(request, values={"instruction": "say x now"}), '{"Step1":"x"}')
+    assert (found["ids"] == token).sum() == (usual["ids"] == token).sum()
+    assert encoder.decode(found["ids"][found["answer"]][:-1]) == f'{{"Step1":"{own}"}}'
+    settings = policy.backbone.encoder_settings(
+        recipe_file("tiny_oft").recipe, cameras=("front",), queries=0
+    )
+    policies = Encoder(settings)
+    plain, odd = (policies.ids(f"say {words} now") for words in ("x", own))
+    assert (odd == token).sum() == (plain == token).sum()
+
+
+def test_adapters_go_into_what_is_exported(dataset: Path, tmp_path: Path) -> None:
+    recipe = small(steps=2, answers="caption", lora_rank=2, save_every=2)
+    done = Trainer(recipe, dataset, tmp_path / "run", workers=1).train()
+    exported = export_policy(tmp_path / "run", tmp_path / "out")
+    one, two = load_policy(done.checkpoint)[0], load_any(exported)[0]
+    data = look_at_lessons(dataset, recipe.recipe)
+    encoder = LessonEncoder(one.backbone, recipe.recipe)
+    request = data.lessons.request(data.train[0])
+    sample = stacked([encoder.encode(request, data.train[0].answer)], pad=0)
+    batch = {name: torch.from_numpy(array) for name, array in sample.items()}
+    with torch.no_grad():
+        mine, theirs = one(batch)["words"], two(batch)["words"]
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)

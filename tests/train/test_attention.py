@@ -209,6 +209,7 @@ def test_shares_of_boxes() -> None:
     assert share_inside(weights, read_box("all=c:0,0,1,1")) == pytest.approx(1)
     assert share_inside(weights, read_box("right=c:0.5,0,1,1")) == pytest.approx(0.7)
     assert share_inside(weights, read_box("cut=c:0.25,0,0.5,0.5")) == pytest.approx(0.05)
+    assert share_inside(0 * weights, read_box("all=c:0,0,1,1")) == 0
     for text in ("", "a=c:0,0,1", "a=c:0.5,0,0.2,1", "a=c:0,0,2,1", "c:0,0,1,1", "a=c:x,0,1,1"):
         with pytest.raises(UsageError, match="NAME=CAMERA"):
             read_box(text)
