@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ArmLayout",
     "FrameSource",
-    "Limits",
+    "UnitRanges",
     "UnitTracks",
     "prepare",
-    "unit_limits",
+    "unit_ranges",
 ]
 
 _CHUNK_FRAMES = 1 << 20
@@ -120,7 +120,7 @@ class UnitTracks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Limits:
+class UnitRanges:
     """The scale of units.
 
     Args:
@@ -134,32 +134,32 @@ class Limits:
     first: NDArray[np.float64]
 
 
-def unit_limits(tracks: UnitTracks, unit: int) -> Limits:
+def unit_ranges(tracks: UnitTracks, unit: int) -> UnitRanges:
     """The scale of one unit, however large: its frames are read in pieces."""
     first, last = int(tracks.unit_offsets[unit]), int(tracks.unit_offsets[unit + 1])
     ends = np.cumsum(tracks.lengths[first:last])
-    found: Limits | None = None
+    found: UnitRanges | None = None
     at = first
     while at < last:
         done = int(ends[at - first] - tracks.lengths[at])
         piece = first + int(np.searchsorted(ends, done + _CHUNK_FRAMES, side="right"))
         piece = min(max(piece, at + 1), last)
         rows = tracks.read(at, piece)
-        new = limits_of(rows, np.zeros(1, np.int64))
+        new = ranges_of(rows, np.zeros(1, np.int64))
         if found is not None:
-            new = Limits(
+            new = UnitRanges(
                 np.minimum(found.low, new.low), np.maximum(found.high, new.high), found.first
             )
         found, at = new, piece
-    return found or limits_of(tracks.read(first, first), np.zeros(0, np.int64))
+    return found or ranges_of(tracks.read(first, first), np.zeros(0, np.int64))
 
 
-def limits_of(rows: NDArray[np.floating], unit_starts: NDArray[np.int64]) -> Limits:
+def ranges_of(rows: NDArray[np.floating], unit_starts: NDArray[np.int64]) -> UnitRanges:
     """The scales of units that lie side by side in `rows`, from their first rows."""
     if not len(unit_starts):
         empty = np.zeros((0, rows.shape[1]))
-        return Limits(empty, empty, empty)
-    return Limits(
+        return UnitRanges(empty, empty, empty)
+    return UnitRanges(
         np.minimum.reduceat(rows, unit_starts, axis=0).astype(np.float64),
         np.maximum.reduceat(rows, unit_starts, axis=0).astype(np.float64),
         rows[unit_starts].astype(np.float64),
@@ -170,7 +170,7 @@ def prepare(
     rows: NDArray[np.floating],
     *,
     lengths: NDArray[np.int64],
-    limits: Limits,
+    ranges: UnitRanges,
     unit_of_track: NDArray[np.int64],
     arms: tuple[ArmLayout, ...],
     dtype: type[np.floating],
@@ -180,8 +180,8 @@ def prepare(
     Args:
         rows: (sum of T, n) raw motion of the tracks, joined; finite, quaternions not zero.
         lengths: (N,) frames of each track.
-        limits: The scales of the units.
-        unit_of_track: (N,) row of `limits` for each track.
+        ranges: The scales of the units.
+        unit_of_track: (N,) row of `ranges` for each track.
         arms: The layouts.
         dtype: Of the tracks; the arithmetic is float64 throughout.
 
@@ -190,7 +190,7 @@ def prepare(
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     unit_of_frame = np.repeat(unit_of_track, lengths)
-    spans = limits.high - limits.low
+    spans = ranges.high - ranges.low
     # A range of zero scales to 0: nothing is divided by it.
     scales = np.divide(1.0, spans, out=np.zeros_like(spans), where=spans > 0)
     joined: list[Tracks] = []
@@ -201,12 +201,12 @@ def prepare(
         if arm.gripper is not None:
             places.append(arm.width - 1)
         for place, column in zip(places, columns, strict=True):
-            low, scale = limits.low[:, column], scales[:, column]
+            low, scale = ranges.low[:, column], scales[:, column]
             out[:, place] = (rows[:, column] - low[unit_of_frame]) * scale[unit_of_frame]
         if arm.quaternion is not None:
             at = len(arm.scaled)
             raw = slice(arm.quaternion, arm.quaternion + 4)
-            reference = limits.first[unit_of_track][:, raw]
+            reference = ranges.first[unit_of_track][:, raw]
             out[:, at : at + 4] = _canonical(rows[:, raw], reference, offsets)
         joined.append(Tracks(out, offsets))
     return joined

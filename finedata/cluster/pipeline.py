@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from finedata.cluster.tile_work import Loaded, Scales, compute, digest, load
+from finedata.cluster.tile_work import KnownRanges, Loaded, compute, digest, load
 from finedata.cluster.tiles import Tile, condensed_places
 from finedata.engine.local import LocalEngine
 from finedata.engine.run_plan import run_jobs
@@ -128,12 +128,12 @@ def unit_distances(
         FeatureError: A track is not finite.
         OutputError: The store cannot be written.
     """
-    scales = Scales(tracks)
+    unit_ranges = KnownRanges(tracks)
     large = LargeUnit(kernel.dtype)
     taken: set[int] = set()
 
     def read(tile: Tile) -> _TileJob:
-        loaded = load(tile, tracks, scales=scales, dtype=kernel.dtype)
+        loaded = load(tile, tracks, ranges=unit_ranges, dtype=kernel.dtype)
         key = digest(loaded, cost=kernel.cost, band=kernel.band, dtype=kernel.dtype)
         return _TileJob(tile=tile, loaded=loaded, key=key, kernel=kernel)
 

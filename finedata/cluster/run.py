@@ -20,7 +20,7 @@ from finedata.cluster.preset import preset_of
 from finedata.cluster.quality import episode_quality
 from finedata.cluster.rank import offsets_of, rank_units
 from finedata.cluster.scratch import open_motion, undone_motion
-from finedata.cluster.summary import ClusterSummary, LandmarkError
+from finedata.cluster.summary import ClusterSummary, LandmarkEntry
 from finedata.cluster.tables import clusters_table, representatives_table
 from finedata.cluster.unit_groups import UnitGroup, units_of
 from finedata.cluster.units import UnitWork, cluster_units, plan_units
@@ -278,7 +278,7 @@ def _summary(
     sizes = Counter(len(one.sizes) for one in clusters)
     names = [(group.part.part, task) for group in plan.groups for task in group.task_ids]
     errors = [
-        LandmarkError(
+        LandmarkEntry(
             part=part,
             task_id=task_id,
             episodes=len(one.labels),

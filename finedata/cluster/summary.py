@@ -6,10 +6,10 @@ import msgspec
 
 from finedata.store.summary import Summary
 
-__all__ = ["ClusterSummary", "LandmarkError"]
+__all__ = ["ClusterSummary", "LandmarkEntry"]
 
 
-class LandmarkError(msgspec.Struct, frozen=True, kw_only=True):
+class LandmarkEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How far a task compared with landmarks is from the exact answer, on a sample of it.
 
     Attributes:
@@ -68,6 +68,6 @@ class ClusterSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     k_histogram: dict[int, int]
     methods: dict[str, int]
     representatives: int
-    landmarks: list[LandmarkError]
+    landmarks: list[LandmarkEntry]
     notes: list[str]
     settings_sha256: str

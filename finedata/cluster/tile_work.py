@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finedata.cluster.motion import Limits, limits_of, prepare, unit_limits
+from finedata.cluster.motion import UnitRanges, prepare, ranges_of, unit_ranges
 from finedata.motion.dtw import FrameCost, Tracks, dtw_all_pairs, dtw_cross
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from finedata.cluster.motion import UnitTracks
     from finedata.cluster.tiles import Tile
 
-__all__ = ["Loaded", "Scales", "compute", "digest", "load"]
+__all__ = ["KnownRanges", "Loaded", "compute", "digest", "load"]
 
 # Raised when the same motion would give other numbers.
 _KERNELS = 1
@@ -37,34 +37,36 @@ class Loaded:
     group_offsets: NDArray[np.int64] | None = None
 
 
-class Scales:
+class KnownRanges:
     """The scale of the large unit at hand: its motion is read once for it, not once a tile."""
 
     def __init__(self, tracks: UnitTracks) -> None:
         self._tracks = tracks
         self._unit = -1
-        self._limits: Limits | None = None
+        self._ranges: UnitRanges | None = None
 
-    def of(self, unit: int) -> Limits:
+    def of(self, unit: int) -> UnitRanges:
         """The scale of one unit."""
-        if self._limits is None or unit != self._unit:
-            self._unit, self._limits = unit, unit_limits(self._tracks, unit)
-        return self._limits
+        if self._ranges is None or unit != self._unit:
+            self._unit, self._ranges = unit, unit_ranges(self._tracks, unit)
+        return self._ranges
 
 
-def load(tile: Tile, tracks: UnitTracks, *, scales: Scales, dtype: type[np.floating]) -> Loaded:
+def load(
+    tile: Tile, tracks: UnitTracks, *, ranges: KnownRanges, dtype: type[np.floating]
+) -> Loaded:
     """Read and scale a tile's motion."""
     plan = tile.plan
     if plan is None:
         return _load_units(tile, tracks, dtype)
     first = int(tracks.unit_offsets[plan.unit])
-    limits = scales.of(plan.unit)
+    own = ranges.of(plan.unit)
 
     def block(numbers: NDArray[np.int64]) -> list[Tracks]:
         return prepare(
             tracks.read_some(numbers + first),
             lengths=tracks.lengths[numbers + first],
-            limits=limits,
+            ranges=own,
             unit_of_track=np.zeros(len(numbers), np.int64),
             arms=tracks.arms,
             dtype=dtype,
@@ -89,7 +91,7 @@ def _load_units(tile: Tile, tracks: UnitTracks, dtype: type[np.floating]) -> Loa
     scaled = prepare(
         rows,
         lengths=lengths,
-        limits=limits_of(rows, starts),
+        ranges=ranges_of(rows, starts),
         unit_of_track=np.repeat(np.arange(len(groups) - 1), np.diff(groups)),
         arms=tracks.arms,
         dtype=dtype,

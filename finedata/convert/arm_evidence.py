@@ -30,7 +30,7 @@ from finedata.motion.verdict import Verdict, judge
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.convert.canonical import ArmMotion
+    from finedata.convert.canonical import CanonicalArm
     from finedata.convert.forms import EpisodeView
     from finedata.schema.converter import ArmSpec, RotationSpec
 
@@ -104,7 +104,7 @@ def no_arm(source: str, variant: str, embodiment: str) -> ArmPose:
 
 
 def nothing_yet(
-    source: str, variant: str, embodiment: str, arm: ArmSpec, moved: ArmMotion, action: str
+    source: str, variant: str, embodiment: str, arm: ArmSpec, moved: CanonicalArm, action: str
 ) -> ArmPose:
     """The answer for an arm before any evidence; it stands where there is no pose."""
     return replace(
@@ -150,7 +150,7 @@ def written_alike(view: EpisodeView, arm: ArmSpec, *, frames: int) -> bool:
 
 
 def arm_evidence(
-    view: EpisodeView, arm: ArmSpec, moved: ArmMotion, *, frames: int
+    view: EpisodeView, arm: ArmSpec, moved: CanonicalArm, *, frames: int
 ) -> PoseEvidence | None:
     """One episode's evidence for one arm.
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActionOrigin",
-    "ArmMotion",
+    "CanonicalArm",
     "CanonicalMotion",
     "Pose",
     "Written",
@@ -117,7 +117,7 @@ class Pose:
 
 
 @dataclass(frozen=True, slots=True)
-class ArmMotion:
+class CanonicalArm:
     """State and action of one arm, and what was met on the way.
 
     Attributes:
@@ -156,7 +156,7 @@ class CanonicalMotion:
         action_origin: How the actions were obtained.
     """
 
-    arms: tuple[ArmMotion, ...]
+    arms: tuple[CanonicalArm, ...]
     space: str
     action_valid: np.ndarray
     action_origin: ActionOrigin
@@ -221,7 +221,7 @@ def written_rotation(view: EpisodeView, spec: RotationSpec, frames: int) -> Writ
     return Written(values, encoding, decided_by_norm=True)
 
 
-def _arm_motion(view: EpisodeView, arm: ArmSpec, frames: int) -> ArmMotion:
+def _arm_motion(view: EpisodeView, arm: ArmSpec, frames: int) -> CanonicalArm:
     spec = arm.state
     gripper, unknown = _gripper_open(view, spec.gripper, frames)
     plain = Pose(
@@ -231,7 +231,7 @@ def _arm_motion(view: EpisodeView, arm: ArmSpec, frames: int) -> ArmMotion:
     )
     if spec.position is None or spec.rotation is None:
         action = _action(view, arm, plain, None, frames)
-        return ArmMotion(arm.name, plain, action, gripper_unknown=unknown)
+        return CanonicalArm(arm.name, plain, action, gripper_unknown=unknown)
     written = written_rotation(view, spec.rotation, frames)
     source_xyzw = to_quaternion_xyzw(written.values, encoding=written.encoding)
     tool_xyzw = _to_tool(source_xyzw, spec.rotation)
@@ -245,7 +245,7 @@ def _arm_motion(view: EpisodeView, arm: ArmSpec, frames: int) -> ArmMotion:
         plain.hand,
     )
     angles = written.encoding in ("euler_xyz_extrinsic", "rotation_vector")
-    return ArmMotion(
+    return CanonicalArm(
         name=arm.name,
         state=state,
         action=_action(view, arm, state, (written, source_xyzw), frames),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from finedata.convert.canonical import ArmMotion, CanonicalMotion, Pose
+    from finedata.convert.canonical import CanonicalArm, CanonicalMotion, Pose
     from finedata.schema.converter import ArmSpec
 
 __all__ = ["arm_receipt", "column_flags", "motion_flags"]
@@ -58,7 +58,7 @@ class _Motion:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def arm_receipt(motion: ArmMotion, spec: ArmSpec) -> dict[str, Any]:
+def arm_receipt(motion: CanonicalArm, spec: ArmSpec) -> dict[str, Any]:
     """The `arms` entry of a receipt.
 
     `lag_frames` is how many frames the state follows the action; the residuals are means over
@@ -135,7 +135,7 @@ def motion_flags(motion: CanonicalMotion) -> set[str]:
     return flags
 
 
-def _arm_flags(arm: ArmMotion) -> set[str]:
+def _arm_flags(arm: CanonicalArm) -> set[str]:
     state, action = _measure(arm.state), _measure(arm.action)
     gripper = np.zeros(1) if arm.state.gripper_open is None else arm.state.gripper_open
     norms = [n for n in (arm.quaternion_norm_min, arm.quaternion_norm_max) if n is not None]

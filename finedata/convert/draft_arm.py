@@ -17,7 +17,7 @@ from finedata.convert.draft_toml import comment, toml_text, toml_texts
 
 if TYPE_CHECKING:
     from finedata.convert.draft_guess import ArmGuess, Guess
-    from finedata.convert.draft_look import Vector
+    from finedata.convert.draft_look import NumberFeature
     from finedata.convert.draft_roles import Kind, Piece
 
 __all__ = ["arm_lines"]
@@ -122,7 +122,7 @@ def _picked(piece: Piece) -> list[str]:
     return [f"named = {toml_texts(map(glob.escape, names))}"]
 
 
-def _names(vector: Vector, columns: tuple[int, ...]) -> list[str]:
+def _names(vector: NumberFeature, columns: tuple[int, ...]) -> list[str]:
     return [vector.names[column] for column in columns] if vector.names else []
 
 

@@ -25,7 +25,7 @@ from finedata.convert.draft_roles import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from finedata.convert.draft_look import Look, Vector
+    from finedata.convert.draft_look import Look, NumberFeature
     from finedata.convert.draft_roles import Kind
 
 __all__ = ["ArmGuess", "Guess", "guess_arms"]
@@ -92,7 +92,7 @@ def _plain(feature: str) -> bool:
 
 
 def _settle_plain(
-    vectors: list[Vector], states: list[Piece], actions: list[Piece]
+    vectors: list[NumberFeature], states: list[Piece], actions: list[Piece]
 ) -> tuple[list[Piece], list[Piece]]:
     """Read nameless state and action vectors by each other.
 
@@ -127,7 +127,7 @@ def _settle_plain(
     return states, actions
 
 
-def _seven(vector: Vector) -> list[Piece]:
+def _seven(vector: NumberFeature) -> list[Piece]:
     whole = Piece(vector, tuple(range(7)), "joints", "", "")
     why = "the actions are steps of its first three columns, so these are a position"
     return [replace(piece, why=why) for piece in pose_pieces(whole)]

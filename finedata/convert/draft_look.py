@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from finedata.readers.episode import CameraKind, RawEpisode, Source
 
-__all__ = ["Camera", "Look", "Vector", "look_at", "spread"]
+__all__ = ["Camera", "Look", "NumberFeature", "look_at", "spread"]
 
 _READERS = ("rlds", "lerobot", "rh20t", "hdf5")
 # Episodes whose numbers are looked at: enough for ranges, quick on a big corpus.
@@ -39,7 +39,7 @@ _WIDEST = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Vector:
+class NumberFeature:
     """A numeric feature with one row a step.
 
     Attributes:
@@ -91,7 +91,7 @@ class Look:
     odd: tuple[str, ...]
     mixed: bool
     features: tuple[str, ...]
-    vectors: tuple[Vector, ...]
+    vectors: tuple[NumberFeature, ...]
     texts: dict[str, str]
     cameras: tuple[Camera, ...]
     frames: int
@@ -158,7 +158,7 @@ def spread(count: int, most: int) -> list[int]:
 
 def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
     names = raw.feature_names()
-    vectors: list[Vector] = []
+    vectors: list[NumberFeature] = []
     texts: dict[str, str] = {}
     cameras: list[Camera] = []
     for name in names:
@@ -177,7 +177,7 @@ def _look(source: Source, reader: str, raw: RawEpisode) -> Look:
         if table.ndim == 2 and 0 < table.shape[1] <= _WIDEST and "@" not in name:
             floats = np.asarray(table, np.float64)
             is_float = table.dtype.kind == "f"
-            vectors.append(Vector(name, floats, floats, raw.columns_of(name), is_float))
+            vectors.append(NumberFeature(name, floats, floats, raw.columns_of(name), is_float))
     lengths = [len(vector.values) for vector in vectors]
     frames = max(lengths, key=lengths.count) if lengths else 0
     if not vectors and cameras:
@@ -260,7 +260,7 @@ def _joined(looks: list[Look], shards: int) -> Look:
     # Cameras of robots of another form in the same folder are not in this one.
     usual = _usual(looks)
     speaker = max(usual, key=_moved)
-    vectors: list[Vector] = []
+    vectors: list[NumberFeature] = []
     mixed = False
     for name in dict.fromkeys(vector.feature for look in looks for vector in look.vectors):
         every = [vector for look in looks for vector in look.vectors if vector.feature == name]
@@ -280,7 +280,7 @@ def _joined(looks: list[Look], shards: int) -> Look:
         if not own:
             continue
         more = np.concatenate([vector.values for vector in like])
-        vectors.append(Vector(name, own[0].values, more, own[0].names, own[0].is_float))
+        vectors.append(NumberFeature(name, own[0].values, more, own[0].names, own[0].is_float))
     frames: dict[str, int] = {}
     for look in (speaker, *usual):
         for camera in look.cameras:

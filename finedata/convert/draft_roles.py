@@ -16,7 +16,7 @@ from finedata.convert.draft_numbers import has_unit_norm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.convert.draft_look import Vector
+    from finedata.convert.draft_look import NumberFeature
 
 __all__ = ["LEFT_OUT", "Kind", "Piece", "Side", "is_action", "pieces_of", "pose_pieces", "words_of"]
 
@@ -71,7 +71,7 @@ class Piece:
         doubt: What could not be told.
     """
 
-    vector: Vector
+    vector: NumberFeature
     columns: tuple[int, ...]
     kind: Kind
     side: Side
@@ -94,7 +94,7 @@ def is_action(feature: str) -> bool:
     return bool(words & _ACTION) and not words & {"observation", "observations", "puppet"}
 
 
-def pieces_of(vector: Vector) -> list[Piece]:
+def pieces_of(vector: NumberFeature) -> list[Piece]:
     """Every piece that a feature seems to hold."""
     words = set(words_of(vector.feature))
     useful = words & (_TOOL | {"state", "states"})
@@ -113,7 +113,7 @@ def _side(words: Sequence[str] | set[str]) -> Side:
     return "right" if "right" in words else ""
 
 
-def _by_column_names(vector: Vector, names: tuple[str, ...]) -> list[Piece]:
+def _by_column_names(vector: NumberFeature, names: tuple[str, ...]) -> list[Piece]:
     """Group columns of the same arm and the same kind."""
     groups: dict[tuple[Side, str], list[int]] = {}
     for column, name in enumerate(names):
@@ -160,7 +160,7 @@ def _column_kind(words: Sequence[str]) -> str:
 
 
 def _named_piece(
-    vector: Vector, columns: list[int], kind: str, side: Side, why: str, called: list[str]
+    vector: NumberFeature, columns: list[int], kind: str, side: Side, why: str, called: list[str]
 ) -> list[Piece]:
     piece = Piece(vector, tuple(columns), "joints", side, why)
     if kind == "joints":
@@ -196,7 +196,7 @@ def _turn(piece: Piece, called: list[list[str]]) -> list[Piece]:
     return [_angles(piece, said=bool(words & _ANGLES))]
 
 
-def _order_doubt(vector: Vector) -> str:
+def _order_doubt(vector: NumberFeature) -> str:
     return f"{vector.feature}: norms cannot tell a quaternion's xyzw from wxyz; xyzw was taken"
 
 
@@ -209,7 +209,7 @@ def _angles(piece: Piece, *, said: bool) -> Piece:
     return replace(piece, kind="rotation", encoding="euler_xyz_extrinsic", doubt=doubt)
 
 
-def _by_feature_name(vector: Vector, words: set[str]) -> list[Piece]:
+def _by_feature_name(vector: NumberFeature, words: set[str]) -> list[Piece]:
     """Read a feature without names of columns by its own name and its width."""
     width = vector.values.shape[1]
     whole = Piece(vector, tuple(range(width)), "joints", _side(words), "")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from finedata.schema.converter import CameraSpec, EpisodeSpec, SuccessSpec, Variant
     from finedata.schema.language_spec import EpisodeLanguage
 
-__all__ = ["EpisodeFacts", "ZeroStepsError", "examine", "failure_reason", "picked_features"]
+__all__ = ["ExaminedEpisode", "ZeroStepsError", "examine", "failure_reason", "picked_features"]
 
 
 class ZeroStepsError(LengthError):
@@ -52,8 +52,8 @@ class ZeroStepsError(LengthError):
 
 
 @dataclass(frozen=True, slots=True)
-class EpisodeFacts:
-    """What the plan needs to know of an episode.
+class ExaminedEpisode:
+    """What the plan needs to know of an episode, told by `examine`.
 
     Attributes:
         locator: The canonical locator that its id is the hash of.
@@ -106,7 +106,7 @@ def examine(
     *,
     folder: SourceFolder,
     source_number: int,
-) -> EpisodeFacts:
+) -> ExaminedEpisode:
     """Check an episode's structure.
 
     Args:
@@ -152,7 +152,7 @@ def examine(
     flags |= not_converted_flags(raw, variant) | _of_unknown_width(view, episode.declared, variant)
     flags |= {"other_not_converted"} if layout.left_out else set()
     flags |= {"camera_missing"} if missing else set()
-    return EpisodeFacts(
+    return ExaminedEpisode(
         locator=_locator(view, variant.episode),
         layout=layout,
         frames_read=frames_read,

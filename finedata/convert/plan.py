@@ -18,7 +18,7 @@ from finedata.convert.context import (
     decoded_converter,
     opened_source,
 )
-from finedata.convert.examine import EpisodeFacts, examine, failure_reason
+from finedata.convert.examine import ExaminedEpisode, examine, failure_reason
 from finedata.convert.layout import PartLayout  # noqa: TC001  (msgspec resolves it)
 from finedata.convert.source_episode import read_episode
 from finedata.errors import SourceError
@@ -167,7 +167,7 @@ class _Planner:
             )
         )
 
-    def add(self, found: Found, facts: EpisodeFacts) -> None:
+    def add(self, found: Found, facts: ExaminedEpisode) -> None:
         """Take in an episode."""
         key = facts.layout.key
         if key not in self._layouts:

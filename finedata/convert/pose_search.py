@@ -32,7 +32,7 @@ from finedata.motion.readings import turned_deg
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from finedata.convert.canonical import ArmMotion, CanonicalMotion
+    from finedata.convert.canonical import CanonicalArm, CanonicalMotion
     from finedata.convert.forms import EpisodeView
     from finedata.convert.prepared import PreparedRun
     from finedata.motion import PoseEvidence
@@ -230,7 +230,7 @@ class PoseSearch:
         self._compared[key] += 1
 
 
-def _stands_still(motion: CanonicalMotion, moved: ArmMotion) -> str | None:
+def _stands_still(motion: CanonicalMotion, moved: CanonicalArm) -> str | None:
     """The flag of an arm that tells nothing, or whose stuck pose tells something wrong."""
     flags = motion_flags(replace(motion, arms=(moved,)))
     if "state_frozen" in flags:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         PathShape,
         RotationAxis,
         RotationSense,
-        Vector,
+        Vector3,
     )
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "rotation_words",
 ]
 
-AXES: dict[str, Vector] = {
+AXES: dict[str, Vector3] = {
     "forward": (1.0, 0.0, 0.0),
     "backward": (-1.0, 0.0, 0.0),
     "left": (0.0, 1.0, 0.0),
@@ -67,7 +67,7 @@ LEAST_SHARE = sin(radians(22.5))
 _ALONG = cos(radians(30.0))
 
 
-def direction_words(vector: Vector, *, share: float = LEAST_SHARE) -> tuple[str, ...]:
+def direction_words(vector: Vector3, *, share: float = LEAST_SHARE) -> tuple[str, ...]:
     """Name the way of a displacement, the largest component first; () for no displacement.
 
     Example:
@@ -92,7 +92,7 @@ def direction_words(vector: Vector, *, share: float = LEAST_SHARE) -> tuple[str,
 
 
 def rotation_words(
-    vector: Vector, pointing: Vector | None, *, has_axes: bool
+    vector: Vector3, pointing: Vector3 | None, *, has_axes: bool
 ) -> tuple[RotationAxis, RotationSense]:
     """Name a rotation that is large enough to be named.
 

@@ -12,7 +12,7 @@ from finedata.kinematic.claims import Judged, Measurement
 from finedata.kinematic.question import Travel, travel_along, untestable
 
 if TYPE_CHECKING:
-    from finedata.kinematic.measured import ArmMeasured, Vector
+    from finedata.kinematic.measured import ArmMeasured, Vector3
     from finedata.kinematic.question import Question
 
 __all__ = ["rotation_angle", "rotation_direction", "total_turn"]
@@ -23,13 +23,13 @@ STILL_RAD = radians(7.0)
 """A rotation of less than this is none."""
 _CLEAR_RAD = radians(20.0)
 
-_TILTS: dict[str, Vector] = {
+_TILTS: dict[str, Vector3] = {
     "tilts forward": (0.0, 1.0, 0.0),
     "tilts backward": (0.0, -1.0, 0.0),
     "tilts right": (1.0, 0.0, 0.0),
     "tilts left": (-1.0, 0.0, 0.0),
 }
-_AXES: dict[str, Vector] = {
+_AXES: dict[str, Vector3] = {
     "vertical": (0.0, 0.0, 1.0),
     "lateral": (0.0, 1.0, 0.0),
     "frontal": (1.0, 0.0, 0.0),

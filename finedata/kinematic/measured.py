@@ -29,13 +29,13 @@ __all__ = [
     "PathShape",
     "RotationSense",
     "Segment",
-    "Vector",
+    "Vector3",
 ]
 
 ACTIVE_JOINT_RAD = 0.1
 """An arm whose joints move by less does not act, where only they are known."""
 
-Vector = tuple[float, float, float]
+Vector3 = tuple[float, float, float]
 Action = Literal[
     "idle",
     "reach",
@@ -152,13 +152,13 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     start_frame: int
     end_frame: int
     holding: bool
-    displacement_m: Vector
+    displacement_m: Vector3
     extent_m: float
     path_m: float
     straightness: float
     direction: tuple[str, ...]
     path_shape: PathShape
-    rotation_vector_rad: Vector
+    rotation_vector_rad: Vector3
     rotation_rad: float
     rotation_axis: RotationAxis
     rotation_sense: RotationSense

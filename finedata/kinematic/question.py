@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.kinematic.claims import Fact
-    from finedata.kinematic.measured import ArmMeasured, GripperEvent, Measured, Vector
+    from finedata.kinematic.measured import ArmMeasured, GripperEvent, Measured, Vector3
 
 __all__ = ["Question", "Travel", "travel_along", "untestable"]
 
@@ -103,7 +103,7 @@ class Travel:
     back: float
 
 
-def travel_along(track: NDArray[np.float64], axis: Vector, question: Question) -> Travel:
+def travel_along(track: NDArray[np.float64], axis: Vector3, question: Question) -> Travel:
     """How far a track goes along an axis within the frames of a fact, to the first one after them.
 
     Args:

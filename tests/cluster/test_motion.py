@@ -7,11 +7,11 @@ from cluster.units import ARM, TWO_ARMS, make_units
 
 from finedata.cluster.motion import (
     ArmLayout,
-    Limits,
+    UnitRanges,
     UnitTracks,
-    limits_of,
     prepare,
-    unit_limits,
+    ranges_of,
+    unit_ranges,
 )
 
 
@@ -20,7 +20,7 @@ def scaled(tracks: UnitTracks, unit: int, dtype: type = np.float64) -> list[np.n
     arms = prepare(
         tracks.read(int(first), int(last)),
         lengths=tracks.lengths[first:last],
-        limits=unit_limits(tracks, unit),
+        ranges=unit_ranges(tracks, unit),
         unit_of_track=np.zeros(last - first, np.int64),
         arms=tracks.arms,
         dtype=dtype,
@@ -91,7 +91,7 @@ def test_joints_and_undeclared_columns() -> None:
     found = prepare(
         values,
         lengths=np.array([2, 4]),
-        limits=limits_of(values, np.array([0])),
+        ranges=ranges_of(values, np.array([0])),
         unit_of_track=np.zeros(2, np.int64),
         arms=(joint, bare, hand),
         dtype=np.float64,
@@ -105,16 +105,16 @@ def test_joints_and_undeclared_columns() -> None:
 
 def test_limits_of_a_unit_do_not_depend_on_how_it_is_read(monkeypatch: object) -> None:
     tracks = make_units([2, 9, 3], seed=4)
-    wanted = unit_limits(tracks, 1)
+    wanted = unit_ranges(tracks, 1)
     rows = tracks.read(2, 11)
     assert np.array_equal(wanted.low[0], rows.min(axis=0))
     assert np.array_equal(wanted.high[0], rows.max(axis=0))
     assert np.array_equal(wanted.first[0], rows[0])
     monkeypatch.setattr("finedata.cluster.motion._CHUNK_FRAMES", 15)
-    found = unit_limits(tracks, 1)
+    found = unit_ranges(tracks, 1)
     assert all(
         np.array_equal(getattr(found, name), getattr(wanted, name))
-        for name in Limits.__dataclass_fields__
+        for name in UnitRanges.__dataclass_fields__
     )
 
 

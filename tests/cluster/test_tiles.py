@@ -9,7 +9,7 @@ from engine.shuffled import Shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.cluster.motion import ArmLayout, UnitTracks, prepare, unit_limits
+from finedata.cluster.motion import ArmLayout, UnitTracks, prepare, unit_ranges
 from finedata.cluster.pipeline import Kernel, LargeUnit, UnitDistances, unit_distances
 from finedata.cluster.tiles import Subset, Tile, TileLimits, condensed_places, plan_tiles
 from finedata.motion.dtw import FrameCost, dtw_all_pairs, dtw_path
@@ -105,7 +105,7 @@ def test_distances_are_those_of_the_scaled_tracks_with_arms_added() -> None:
     scaled = prepare(
         tracks.values[:],
         lengths=tracks.lengths,
-        limits=unit_limits(tracks, 0),
+        ranges=unit_ranges(tracks, 0),
         unit_of_track=np.zeros(4, np.int64),
         arms=TWO_ARMS,
         dtype=np.float64,
