@@ -10,6 +10,9 @@ its facts. Three speakers are asked about the same held-out episodes:
 
     finedata demo --out demo
     OMP_NUM_THREADS=1 python benchmarks/annotator.py demo/bridge --out DIR [--steps 300]
+    OMP_NUM_THREADS=1 python benchmarks/annotator.py --episodes 140 --steps 500 --out DIR
+
+The second makes a corpus as the demo's with so many episodes.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,13 +34,17 @@ from finedata.kinematic import measure
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, nargs="?")
+    parser.add_argument("--episodes", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
     root = given.out / "dataset"
     if not root.exists():
-        shutil.copytree(given.dataset, root)
+        if given.episodes:
+            made(given.out / "source", root, given.episodes)
+        else:
+            shutil.copytree(given.dataset, root)
         finedata.open(root).annotate_kinematic(everything=True)
     began = time.process_time()
     before = finedata.recipe("tiny_annotator", steps=1, warmup=0, lr_vlm=0.0, lr_vision=0.0)
@@ -57,6 +65,19 @@ def main() -> None:
         share = f"{said / (said + bad):.0%}" if said + bad else "-"
         print(f"| {name} | {episodes} | {verdicts.total()} | {said} | {bad} | "
               f"{verdicts['untestable']} | {share} |")  # fmt: skip
+
+
+def made(source: Path, root: Path, episodes: int) -> None:
+    """A dataset like the demo's, of so many episodes."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from corpora.corpus import write_bridge_corpus
+
+    write_bridge_corpus(
+        source, episodes=episodes, image_size=64, mean_length=24, real_cameras=1, shards=4
+    )
+    opened = finedata.source("bridge_v2", source / "bridge_dataset" / "1.0.0").convert(root)
+    opened.gate()
+    opened.cluster(device="cpu")
 
 
 def asked(root: Path, out: Path, name: str, ids: list[str]) -> tuple[int, Counter[str]]:

@@ -191,6 +191,8 @@ def _learnt(view: str, now: dict[str, float], before: dict[str, float]) -> list[
         f"On {now['samples']:.0f} samples of held-out episodes (view {view}), how far what it "
         "predicts is from what was recorded, on average:"
     ]
+    if "l1" not in now:  # an annotator, which only speaks
+        lines = [f"On {now['samples']:.0f} lessons of held-out episodes ({view}):"]
     better, told = 0, 0
     for name, value in now.items():
         if "/" in name or name == "samples":
@@ -198,9 +200,10 @@ def _learnt(view: str, now: dict[str, float], before: dict[str, float]) -> list[
         lines.append(f"  {_in_words(name, value)}")
         if name in before and before != now:
             lines[-1] += f"; before training {_in_words(name, before[name]).split(': ')[1]}"
-            told, better = told + 1, better + (value < before[name])
+            nearer = value > before[name] if name.endswith("_accuracy") else value < before[name]
+            told, better = told + 1, better + nearer
     if told:
-        lines.append(f"  {better} of these {told} numbers are smaller than before training")
+        lines.append(f"  {better} of these {told} numbers are better than before training")
     return lines
 
 
@@ -213,6 +216,10 @@ def _in_words(name: str, value: float) -> str:
         return f"{said[:-4]} along {said[-3]}: {value * 100:.1f} cm".replace("  ", " ")
     if name.endswith("_deg"):
         return f"{said[:-4]}: {value:.0f} degrees"
+    if name.endswith("_accuracy"):
+        return f"tokens of {said[:-9]} that were the likeliest: {value:.1%}"
+    if name in ("action", "reasoning", "words"):
+        return f"cross-entropy of a token of {said}: {value:.3f}"
     if name.endswith("gripper"):
         return f"{said}: {value:.0%} of its opening"
     return f"{said}: {value:.4g}"
