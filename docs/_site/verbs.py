@@ -18,6 +18,7 @@ __all__ = ["ROOMS", "command_of", "commands", "verb_page"]
 
 ROOMS = {
     "annotate": "annotate.md",
+    "attention": "train.md",
     "bench": "bench.md",
     "card": "hub.md",
     "cluster": "cluster.md",
