@@ -54,6 +54,7 @@ class Samples:
             struct.error, IndexError: A box is shorter than what it must hold.
         """
         sizes = _sample_sizes(track.tables, file_size)
+        _check_filled(sizes)
         _check_places(track.tables, sizes, file_size)
         steps = _runs(track.tables.get(b"stts", b""), len(sizes), ">u4", whole=True)
         if len(steps) and steps.max() >= 1 << 31:
@@ -102,6 +103,12 @@ def _sample_sizes(tables: dict[bytes, bytes], file_size: int) -> np.ndarray:
     if each * count > file_size:
         raise corrupt_mp4(found=f"{count} frames of {each} bytes in a file of {file_size}")
     return np.full(count, each, np.int64)
+
+
+def _check_filled(sizes: np.ndarray) -> None:
+    """Refuse frames without a byte: FFmpeg passes over them, so nothing is shown at their time."""
+    if (empty := int((sizes == 0).sum())) > 0:
+        raise corrupt_mp4(found=f"{empty} of {len(sizes)} frames without a byte")
 
 
 def _check_places(tables: dict[bytes, bytes], sizes: np.ndarray, file_size: int) -> None:
@@ -182,6 +189,7 @@ def _run(trun: bytes, decode: int, duration: int, size: int) -> tuple[np.ndarray
             return rows[name].astype(np.int64)
         return np.full(count, otherwise, np.int64)
 
+    _check_filled(column("size", size))
     steps = column("duration", duration)
     ends = decode + np.cumsum(steps)
     reach = offset + int(column("size", size).sum()) if flags & 0x1 else 0

@@ -4,6 +4,7 @@ import hashlib
 import tracemalloc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from sources.video import codec_of, demuxed_times, write_video
@@ -248,4 +249,22 @@ def test_an_edit_whose_length_rounds_to_nothing_shows_nothing(tmp_path: Path):
     at = data.index(b"mvhd") + 4 + 12
     data[at : at + 4] = (0x70000000).to_bytes(4, "big")
     with pytest.raises((CorruptRecordError, SourceError), match="frame"):
+        read_mp4_index(Bytes(bytes(data)))
+
+
+@pytest.mark.parametrize("fragments", [False, True])
+def test_frames_without_a_byte_are_corrupt(tmp_path: Path, *, fragments: bool):
+    """FFmpeg passes over them: at their times nothing is shown."""
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if fragments else {}
+    path = write_video(tmp_path / "a.mp4", 30, b_frames=0, options=options)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as video:
+        size = [packet.size for packet in video.demux(video=0) if packet.size][5]
+    at = data.index(size.to_bytes(4, "big"), data.index(b"trun" if fragments else b"stsz"))
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    if not fragments:  # there all that comes behind is misplaced as well
+        with av.open(str(path)) as video:
+            assert sum(packet.size > 0 for packet in video.demux(video=0)) == 29
+    with pytest.raises(CorruptRecordError, match=r"1 of \d+ frames without a byte"):
         read_mp4_index(Bytes(bytes(data)))
