@@ -1,8 +1,8 @@
 """What Polars or Arrow say of a damaged table, as an error of ours that names the file.
 
 Tables are read lazily, so a page that is damaged is met wherever its rows are wanted, and neither
-library says in which file. So the datasets among the command's arguments are read again, and the
-first table that cannot be read is named.
+library says in which file. So the tables of the datasets among the command's arguments are read
+again, and the first that cannot be read is named.
 """
 
 from __future__ import annotations

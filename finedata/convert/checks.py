@@ -1,4 +1,4 @@
-"""Which motion is flagged as odd, by limits that no arm of the ten sources goes beyond.
+"""Which motion is flagged as odd, by limits that the ten sources' recorded arms set.
 
 A receipt gets the residuals as numbers and names from the closed list of flags. A flag never
 drops anything: it is there so that the episode can be asked for later.

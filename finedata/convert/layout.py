@@ -1,7 +1,7 @@
-"""Which episodes may share a LeRobot dataset: those whose `PartLayout` is equal, and no others.
+"""Which episodes may share a LeRobot dataset: those whose layouts are equal, and no others.
 
-A layout is the embodiment, the rate, the cameras and every column with its shape, because LeRobot
-has one feature set and one fps for a dataset.
+A `PartLayout` is the embodiment, the rate, the cameras and every column with its shape, because
+LeRobot has one feature set and one fps for a dataset.
 """
 
 from __future__ import annotations

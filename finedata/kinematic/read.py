@@ -5,7 +5,7 @@ the dataset's `finedata.json`, and which of its forms read an episode is in `epi
 where a merged dataset keeps several converter files of one source, and their forms of that name
 disagree about an arm's axes, do these count as unknown. Columns of base and torso
 are understood by their declared names only: a base's pose by `x, y, yaw` or by a position and a
-quaternion, its velocity by `vx, vy, wz`, be they three columns or of a twist of six. A commanded
+quaternion, its velocity by `vx, vy, wz`, as three columns or as part of a twist of six. A commanded
 velocity is no motion: nothing here looks at the action.
 """
 

@@ -1,6 +1,6 @@
 """Many values in one buffer: nothing is copied until one of them is asked for.
 
-Every reader hands its pictures on in this form, so that a slab of them costs no copy.
+Every reader hands its pictures on in this form, as single values or as slabs of them.
 """
 
 from __future__ import annotations

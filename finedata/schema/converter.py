@@ -1,10 +1,10 @@
 """The typed converter file: what `converters/*.toml` may say, and nothing else.
 
 An unknown key, a wrong type or a reading that the rest of the file contradicts is a `SpecError`
-with its path in the file; what decodes is a frozen `Converter`. A converter
-file states facts about bytes and picks names from closed vocabularies: no Python paths, no
-conditions, no inheritance. A source that holds several forms lists `variants`, and each says by
-what it is known; a doubt that a user may decide is an option with a default and its choices.
+with its path in the file; what decodes is a frozen `Converter`. A converter file states facts about
+bytes and picks names from closed vocabularies: no Python paths, no conditions, no inheritance. A
+source that holds several forms lists `variants`, and each says by what it is known; a doubt that a
+user may decide is an option with a default and its choices.
 
 It lives in `schema/`, below every machine, because several rooms read it: `convert` follows
 it, `quality` and `cluster` take their presets from it, `annotate` asks it for the base axes.

@@ -1,7 +1,7 @@
 """Where an arm stands in a packed vector, decided by the names of the vector's columns alone.
 
-Names of another form give no arm, and columns of one quantity that do not stand side by side are
-refused: a slice is all that a reader of millions of frames can afford.
+Names of another form give no arm. A quantity is one slice, so columns of it that do not stand side
+by side are refused.
 """
 
 from __future__ import annotations

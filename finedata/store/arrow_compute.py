@@ -1,4 +1,4 @@
-"""pyarrow's kernels called by name, for the type checker's sake.
+"""pyarrow's kernels called by name, in the one way that a type checker accepts.
 
 The stubs of pyarrow know few of the kernels, and none that takes a plain value; this is the one
 place that says so.

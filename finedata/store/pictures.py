@@ -113,7 +113,7 @@ def jpeg_frame_offset(data: bytes) -> int | None:
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG or PNG by its header, be the rest whole or not; or `None`."""
+    """Width and height of a JPEG or PNG by its header, whole or not; or `None`."""
     if data[:8] == _PNG_SIGNATURE and len(data) >= 24:
         width, height = struct.unpack(">II", data[16:24])
         return width, height

@@ -349,5 +349,5 @@ def _errors(path: Path) -> Generator[None]:
             place=str(path),
             found=f"{error}",
             wanted="a journal that can be read and written",
-            next_command="free space or give leave to write there, then decide again",
+            next_command="free space or allow writing there, then decide again",
         ) from error

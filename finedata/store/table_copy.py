@@ -1,4 +1,4 @@
-"""Which rows of the curation and annotation tables a new dataset takes over: its episodes' rows.
+"""Which rows of curation and annotation tables a new dataset takes over: all, or its episodes'.
 
 They are streamed in the order of the datasets. Rows are never changed but for names of parts and,
 where rankings meet, ranks.

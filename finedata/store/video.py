@@ -3,7 +3,7 @@
 A file is written beside and renamed. The cheapest way that is right is taken by the caller, in
 this order:
 
-- `place_video`: a hard link where the file system can (`copy_video` from afar);
+- `place_video`: a hard link where the file system can (`copy_video` from a remote source);
 - `finedata.store.remux`: the same pictures at other times, by stream copy, none decoded;
 - `finedata.store.transcode`: decoded and encoded anew, lossy, only when asked.
 

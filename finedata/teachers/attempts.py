@@ -1,4 +1,4 @@
-"""The attempts of one call that the ledger gave leave for, from the first question to its end.
+"""The attempts of one call that the ledger allowed, from the first question to its end.
 
 The call is marked as sent before; every answer that was charged is booked before the next question
 leaves, so a kill loses no cent.

@@ -101,7 +101,7 @@ class CallDatabase:
                     place=str(self.path),
                     found=f"{error}",
                     wanted="a ledger of calls that can be read and written",
-                    next_command="free space or give leave to write there, then run the same "
+                    next_command="free space or allow writing there, then run the same "
                     "command again",
                 ) from error
 

@@ -202,7 +202,7 @@ class CallLedger:
             raise UsageError(
                 place=f"call {call_id}",
                 found="not in flight in this process",
-                wanted="a call that `reserve` gave leave to ask",
+                wanted="a call that `reserve` allowed to ask",
             )
 
     def learn(self, model: str, *, estimate_nano: int, cost_nano: int) -> None:

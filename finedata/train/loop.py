@@ -315,7 +315,7 @@ class Trainer:
         return inputs(batch, self.data, self.ranks.device), [f"{e} frame {f}" for e, f in frames]
 
     def _check(self, norm: torch.Tensor, drawn: list[tuple[Tensors, list[str]]]) -> None:
-        """Stop before weights are spoilt by a gradient that is no number.
+        """Stop before weights are ruined by a gradient that is no number.
 
         A GPU is not waited for: it leaves such a step out by itself (AdamW's `found_inf`), and is
         asked about it one step later.

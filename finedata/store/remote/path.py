@@ -221,7 +221,7 @@ class RemotePath:
         raise UsageError(
             place=str(self),
             found="a dataset that lies elsewhere",
-            wanted="one on this machine: only reading works from afar",
+            wanted="one on this machine: only reading works remotely",
             next_command=f"finedata pull {self.store.address} --out DIR",
         )
 
