@@ -146,7 +146,7 @@ def test_windows_of_chosen_episodes_end_with_them(tiny: Path, history: int, hori
 
 
 def test_windows_longer_than_a_hundred_frames_end_with_their_episodes(tmp_path: Path):
-    one = TinySet("a", "rep", [300, 170], size=(1, 1), tar_samples=100)
+    one = TinySet("a", "rep", [300, 170], size=(1, 1), tar_samples=100, last_commanded=True)
     root = make_shards(tmp_path / "s", [one])
     (batch,) = stream(root, mix="raw=1", batch=470, stop=470, history=120, horizon=150)
     assert_windows(batch, one, 120, 150)
@@ -161,8 +161,9 @@ def assert_windows(batch, one: TinySet, history: int, horizon: int) -> None:
         assert np.array_equal(batch.vectors["state"][k], state[np.maximum(before, 0)])
         assert np.array_equal(batch.vector_mask["state"][k].all(-1), before >= 0)
         assert np.array_equal(batch.vectors["action"][k], action[np.minimum(ahead, last)])
-        # The last action of these episodes was not commanded.
-        assert np.array_equal(batch.vector_mask["action"][k].any(-1), ahead < last)
+        # What stands behind the end is no number, whether or not the last action was commanded.
+        real = ahead <= last if one.last_commanded else ahead < last
+        assert np.array_equal(batch.vector_mask["action"][k].any(-1), real)
 
 
 def test_a_rank_has_other_samples_in_every_epoch(tiny: Path):

@@ -61,6 +61,7 @@ class TinySet:
     missing: frozenset[int] = frozenset()
     names: list[str] = field(default_factory=lambda: list(NAMES))
     space: str = "ee"
+    last_commanded: bool = False
 
     @property
     def name(self) -> str:
@@ -186,7 +187,7 @@ def _write_frames(root: Path, one: TinySet, nan_at: tuple[int, int] | None) -> N
             "frame_index": np.arange(length, dtype=np.int32),
             "observation.state": _lists(state),
             "action": _lists(action),
-            "action_valid": np.arange(length) < length - 1,
+            "action_valid": np.arange(length) < length - (not one.last_commanded),
         }
         pieces.append(pa.table({k: pa.array(v) if isinstance(v, np.ndarray) else v for k, v in columns.items()}))  # fmt: skip
     schema = pieces[0].schema.with_metadata(schema_tag("shard_frames"))
