@@ -52,7 +52,7 @@ _SCALED_OVER = 60  # episodes of a task whose motion tells its scale
 _STATIC_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _KEEP = {"cache-control": "private, max-age=600"}
 _ASK_AGAIN = {"cache-control": "no-cache"}
-_MOST_FRAMES_BYTES = 48 << 20
+_MOST_FRAMES_BYTES = 32 << 20
 _MOST_THUMBNAIL_BYTES = 12 << 20
 
 

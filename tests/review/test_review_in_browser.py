@@ -134,6 +134,21 @@ def test_steps_and_missing_facts_by_keyboard_and_all_taken_back(root: Path, brow
             told(page, lambda: press("u"), f"taken back: {back}")
         assert steps_on(page) == steps
         told(page, lambda: press("u"), "nothing of yours")
+        # the edge between the first two, dragged
+        rows = dataset.steps.filter(episode_id=str(facts["episode_id"][0])).collect()
+        first, second = rows.sort("step_index").to_dicts()[:2]
+        length = int(dataset.episode(first["episode_id"]).row["length"])
+        lane = page.locator("#timeline").bounding_box()
+        top = page.locator("#steps").bounding_box()["y"] + 12
+        at = [lane["x"] + lane["width"] * k / length for k in range(length + 1)]
+        wanted = (second["start_frame"] + second["end_frame"]) // 2
+        page.mouse.move(at[first["end_frame"]] + 1, top)
+        page.mouse.down()
+        page.mouse.move(at[wanted], top, steps=4)
+        told(page, page.mouse.up, "saved: move")
+        widths = [page.locator(".step").nth(k).evaluate("e => e.style.left") for k in (0, 1)]
+        assert float(widths[1].rstrip("%")) == pytest.approx(100 * wanted / length, abs=0.01)
+        told(page, lambda: press("u"), "taken back: move")
 
         press("n")
         page.wait_for_selector("#add:not([hidden])")
@@ -152,7 +167,8 @@ def test_steps_and_missing_facts_by_keyboard_and_all_taken_back(root: Path, brow
         page.wait_for_selector("#judge:not([hidden])")
         act(page, lambda: press("a"))
     said = dataset.table("reviews").sort("decided_at").collect()["decision"].to_list()
-    assert said == ["split", "move", "merge", *["undo"] * 3, "add", "undo", "accept"]
+    changes = ["split", "move", "merge", *["undo"] * 3, "move", "undo"]
+    assert said == [*changes, "add", "undo", "accept"]
 
 
 PRESSED = """init => document.activeElement.dispatchEvent(

@@ -100,9 +100,13 @@ async function changeSteps(decision, edge = "") {
     at("told").textContent = "no step is under the cursor";
     return;
   }
+  await saveSteps(decision, step, edge === "end" ? page.frame + 1 : page.frame, edge);
+}
+
+async function saveSteps(decision, step, frame, edge) {
+  if (busy) return;
   busy = true;
   const seen = Object.fromEntries(data.steps.map((one) => [one.step_id, one.revision]));
-  const frame = edge === "end" ? page.frame + 1 : page.frame;
   const seconds = (performance.now() - began) / 1000;
   const sent = { review_id: name(), decision, step_id: step.step_id, seen, frame, edge, seconds };
   try {
@@ -113,6 +117,45 @@ async function changeSteps(decision, edge = "") {
     at("told").textContent = `not saved. ${error.message}`;
   }
   busy = false;
+}
+
+// An edge between steps, dragged: shown while it moves, saved where it is let go.
+let dragged = null;
+at("steps").addEventListener("pointermove", (event) => {
+  if (data.blind || dragged) return;
+  at("steps").style.cursor = nearEdge(event) ? "ew-resize" : "";
+});
+at("steps").addEventListener("pointerdown", (event) => {
+  dragged = data.blind ? null : nearEdge(event);
+  if (!dragged) return;
+  event.preventDefault();
+  at("steps").setPointerCapture(event.pointerId);
+});
+at("steps").addEventListener("pointermove", (event) => {
+  if (!dragged) return;
+  const [low, high] = [dragged.step.start_frame + 1, dragged.next ? dragged.next.end_frame - 1 : data.length];
+  dragged.frame = Math.max(low, Math.min(high, Math.round(frameAt(event))));
+  page.go(Math.min(dragged.frame, data.length - 1));
+  at("told").textContent = `the edge is at ${dragged.frame}`;
+});
+at("steps").addEventListener("pointerup", () => {
+  const { step, frame } = dragged ?? {};
+  dragged = null;
+  if (step && frame !== undefined && frame !== step.end_frame) saveSteps("move", step, frame, "end");
+});
+// what is let go is no press of the step below
+at("steps").addEventListener("click", (event) => event.detail && nearEdge(event) && event.stopPropagation(), true);
+
+function frameAt(event) {
+  const box = at("timeline").getBoundingClientRect();
+  return ((event.clientX - box.left) / box.width) * data.length;
+}
+
+function nearEdge(event) {
+  const near = (4 / at("timeline").getBoundingClientRect().width) * data.length;
+  const exact = frameAt(event);
+  const step = data.steps.find((one) => Math.abs(one.end_frame - exact) <= near);
+  return step && { step, next: data.steps.find((one) => one.run_id === step.run_id && one.start_frame === step.end_frame) };
 }
 
 function adding() {
