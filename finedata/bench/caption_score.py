@@ -35,7 +35,7 @@ __all__ = [
     "FACT_SCORE",
     "NOTHING",
     "CaptionScore",
-    "Judged",
+    "JudgedLine",
     "Labelled",
     "Tally",
     "label_each",
@@ -53,7 +53,7 @@ _ACTIONS = "action_sequence"
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedLine:
     """One line of a judge's answer, as it came.
 
     Attributes:
@@ -190,7 +190,7 @@ class Labelled:
         )
 
 
-def score_released(judged: Iterable[Judged], *, hallucinated: int) -> CaptionScore:
+def score_released(judged: Iterable[JudgedLine], *, hallucinated: int) -> CaptionScore:
     """Score as published: what the judge returned is all there is.
 
     Args:
@@ -234,13 +234,13 @@ def score_nothing(dimension_of: Mapping[str, str]) -> CaptionScore:
     return CaptionScore(_tallies(counts, 0), 0.0, 0.0, 0.0)
 
 
-def label_each(fact_ids: Sequence[str], judged: Iterable[Judged]) -> Labelled:
+def label_each(fact_ids: Sequence[str], judged: Iterable[JudgedLine]) -> Labelled:
     """Hold a judge's answer against the ids that were asked.
 
     Of several labels for one fact the worst counts, a contradiction before an omission.
     """
     asked = set(fact_ids)
-    found: dict[str, list[Judged]] = {}
+    found: dict[str, list[JudgedLine]] = {}
     unknown: list[str] = []
     unlabelled: list[str] = []
     for line in judged:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from finedata.bench.caption_score import Judged
+from finedata.bench.caption_score import JudgedLine
 from finedata.bench.vqa_match import shown_options
 from finedata.schema.json_schema import json_schema
 from finedata.teachers.parsing import parse_answer, parse_json
@@ -192,10 +192,10 @@ def read_judgement(text: str) -> JudgeAnswer:
     return parse_answer(text, JudgeAnswer, place="judge")
 
 
-def judged_lines(answer: JudgeAnswer) -> list[Judged]:
+def judged_lines(answer: JudgeAnswer) -> list[JudgedLine]:
     """The lines of a judge's answer; a dimension in words is the one of the ten that it means."""
     return [
-        Judged(
+        JudgedLine(
             line.fact_id,
             line.capability.strip(),
             line.label.strip().lower(),

@@ -16,7 +16,7 @@ from finedata.bench.benchmark import AXES
 from finedata.bench.caption_score import (
     FACT_SCORE,
     CaptionScore,
-    Judged,
+    JudgedLine,
     label_each,
     score_nothing,
     score_released,
@@ -180,7 +180,7 @@ def _score_caption(scored: Scored, answer: Row, items: Sequence[Row]) -> bool:
             strict = score_strict(dimension_of, labelled.labels, hallucinated=hallucinated)
     elif answer["status"] == "ok" and answer["caption"] == []:
         # nothing to judge: every fact is omitted, which the released scorer gives a third for
-        nothing = [Judged(name, dimension_of[name], "omission") for name in names]
+        nothing = [JudgedLine(name, dimension_of[name], "omission") for name in names]
         released = score_released(nothing, hallucinated=0)
         stated = dict.fromkeys(names, "omission")
     key = (answer["sample_id"], answer["trial"])

@@ -17,11 +17,11 @@ from finedata.bench.intervals import Ratios, interval, wilson
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Coverage", "coverage"]
+__all__ = ["IntervalCoverage", "coverage"]
 
 
 @dataclass(frozen=True)
-class Coverage:
+class IntervalCoverage:
     """Shares of simulated benchmarks whose interval holds the truth, and mean widths.
 
     Attributes:
@@ -49,7 +49,7 @@ def coverage(
     mean: float = 0.65,
     seed: int = 0,
     bootstrap: bool = False,
-) -> Coverage:
+) -> IntervalCoverage:
     """Draw benchmarks and count.
 
     Args:
@@ -83,7 +83,7 @@ def coverage(
         low, high = wilson(float(right.sum()) / (videos * items), videos * items)
         naive_held += low <= truth <= high
         naive_width += high - low
-    return Coverage(
+    return IntervalCoverage(
         naive_held / benchmarks,
         held / benchmarks,
         naive_width / benchmarks,

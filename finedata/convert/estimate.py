@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.examine import examine
 from finedata.convert.run import prepare
-from finedata.convert.slabs import EpisodePictures
+from finedata.convert.slabs import PictureSlabs
 from finedata.convert.source_episode import read_episode
 from finedata.convert.work import stored_cameras
 from finedata.errors import SourceError
@@ -131,6 +131,6 @@ def _convert_in_memory(
     if episode.variant.space != "undeclared":
         canonical_motion(episode.view, episode.variant, frames=facts.frames)
     stored = stored_cameras(facts.layout, options)
-    pictures = EpisodePictures(episode.view, stored, frames=facts.frames, options=options)
+    pictures = PictureSlabs(episode.view, stored, frames=facts.frames, options=options)
     stored_bytes = sum(len(data) for _, _, slab in pictures.slabs() for data, _ in slab.values())
     return stored_bytes + sum(clip.size for clip in facts.clips)

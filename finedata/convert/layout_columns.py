@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from finedata.schema.converter import ArmSpec, Pick, Variant
     from finedata.store.lerobot.layout import Dtype
 
-__all__ = ["Kept", "arm_features", "kept_features", "sorted_arms", "vector_features"]
+__all__ = ["KeptFeatures", "arm_features", "kept_features", "sorted_arms", "vector_features"]
 
 _EE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 # LeRobot's own columns: made anew, whatever the source has in them.
@@ -115,7 +115,7 @@ def vector_features(view: EpisodeView, variant: Variant) -> dict[str, Feature]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptFeatures:
     """The features that are stored as they are.
 
     Attributes:
@@ -129,7 +129,7 @@ class Kept:
     reasons: dict[str, str]
 
 
-def kept_features(view: EpisodeView, variant: Variant) -> Kept:
+def kept_features(view: EpisodeView, variant: Variant) -> KeptFeatures:
     """The features that are stored as they are: numbers or a text with one row a step.
 
     An HDF5 file or an RLDS record may hold arrays of other things beside: what has not as many rows
@@ -165,7 +165,7 @@ def kept_features(view: EpisodeView, variant: Variant) -> Kept:
         if length < least or (length != steps and least == steps):
             reasons[name] = f"{length} rows, where most features have {steps}"
             del features[name]
-    return Kept(features, _column_names(features, variant.reader), reasons)
+    return KeptFeatures(features, _column_names(features, variant.reader), reasons)
 
 
 def _column_names(features: Collection[str], reader: str) -> dict[str, str]:

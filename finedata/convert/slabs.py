@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from finedata.convert.layout import CameraLayout
     from finedata.readers.episode import PictureList
 
-__all__ = ["EpisodePictures"]
+__all__ = ["PictureSlabs"]
 
 
-class EpisodePictures:
+class PictureSlabs:
     """The pictures of an episode, read once.
 
     Args:

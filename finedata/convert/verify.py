@@ -26,7 +26,7 @@ from finedata.convert.assign import ClipJob, EpisodeJob, Part
 from finedata.convert.columns import episode_numbers
 from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare_from_dataset
-from finedata.convert.slabs import EpisodePictures
+from finedata.convert.slabs import PictureSlabs
 from finedata.convert.verify_alone import check_counts, check_indices
 from finedata.convert.verify_episode import check_pictures, check_round_trips, check_videos
 from finedata.convert.verify_report import VerifyReport
@@ -270,7 +270,7 @@ class _Records:
             options = msgspec.structs.replace(options, image_stats=False)
         try:
             with shards.view(job) as (view, variant):
-                pictures = EpisodePictures(
+                pictures = PictureSlabs(
                     view, stored_cameras(layout, options), frames=record.frames, options=options
                 )
                 for _ in pictures.slabs():

@@ -19,7 +19,7 @@ from finedata.convert.columns import episode_numbers
 from finedata.convert.context import decoded_converter, opened_source
 from finedata.convert.layout_columns import sorted_arms
 from finedata.convert.movies import clip_receipt, write_clips
-from finedata.convert.slabs import EpisodePictures
+from finedata.convert.slabs import PictureSlabs
 from finedata.convert.source_episode import read_episode
 from finedata.errors import SourceError
 from finedata.store.atomic import sync_folder
@@ -244,9 +244,7 @@ def _convert_episode(
         name: arrow_column(values, fields.field(name)) for name, values in numbers.columns.items()
     }
     cameras = stored_cameras(job.layout, job.context.options)
-    pictures = EpisodePictures(
-        view, cameras, frames=episode.plan.frames, options=job.context.options
-    )
+    pictures = PictureSlabs(view, cameras, frames=episode.plan.frames, options=job.context.options)
     for first, last, found in pictures.slabs():
         rows = {name: array.slice(first, last - first) for name, array in arrays.items()}
         rows |= {picture_column(name): picture_array(*slab) for name, slab in found.items()}

@@ -30,7 +30,7 @@ from finedata.shard.prepare import Prepared, prepare, run_key
 from finedata.shard.settings import ShardSettings
 from finedata.shard.text import changing
 from finedata.shard.write import (
-    Task,
+    ShardTask,
     TaskResult,
     is_done,
     write_episode_tar,
@@ -373,7 +373,7 @@ class _Work:
         return {name: [*units[name], *tars[name]] for name in units}
 
     def _has_tars(self, plan: SetPlan) -> bool:
-        tasks = [Task(self._run.context, plan, number) for number in range(plan.tars)]
+        tasks = [ShardTask(self._run.context, plan, number) for number in range(plan.tars)]
         found = [self._noted(plan, "tar", task.number) for task in tasks]
         return all(
             one is not None and is_done(task, one) for task, one in zip(tasks, found, strict=True)
@@ -386,12 +386,12 @@ class _Work:
                 return msgspec.msgpack.decode(payload, type=TaskResult)
         return None
 
-    def _tasks(self, plans: Sequence[SetPlan], kind: str) -> Iterator[Task]:
+    def _tasks(self, plans: Sequence[SetPlan], kind: str) -> Iterator[ShardTask]:
         sequence = 0
         for plan in plans:
             for number in range(len(plan.units) - 1 if kind == "unit" else plan.tars):
                 if self._share is None or sequence % self._share[1] == self._share[0]:
-                    yield Task(self._run.context, plan, number)
+                    yield ShardTask(self._run.context, plan, number)
                 sequence += 1
 
     def _pass(
@@ -399,7 +399,7 @@ class _Work:
         phase: int,
         plans: Sequence[SetPlan],
         kind: str,
-        function: Callable[[Task], TaskResult],
+        function: Callable[[ShardTask], TaskResult],
     ) -> dict[str, list[TaskResult]]:
         tasks = list(self._tasks(plans, kind))
         found: dict[str, dict[int, TaskResult]] = {plan.name: {} for plan in plans}
@@ -412,7 +412,7 @@ class _Work:
             if self._on_progress is not None:
                 self._on_progress(Progress(f"packing, pass {phase}", done, len(tasks)))
 
-        def keep(task: Task, result: TaskResult) -> None:
+        def keep(task: ShardTask, result: TaskResult) -> None:
             payload = msgspec.msgpack.encode(result)
             self._ledgers[0].put(f"{kind}:{task.plan.name}", task.number, payload)
             took(task.plan, task.number, result)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from finedata.schema.documents import FileDigest
     from finedata.store.dataset import Dataset
 
-__all__ = ["Words", "column", "write_words"]
+__all__ = ["WrittenWords", "column", "write_words"]
 
 # Every lot of episodes costs a pass over all rows, so lots are large; what is made of them (Arrow,
 # checked rows, batches of a file) goes through memory in small pieces.
@@ -49,7 +49,7 @@ _ORDER = {
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class WrittenWords:
     """What `write_words` wrote.
 
     Attributes:
@@ -71,7 +71,7 @@ def write_words(
     sets: Mapping[str, Sequence[str] | pl.Series],
     *,
     before: Path | None = None,
-) -> Words:
+) -> WrittenWords:
     """Write the four tables of words of each set into `<folder>/<set>/`.
 
     Args:
@@ -142,7 +142,9 @@ def write_words(
         path = folder / name / "episodes.arrow"
         write_arrow(path, [piece], schema=schema)
         files.append(file_digest(folder, path))
-    return Words(files=files, rows=dict(sorted(rows.items())), left_out=left_out, runs=sorted(used))
+    return WrittenWords(
+        files=files, rows=dict(sorted(rows.items())), left_out=left_out, runs=sorted(used)
+    )
 
 
 def _no_places() -> pl.DataFrame:

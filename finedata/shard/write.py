@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "ShardTask",
     "TarResult",
-    "Task",
     "TaskResult",
     "is_done",
     "measure_sample_bytes",
@@ -52,7 +52,7 @@ __all__ = [
 _MEASURED_EPISODES, _MEASURED_FRAMES = 8, 4
 
 
-class Task(msgspec.Struct, frozen=True):
+class ShardTask(msgspec.Struct, frozen=True):
     """Something to do: unit or tar `number` of what a run adds to a set."""
 
     context: ShardContext
@@ -93,7 +93,7 @@ def spill_path(context: ShardContext, plan: SetPlan, unit: int) -> Path:
     return Path(context.work) / "spill" / plan.name / f"{unit:08d}.spill"
 
 
-def write_unit(task: Task) -> TaskResult:
+def write_unit(task: ShardTask) -> TaskResult:
     """First pass of `--order step`: a unit's samples, grouped by the tar they belong to.
 
     Raises:
@@ -118,7 +118,7 @@ def write_unit(task: Task) -> TaskResult:
     return TaskResult(path.stat().st_size, None, counts)
 
 
-def write_step_tar(task: Task) -> TaskResult:
+def write_step_tar(task: ShardTask) -> TaskResult:
     """Second pass of `--order step`: one tar, from its piece of every spill file.
 
     Raises:
@@ -141,7 +141,7 @@ def write_step_tar(task: Task) -> TaskResult:
     return TaskResult(0, _write(task, named, names), {})
 
 
-def write_episode_tar(task: Task) -> TaskResult:
+def write_episode_tar(task: ShardTask) -> TaskResult:
     """A tar in the order of episodes, in one pass.
 
     Raises:
@@ -184,7 +184,7 @@ def _clips(
 
 
 def _write(
-    task: Task,
+    task: ShardTask,
     samples: Iterator[tuple[int, int, str, tuple[bytes, ...]]],
     names: tuple[str, ...],
 ) -> TarResult:
@@ -267,7 +267,7 @@ def _index_table(
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def is_done(task: Task, result: TaskResult) -> bool:
+def is_done(task: ShardTask, result: TaskResult) -> bool:
     """Whether what a finished task wrote is still there."""
     plan, context = task.plan, task.context
     if result.tar is None:

@@ -39,7 +39,7 @@ from finedata.store.lerobot.layout import (
 )
 from finedata.store.lerobot.stats import FeatureStats, StatsMerger
 from finedata.store.lerobot.write import write_stats, write_tasks
-from finedata.store.part_files import DataFiles, DataReader, EpisodeRows, read_tasks
+from finedata.store.part_files import DataFiles, DataReader, MetaFiles, read_tasks
 from finedata.store.remote.path import readable
 from finedata.store.video import place_video
 
@@ -102,7 +102,7 @@ def link_part(source: Path, target: Path, *, name: str, entry: PartEntry, path: 
             if file.is_file() and not file.name.startswith("."):
                 place_video(file, target / file.relative_to(source))
     if name != entry.name:
-        with EpisodeRows(target) as rows:
+        with MetaFiles(target) as rows:
             for table in PartSlice(source).tables():
                 rows.write(_replaced(table, {"part": pa.repeat(name, table.num_rows)}))
     return msgspec.structs.replace(entry, name=name, path=path)
@@ -152,7 +152,7 @@ class _Copier:
 
     def __enter__(self) -> Self:
         self._stack = ExitStack().__enter__()
-        self._rows = self._stack.enter_context(EpisodeRows(self.target))
+        self._rows = self._stack.enter_context(MetaFiles(self.target))
         self._data = self._stack.enter_context(DataFiles(self.target))
         return self
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-__all__ = ["DataFiles", "DataReader", "EpisodeRows", "read_tasks", "reading"]
+__all__ = ["DataFiles", "DataReader", "MetaFiles", "read_tasks", "reading"]
 
 
-class EpisodeRows:
+class MetaFiles:
     """The files of meta/episodes that are being written, each of a fixed number of rows."""
 
     def __init__(self, root: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.bench.caption_score import (
-    Judged,
+    JudgedLine,
     label_each,
     score_nothing,
     score_released,
@@ -35,8 +35,8 @@ def dimension_of(fact_id: str) -> str:
     return fact_id.rpartition("_")[0]
 
 
-def judged_of(labels: dict) -> list[Judged]:
-    return [Judged(one, dimension_of(one), label) for one, _, _, label in labels["facts"]]
+def judged_of(labels: dict) -> list[JudgedLine]:
+    return [JudgedLine(one, dimension_of(one), label) for one, _, _, label in labels["facts"]]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_stored_summary_is_the_mean_of_its_means(released: Path) -> None:
 
 def test_a_caption_that_says_nothing() -> None:
     asked = {"action_sequence_1": "action_sequence", "target_object_1": "target_object"}
-    omitted = [Judged(one, dimension, "omission") for one, dimension in asked.items()]
+    omitted = [JudgedLine(one, dimension, "omission") for one, dimension in asked.items()]
     assert score_released(omitted, hallucinated=0).rounded() == (0, 0, 1, 0.3333)
     nothing = score_nothing(asked)
     assert nothing.overall == 0
@@ -116,7 +116,7 @@ def test_a_caption_that_says_nothing() -> None:
 
 def test_a_fact_that_the_judge_drops() -> None:
     asked = {"action_sequence_1": "action_sequence", "action_sequence_2": "action_sequence"}
-    lines = [Judged("action_sequence_1", "action_sequence", "match")]
+    lines = [JudgedLine("action_sequence_1", "action_sequence", "match")]
     assert score_released(lines, hallucinated=0).coverage == 1
     labelled = label_each(list(asked), lines)
     assert labelled.missing == ["action_sequence_2"]
@@ -125,7 +125,7 @@ def test_a_fact_that_the_judge_drops() -> None:
 
 
 def test_hallucinations_without_end() -> None:
-    lines = [Judged("action_sequence_1", "action_sequence", "match")]
+    lines = [JudgedLine("action_sequence_1", "action_sequence", "match")]
     found = score_released(lines, hallucinated=4)
     assert (found.anti_hallucination, found.overall) == (-3, pytest.approx(-1 / 3))
     strict = score_strict(
@@ -136,10 +136,10 @@ def test_hallucinations_without_end() -> None:
 
 def test_what_was_not_asked_for_and_what_was_said_twice() -> None:
     lines = [
-        Judged("a", "action_sequence", "match"),
-        Judged("a", "action_sequence", "contradiction"),
-        Judged("b", "target_object", "fine"),
-        Judged("z", "colour", "match"),
+        JudgedLine("a", "action_sequence", "match"),
+        JudgedLine("a", "action_sequence", "contradiction"),
+        JudgedLine("b", "target_object", "fine"),
+        JudgedLine("z", "colour", "match"),
     ]
     labelled = label_each(["a", "b", "c"], lines)
     assert labelled.labels == {"a": "contradiction", "b": "omission", "c": "omission"}
@@ -156,7 +156,7 @@ FACTS = st.lists(st.tuples(st.sampled_from(DIMENSIONS), st.sampled_from(LABELS))
 def test_strict_is_bounded_and_equal_where_there_is_no_hole(
     facts: list[tuple[str, str]], hallucinated: int
 ) -> None:
-    lines = [Judged(str(n), dimension, label) for n, (dimension, label) in enumerate(facts)]
+    lines = [JudgedLine(str(n), dimension, label) for n, (dimension, label) in enumerate(facts)]
     asked = {line.fact_id: line.dimension for line in lines}
     labelled = label_each(list(asked), lines)
     strict = score_strict(asked, labelled.labels, hallucinated=hallucinated)

@@ -19,7 +19,7 @@ from finedata.convert.forms import EpisodeView
 from finedata.convert.layout import CameraLayout
 from finedata.convert.pictures import examine_pictures, rows_per_slab
 from finedata.convert.run import convert
-from finedata.convert.slabs import EpisodePictures
+from finedata.convert.slabs import PictureSlabs
 from finedata.convert.verify import verify
 from finedata.store.dataset import open_dataset
 from finedata.store.pictures import black_jpeg
@@ -55,7 +55,7 @@ def test_slabs_add_up_to_the_whole(
     found = episode(corpus)
     view = EpisodeView(FakeEpisode(cameras=found), {})
     cameras = [camera("top"), camera("wrist"), camera("absent")]
-    slabs = EpisodePictures(view, cameras, frames=20, options=ConvertOptions())
+    slabs = PictureSlabs(view, cameras, frames=20, options=ConvertOptions())
     joined = dict.fromkeys(("top", "wrist", "absent"), b"")
     sizes: dict[str, list[int]] = {name: [] for name in joined}
     spans = []
@@ -94,14 +94,14 @@ def test_slabs_add_up_to_the_whole(
 
 def test_fewer_rows_than_pictures_are_not_all_of_the_sources(corpus: Corpus) -> None:
     view = EpisodeView(FakeEpisode(cameras=episode(corpus)), {})
-    slabs = EpisodePictures(view, [camera("top")], frames=19, options=ConvertOptions())
+    slabs = PictureSlabs(view, [camera("top")], frames=19, options=ConvertOptions())
     assert [(first, last) for first, last, _ in slabs.slabs()] == [(0, 19)]
     assert len(slabs.results()["top"].lengths) == 19
     assert not slabs.results()["top"].verbatim
 
 
 def test_without_cameras_the_rows_are_one_slab() -> None:
-    slabs = EpisodePictures(
+    slabs = PictureSlabs(
         EpisodeView(FakeEpisode(), {}), [], frames=100_000, options=ConvertOptions()
     )
     assert list(slabs.slabs()) == [(0, 100_000, {})]
