@@ -17,7 +17,7 @@ import polars as pl
 from finedata.cluster.condensed import square_of, sub_condensed
 from finedata.cluster.distances import read_distances
 from finedata.cluster.embedding import classical_mds
-from finedata.cluster.motion import limits_of, prepare
+from finedata.cluster.motion import prepare, ranges_of
 from finedata.cluster.settings import ClusterSettings, Weights
 from finedata.cluster.unit_groups import layouts_of
 from finedata.errors import UsageError, need
@@ -182,7 +182,7 @@ def align(first: Episode, second: Episode, *, others: Sequence[Episode] = ()) ->
     [tracks] = prepare(
         np.concatenate(pair),
         lengths=np.array([len(values) for values in pair], np.int64),
-        limits=limits_of(np.concatenate([*pair, *more]), np.zeros(1, np.int64)),
+        ranges=ranges_of(np.concatenate([*pair, *more]), np.zeros(1, np.int64)),
         unit_of_track=np.zeros(2, np.int64),
         arms=(layout,),
         dtype=np.float64,
