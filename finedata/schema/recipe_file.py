@@ -70,6 +70,8 @@ class Recipe(Strict, frozen=True, kw_only=True):
         rotation: How rotations are written.
         normalise: By which statistics.
         max_tokens: Longest prompt, pictures included; a longer one is an error, never cut.
+        prompt_lengths: Lengths to which a batch's prompts are padded, `max_tokens` behind them, so
+            that few shapes are met (`compile`); by default to the next multiple of 32.
         query_token: The token that stands for an action to come (`oft`); must be one token.
         mlp_blocks: Residual blocks of the MLP (`oft`).
         dit_width: Width of the transformer (`gr00t`), as all that begins with `dit`.
@@ -156,6 +158,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     rotation: Literal["quaternion", "6d", "euler"] = "6d"
     normalise: Literal["none", "quantile", "min-max", "mean-std"] = "quantile"
     max_tokens: Positive = 1024
+    prompt_lengths: tuple[Positive, ...] = ()
 
     query_token: str = ""
     mlp_blocks: Positive = 2
@@ -364,6 +367,9 @@ def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
             yield f"`rotation` {recipe.rotation!r}, where the head tokens takes 'euler'"
         if recipe.normalise not in ("quantile", "min-max"):
             yield f"`normalise` {recipe.normalise!r}, where the head tokens takes -1 to 1"
+    lengths = (*recipe.prompt_lengths, recipe.max_tokens)
+    if list(lengths) != sorted(set(lengths)):
+        yield f"`prompt_lengths` {list(recipe.prompt_lengths)}, not rising and below `max_tokens`"
     if recipe.batch % recipe.micro_batch:
         yield f"`batch` {recipe.batch}, no multiple of `micro_batch` {recipe.micro_batch}"
     if recipe.dit_width % recipe.dit_heads:

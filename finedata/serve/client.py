@@ -112,7 +112,7 @@ class Connection:
         found = unpack(said)
         name = str(observation.get("embodiment", "")) or next(iter(self._names), "")
         return Action(
-            actions=found["actions"],
+            actions=found["actions"].copy(),  # as read it could not be written to
             names=self._names.get(name, ()),
             reasoning=found.get("reasoning"),
             timing=found.get("server_timing", {}),

@@ -114,6 +114,12 @@ def _read(value: Any, place: str, depth: int) -> Any:
     if not isinstance(value, dict):
         return value
     plain = _text_keys(value, place)
+    if "nd" in plain and "kind" in plain:
+        raise UsageError(
+            place=place,
+            found="an array as the package msgpack-numpy spells it",
+            wanted="one as openpi_client.msgpack_numpy does, which is not that package",
+        )
     if "__ndarray__" in plain:
         return _array(plain, place)
     if "__npgeneric__" in plain:

@@ -46,6 +46,7 @@ class Data:
         state_dim: Width of the states, side by side.
         action_dim: Width of the actions, side by side.
         codecs: How each part's numbers are written, and read back.
+        lengths: Lengths to which prompts are padded; see `cut`.
     """
 
     shards: Shards
@@ -55,6 +56,7 @@ class Data:
     state_dim: int
     action_dim: int
     codecs: CodecsFile
+    lengths: tuple[int, ...] = ()
 
 
 def look(shards: Shards, recipe: Recipe) -> Data:
@@ -90,6 +92,7 @@ def look(shards: Shards, recipe: Recipe) -> Data:
         state_dim=sum(widths[role] for role in recipe.states),
         action_dim=sum(widths[role] for role in actions),
         codecs=opened.codecs,
+        lengths=recipe.prompt_lengths,
     )
     if recipe.action_dim not in (0, found.action_dim):
         raise UsageError(
@@ -216,7 +219,7 @@ def inputs(batch: Batch, data: Data, device: torch.device) -> dict[str, torch.Te
         `action_mask` (n, horizon, action_dim), `state` and `state_mask` (n, state_dim). Prompts are
         cut to the longest of the batch, rounded up. With answers also `labels` and `answer`.
     """
-    arrays = cut(batch.encoded)
+    arrays = cut(batch.encoded, data.lengths)
     for kind, roles in (("action", data.actions), ("state", data.states)):
         if roles:
             values = np.concatenate([batch.vectors[role] for role in roles], -1)
@@ -226,9 +229,19 @@ def inputs(batch: Batch, data: Data, device: torch.device) -> dict[str, torch.Te
     return {name: _on(array, device) for name, array in arrays.items()}
 
 
-def cut(encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What an encoder made, without what is behind the longest prompt, rounded up."""
-    longest = -(-int(encoded["length"].max()) // _LENGTHS) * _LENGTHS
+def cut(encoded: Mapping[str, np.ndarray], lengths: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
+    """What an encoder made, without what is behind the longest prompt, rounded up.
+
+    Args:
+        encoded: See `Encoder.arrays`.
+        lengths: To the first of these that is long enough, or nothing is cut; to a multiple of 32
+            where there are none.
+    """
+    longest = int(encoded["length"].max())
+    if lengths:
+        longest = next((n for n in lengths if n >= longest), encoded["ids"].shape[-1])
+    else:
+        longest = -(-longest // _LENGTHS) * _LENGTHS
     return {
         name: array[..., :longest] if name in _BY_TOKEN else array
         for name, array in encoded.items()

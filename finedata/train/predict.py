@@ -16,6 +16,7 @@ import torch
 
 from finedata.errors import UsageError
 from finedata.shard.stream.resize import resize_into
+from finedata.train.checkpoint import find_checkpoint, read_checkpoint
 from finedata.train.data import cut
 from finedata.train.encode import Encoder
 from finedata.train.export import load_policy
@@ -82,7 +83,15 @@ class Predictor:
             UsageError: There is no checkpoint.
             ConformError: It is damaged, or without statistics.
         """
-        policy, saved = load_policy(Path(run), averaged=averaged)
+        found = find_checkpoint(Path(run))
+        if read_checkpoint(found).recipe.recipe.head == "annotator":
+            raise UsageError(
+                place=str(run),
+                found="a run that writes about episodes",
+                wanted="a policy, which predicts actions",
+                next_command=f"finedata annotate facts DATASET --teacher local --model {run}",
+            )
+        policy, saved = load_policy(found, averaged=averaged)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(policy, saved, torch.device(where))
 
@@ -168,5 +177,5 @@ class Predictor:
         self.encoder.encode([one.text for one in observations], pictures, masks, encoded)
         return {
             name: torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-            for name, array in cut(encoded).items()
+            for name, array in cut(encoded, self.recipe.prompt_lengths).items()
         }

@@ -130,6 +130,8 @@ def png(mode: str, size: tuple[int, int], *, kind: str = "png") -> bytes:
         ({"__image__": True, "format": "png", "data": png("1", (9000, 4))}, "9000x4"),
         ({"__image__": True, "format": "png", "data": png("1", (30_000, 30_000))}, "bomb"),
         ({"__image__": True, "format": "raw", "data": b"12", "dtype": "|O", "shape": [1]}, "|O"),
+        ({b"nd": True, b"type": "<f4", b"kind": b"", b"shape": [2], b"data": bytes(8)},
+         "as the package msgpack-numpy spells it"),
         ({1: 2}, "a key 1"),
     ],
 )  # fmt: skip

@@ -50,6 +50,8 @@ def test_what_is_shipped_decodes_and_conforms_to_the_published_schema(name: str)
         ("lora_alpha = 8.0", "`lora_alpha`, which nothing reads while `lora_rank` is 0"),
         ('prompt = "go"', "without {text}"),
         ("batch = 7", "no multiple of `micro_batch`"),
+        ("prompt_lengths = [128, 64]", "`prompt_lengths` [128, 64], not rising"),
+        ("prompt_lengths = [4096]", "below `max_tokens`"),
         ('revision = "main"', "revision"),
         ("version = 2", "version"),
         ("steps = ", "not TOML"),
