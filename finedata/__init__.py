@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from finedata.api import pull as pull
     from finedata.api import recipe as recipe
     from finedata.api import shards as shards
+    from finedata.api import sim_estimate as sim_estimate
+    from finedata.api import sim_record as sim_record
     from finedata.api import source as source
     from finedata.api import sources as sources
     from finedata.api import status as status
@@ -72,6 +74,8 @@ _LAZY = {
     "pull": "finedata.api",
     "recipe": "finedata.api",
     "shards": "finedata.api",
+    "sim_estimate": "finedata.api",
+    "sim_record": "finedata.api",
     "source": "finedata.api",
     "sources": "finedata.api",
     "status": "finedata.api",
@@ -107,6 +111,8 @@ __all__ = [
     "pull",
     "recipe",
     "shards",
+    "sim_estimate",
+    "sim_record",
     "source",
     "sources",
     "status",

@@ -11,6 +11,7 @@
     merge(...)                several datasets to one
     publish(...), card(...)   datasets and shards as a repository of the Hub, and its card
     pull(...)                 what was published, or a selection of it, brought here
+    sim_record(...), ...      simulated demonstrations, and policies judged by the physics
     sources(), ...            the converter files there are, copies and drafts of them
     status(...), doctor()     what was done in a folder; what works on this machine
 
@@ -58,6 +59,7 @@ from finedata.api.shards import (
     shards,
     write_receipt,
 )
+from finedata.api.sim import sim_estimate, sim_record
 from finedata.api.source import Source, source
 from finedata.api.status import status
 from finedata.api.teacher import Teacher, teacher
@@ -96,6 +98,8 @@ __all__ = [
     "recipe",
     "rows_text",
     "shards",
+    "sim_estimate",
+    "sim_record",
     "source",
     "sources",
     "status",

@@ -29,6 +29,7 @@ from finedata.cli import (
     review,
     serve,
     shard,
+    sim,
     sources,
     status,
     stream,
@@ -72,6 +73,7 @@ app.add_typer(train.app, name="train")
 app.command("serve", help=serve.HELP)(serve.serve)
 app.command("attention", help=attention.HELP)(attention.attention)
 app.add_typer(review.app, name="review")
+app.add_typer(sim.app, name="sim")
 app.command("summary", help=summary.HELP)(summary.summary)
 app.command("stream", help=stream.HELP)(stream.stream)
 app.command("status", help=status.HELP)(status.status)

@@ -81,6 +81,7 @@ VectorName = Literal[
     "observation.torso_joint_position",
     "observation.head_joint_position",
     "observation.hand",
+    "observation.environment_state",
     "action.base_pose",
     "action.base_velocity",
     "action.torso_joint_position",

@@ -96,18 +96,27 @@ _VECTORS = {
     "head_joint_position": ("joints of the head", "rad", ""),
     "hand": ("joints of dexterous hands, as the source has them", "rad or 1", ""),
 }
-_VECTOR_COLUMNS = tuple(
+_VECTOR_COLUMNS = (
+    *(
+        Column(
+            f"{side}.{name}",
+            "fixed_size_list<float32>[n]",
+            f"{verb} {meaning}, {_NAMES}",
+            nullable=True,
+            unit=unit,
+            frame=frame,
+            presence="optional",
+        )
+        for side, verb in (("observation", "measured"), ("action", "commanded"))
+        for name, (meaning, unit, frame) in _VECTORS.items()
+    ),
     Column(
-        f"{side}.{name}",
+        "observation.environment_state",
         "fixed_size_list<float32>[n]",
-        f"{verb} {meaning}, {_NAMES}",
+        f"state of what is around the robot, under LeRobot's name, {_NAMES}",
         nullable=True,
-        unit=unit,
-        frame=frame,
         presence="optional",
-    )
-    for side, verb in (("observation", "measured"), ("action", "commanded"))
-    for name, (meaning, unit, frame) in _VECTORS.items()
+    ),
 )
 
 FRAMES = Table(

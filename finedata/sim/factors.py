@@ -1,0 +1,119 @@
+"""What a demonstrator may do in more than one way, and how demonstrators usually do it.
+
+Only the colour belongs to the goal. Arm, approach, rotation and side are manner: goals do not name
+them, fine-grained instructions do, and a policy that follows only the goal has each right as often
+as the usual manner happens to be it. Demonstrators are skewed on purpose (three of four times the
+usual manner), because data that has every manner equally often would punish a policy for not
+being told.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Literal, get_args
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finedata.sim.scene import Scene
+
+__all__ = ["COLOURS", "COMBINATIONS", "MANNERS", "Wish", "balanced_wishes", "skewed_wish", "usual"]
+
+Colour = Literal["red", "green", "blue", "yellow"]
+ArmName = Literal["left", "right"]
+Approach = Literal["above", "side"]
+Rotation = Literal["clockwise", "counter-clockwise"]
+
+COLOURS: tuple[Colour, ...] = get_args(Colour)
+MANNERS: dict[str, tuple[str, ...]] = {
+    "arm": get_args(ArmName),
+    "approach": get_args(Approach),
+    "rotation": get_args(Rotation),
+    "side": get_args(ArmName),
+}
+"""Factor of the manner -> its two values."""
+COMBINATIONS: tuple[tuple[str, ...], ...] = tuple(product(*MANNERS.values()))
+"""All sixteen manners, each (arm, approach, rotation, side)."""
+_USUALLY = 0.75
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done, and how.
+
+    Attributes:
+        colour: Of the block that is to be in the tray in the end.
+        arm: Which arm lifts it.
+        approach: Whence its gripper comes: from above, or from the side (tool tilted).
+        rotation: How the block is turned about the vertical while it is held, seen from above.
+        side: In which half of the tray it ends, seen from the robot.
+    """
+
+    colour: Colour
+    arm: ArmName
+    approach: Approach
+    rotation: Rotation
+    side: ArmName
+
+
+def usual(scene: Scene, colour: str) -> Wish:
+    """What a demonstrator does who is told the goal only.
+
+    The nearer arm, from above, clockwise, into the half of the tray on that arm's side.
+    """
+    block = scene.colours.index(colour)  # type: ignore[arg-type]
+    near: ArmName = "left" if scene.blocks_m[block][1] > 0 else "right"
+    return msgspec.convert(
+        {
+            "colour": colour,
+            "arm": near,
+            "approach": "above",
+            "rotation": "clockwise",
+            "side": near,
+        },
+        Wish,
+    )
+
+
+def skewed_wish(scene: Scene, rng: np.random.Generator) -> Wish:
+    """A demonstrator's own choice: each factor as usual in three of four cases.
+
+    Args:
+        scene: Where.
+        rng: Is drawn from six times, whatever comes out.
+    """
+    colour = scene.colours[int(rng.random() * len(scene.colours))]
+    wish = msgspec.structs.asdict(usual(scene, colour))
+    side_follows = rng.random() < _USUALLY
+    for factor in ("arm", "approach", "rotation"):
+        if rng.random() >= _USUALLY:
+            wish[factor] = _other(factor, wish[factor])
+    wish["side"] = wish["arm"] if side_follows else _other("side", wish["arm"])
+    rng.random()
+    return msgspec.convert(wish, Wish)
+
+
+def balanced_wishes(scenes: Sequence[Scene], *, seed: int) -> list[Wish]:
+    """A wish for each scene: all sixteen manners equally often, in an order drawn from the seed.
+
+    Args:
+        scenes: Where; as many as sixteen divides for exact balance.
+        seed: Of the order and of the colours.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 77]))
+    wishes: list[Wish] = []
+    order: list[int] = []
+    for scene in scenes:
+        if not order:
+            order = np.argsort(rng.random(len(COMBINATIONS))).tolist()
+        manner = dict(zip(MANNERS, COMBINATIONS[order.pop()], strict=True))
+        colour = scene.colours[int(rng.random() * len(scene.colours))]
+        wishes.append(msgspec.convert({"colour": colour, **manner}, Wish))
+    return wishes
+
+
+def _other(factor: str, value: str) -> str:
+    first, second = MANNERS[factor]
+    return second if value == first else first
