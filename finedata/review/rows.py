@@ -127,7 +127,9 @@ class EpisodeRows:
                 scanned = pl.scan_parquet(path).slice(int(runs.start[k]), int(runs.rows[k]))
                 found.append(scanned.collect())
         whole = pl.concat(found)
-        return whole.filter(pl.col("episode_id") == episode_id)  # two ids may share a hash
+        own = whole.filter(pl.col("episode_id") == episode_id)  # two ids may share a hash
+        # made anew: a few rows of a file would keep all the texts of its pages in memory
+        return pl.DataFrame(own.to_dicts(), schema=own.schema)
 
 
 def newest_facts(dataset: Dataset, *columns: str) -> dict[str, NDArray[Any]]:
