@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from finedata.report.facts import DatasetFacts
     from finedata.report.tasks import DistanceReader
 
-__all__ = ["ReportSummary", "TaskDistances", "render_report", "write_report"]
+__all__ = ["KnownDistances", "ReportSummary", "render_report", "write_report"]
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDistances:
+class KnownDistances:
     """Where distances come from.
 
     Attributes:
@@ -130,7 +130,7 @@ def render_report(
     tasks: int = 12,
     seed: int = 0,
     limits: TaskLimits | None = None,
-    distances: TaskDistances | None = None,
+    distances: KnownDistances | None = None,
 ) -> tuple[str, ReportSummary]:
     """The page itself, and its summary with `out` empty; see `write_report`.
 
@@ -191,7 +191,7 @@ def render_report(
     return html, summary
 
 
-def _ledger_of(root: Path) -> TaskDistances:
+def _ledger_of(root: Path) -> KnownDistances:
     from finedata.cluster.distances import iter_distances, read_distances
 
     def units() -> Iterator[tuple[list[str], NDArray[np.floating]]]:
@@ -199,7 +199,7 @@ def _ledger_of(root: Path) -> TaskDistances:
             if unit.condensed is not None:
                 yield unit.episode_ids, unit.condensed
 
-    return TaskDistances(
+    return KnownDistances(
         read=lambda part, task_id: read_distances(root, part=part, task_id=task_id), units=units
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finedata.report.report import TaskDistances
+from finedata.report.report import KnownDistances
 from finedata.schema.tables import arrow_schema
 from finedata.store.dataset import open_dataset
 
@@ -32,8 +32,8 @@ class Fabricated:
     distances: dict[tuple[str, str], tuple[list[str], np.ndarray]]
 
     @property
-    def source(self) -> TaskDistances:
-        return TaskDistances(
+    def source(self) -> KnownDistances:
+        return KnownDistances(
             read=lambda part, task_id: self.distances.get((part, task_id)),
             units=lambda: iter(self.distances.values()),
         )

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from finedata.cli.app import app
 from finedata.errors import UsageError
-from finedata.report.report import TaskDistances, render_report, write_report
+from finedata.report.report import KnownDistances, render_report, write_report
 from finedata.report.tasks import TaskLimits
 from finedata.schema.enums import GATE_CHECKS, meanings_of
 from finedata.store.dataset import open_dataset
 
-NONE = TaskDistances(read=lambda part, task_id: None, units=list)
+NONE = KnownDistances(read=lambda part, task_id: None, units=list)
 HOSTILE = (
     '</bdi><script>alert("x")</script>\u202edrowkcab \'"&amp; \u0623\u0647\u0644\u0627 \x00'
     + "é" * 5000
@@ -197,7 +197,7 @@ def test_landmarks_only_are_said(copy: Path) -> None:
         square = np.zeros((len(ids), len(ids)))
         square[np.triu_indices(len(ids), k=1)] = condensed
         some[key] = (ids[:4], square[:4, :4][np.triu_indices(4, k=1)])
-    source = TaskDistances(read=lambda part, task_id: some.get((part, task_id)), units=list)
+    source = KnownDistances(read=lambda part, task_id: some.get((part, task_id)), units=list)
     words = "".join(read_page(render_report(copy, distances=source)[0]).text)
     assert words.count("Only the 4 landmarks, of ") >= 3
 
@@ -205,7 +205,7 @@ def test_landmarks_only_are_said(copy: Path) -> None:
 def test_distances_that_are_no_numbers_are_said(copy: Path) -> None:
     truth = fabricate(copy)
     bad = {key: (ids, condensed * np.nan) for key, (ids, condensed) in truth.distances.items()}
-    source = TaskDistances(
+    source = KnownDistances(
         read=lambda part, task_id: bad.get((part, task_id)), units=lambda: iter(bad.values())
     )
     html, _ = render_report(copy, distances=source)
