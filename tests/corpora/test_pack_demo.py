@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from corpora.pack_demo import PACKED, ROOT, write_demo_corpus
 
-from finedata.demo.walk import _unpack
+from finedata.demo.walk import unpack
 
 
 def test_the_packed_corpus_is_the_one_that_is_made(tmp_path: Path) -> None:
-    _unpack(tmp_path / "packed")
+    unpack(tmp_path / "packed")
     write_demo_corpus(tmp_path / "made")
     packed, made = _files(tmp_path / "packed"), _files(tmp_path / "made")
     assert packed.keys() == made.keys()

@@ -573,8 +573,10 @@ def test_cameras_that_some_parts_lack() -> None:
     assert list(named.values()) == [["front", "wrist"], ["wrist"], ["front"]]
     with pytest.raises(UsageError, match="none of front, wrist"):
         plan_cameras(part("top"), "p", settings, bits={})  # type: ignore[arg-type]
+    # Samples of numbers and words are samples; clips of no camera are nothing.
+    assert plan_cameras(part(), "p", ShardSettings(), bits={}) == ()  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no camera"):
-        plan_cameras(part(), "p", ShardSettings(), bits={})  # type: ignore[arg-type]
+        plan_cameras(part(), "p", ShardSettings(sample="episode"), bits={})  # type: ignore[arg-type]
 
 
 def test_units_of_episodes() -> None:
