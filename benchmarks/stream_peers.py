@@ -253,7 +253,8 @@ def energon(options: Any) -> Any:
     @stateless
     def cook(sample: dict) -> dict:
         key = sample["__key__"].rpartition("/")[2]
-        return {**{k: v for k, v in sample.items() if k.endswith("jpg")}, "__key__": key}
+        kept = {k: v for k, v in sample.items() if k.endswith("jpg") or k.startswith("__")}
+        return kept | {"__key__": key}
 
     class Encoder(TaskEncoder):
         cookers = [Cooker(cook)]  # noqa: RUF012
@@ -261,10 +262,13 @@ def energon(options: Any) -> Any:
 
         @stateless
         def encode_sample(self, sample: dict) -> Any:
-            return sample_of(sample)
+            # A dictionary: it needs a place for energon's key, by which a buffer is read again.
+            key, array = sample_of(sample)
+            rest = {name: value for name, value in sample.items() if name.startswith("__")}
+            return rest | {"__key__": key, "array": array}
 
         def batch(self, samples: list) -> Any:
-            return together(samples)
+            return together([(sample["__key__"], sample["array"]) for sample in samples])
 
     path = options.tars[0]
     if options.weights:

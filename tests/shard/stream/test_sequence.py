@@ -273,6 +273,14 @@ def test_the_held_out_side_and_other_tiers_come_only_on_request(tiny: Path):
     assert {name.split("-")[1] for name in batch.episode_id} == {"failed"}
 
 
+def test_a_goal_that_nobody_gave_is_an_error_and_no_empty_text(tmp_path: Path):
+    root = make_shards(tmp_path / "s", [TinySet("a", "unlabelled", [3])])
+    (batch,) = stream(root, mix="unlabelled=1", batch=3, stop=3)
+    assert batch.text == ["", "", ""]
+    with pytest.raises(ConformError, match=r"episode a-unlabelled-0000(.|\n)*an instruction"):
+        next(iter(stream(root, mix="unlabelled=1", batch=3, words={"unlabelled": "goal"})))
+
+
 def test_drawing_in_blocks_changes_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch):
     wanted = names(stream(tiny, mix="fg=1,raw=1", batch=7, stop=70))
     monkeypatch.setattr(stream_module, "_BLOCK", 5)

@@ -128,7 +128,8 @@ def _write_set(root: Path, one: TinySet, nan_at: tuple[int, int] | None) -> Shar
     rows = {
         "episode_id": [one.episode_id(k) for k in range(len(one.lengths))],
         "first_row": firsts[:-1], "length": one.lengths, "fps": [10.0] * len(one.lengths),
-        "task": [f"do {k}" for k in range(len(one.lengths))], "licence": ["MIT"] * len(one.lengths),
+        "task": ["" if one.tier == "unlabelled" else f"do {k}" for k in range(len(one.lengths))],
+        "licence": ["MIT"] * len(one.lengths),
         "cameras_missing": [
             ["front"] if k in one.missing else [] for k in range(len(one.lengths))
         ],
