@@ -110,6 +110,12 @@ class Connection:
             )
         self._reset = False
         found = unpack(said)
+        if "actions" not in found:
+            raise FinedataError(
+                place=self.address,
+                found=f"an answer of {', '.join(found) or 'nothing'}",
+                wanted="actions: a server that speaks openpi's dialect",
+            )
         name = str(observation.get("embodiment", "")) or next(iter(self._names), "")
         return Action(
             actions=found["actions"].copy(),  # as read it could not be written to

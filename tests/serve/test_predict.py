@@ -156,3 +156,22 @@ def test_a_checkpoint_without_statistics_is_refused(tiny_run: Path, tmp_path: Pa
             fd.policy(tmp_path / "checkpoint", device="cpu")
     with pytest.raises(UsageError, match="no checkpoint"):
         fd.policy(tmp_path / "nothing", device="cpu")
+
+
+def test_a_run_that_writes_about_episodes_is_no_policy(tiny_run: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    import msgspec
+
+    from finedata.schema.recipe_file import Recipe, find_recipe, recipe_digest
+
+    shutil.copytree(tiny_run / "checkpoints" / "000002", tmp_path / "checkpoint")
+    path = tmp_path / "checkpoint" / "pretrained_model" / "train_config.json"
+    config = json.loads(path.read_text())
+    recipe = find_recipe("tiny_annotator").recipe
+    assert isinstance(recipe, Recipe)
+    config |= {"recipe": msgspec.to_builtins(recipe), "recipe_sha256": recipe_digest(recipe)}
+    path.write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="a run that writes about episodes"):
+        fd.policy(tmp_path / "checkpoint", device="cpu")

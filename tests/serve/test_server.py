@@ -155,6 +155,7 @@ def test_a_client_that_waits_longer_than_it_wants_to_is_told() -> None:
         with pytest.raises(FinedataError, match=r"found nothing in 0.1 s"):
             policy.act({"front": picture(), "prompt": "go"})
         # The late answer must not be taken for that to another observation.
+        policy._timeout_s = 10
         with pytest.raises(FinedataError, match="wanted an answer"):
             policy.act({"front": picture(), "prompt": "go"})
 
@@ -392,3 +393,30 @@ def test_ten_thousand_frames_of_noise() -> None:
         with opened(listening.vla_eval) as last:
             last.send(GOOD[3])
             assert msgpack.unpackb(last.recv())["type"] == "hello"
+
+
+def test_our_client_asks_other_servers_of_the_dialect() -> None:
+    """openpi's own says nothing of finedata, and other keys besides the actions."""
+    from websockets.sync.server import serve
+
+    answers = [{"actions": np.ones((2, 7)), "policy_timing": {"infer_ms": 1.0}}, {"status": "ok"}]
+
+    def talk(one: Any) -> None:
+        one.send(msgpack.packb({}, default=openpi))
+        for answer in answers:
+            one.recv()
+            one.send(msgpack.packb(answer, default=openpi))
+
+    with serve(talk, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with fd.connect(f"127.0.0.1:{server.socket.getsockname()[1]}") as policy:
+                said = policy.act({"observation/image": picture(), "prompt": "go"})
+                assert said.actions.tolist() == [[1.0] * 7] * 2
+                assert (said.names, said.reasoning, said.timing) == ((), None, {})
+                with pytest.raises(FinedataError, match="found an answer of status"):
+                    policy.act({"observation/image": picture(), "prompt": "go"})
+        finally:
+            server.shutdown()
+            thread.join()
