@@ -26,6 +26,7 @@ from finedata.annotate.stages import (
     episode_prompt,
     refine_request,
     sequence_request,
+    stage_request,
     steps_request,
 )
 from finedata.annotate.verbs import find_verb
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     from finedata.annotate.results import EpisodeContext
     from finedata.annotate.settings import AnnotateSettings
     from finedata.store.dataset import Dataset
+    from finedata.teachers.protocol import Picture
 
 __all__ = ["Form", "Lesson", "Lessons", "caption_request"]
 
 Form = Literal["staged", "caption"]
 
 _CAPTION = "caption.v1"
+_CAPTION_STAGE = "caption"
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +87,8 @@ class Lessons:
         self._max_facts = max_facts
         self._pictures = PictureSource(dataset)
         self.skipped: Counter[str] = Counter()
-        self._asked: dict[tuple[str, str], Request] = {}
+        # What a question shows of earlier answers; its whole text is made when it is asked for.
+        self._given: dict[tuple[str, str], dict[str, str]] = {}
         self._rows: dict[str, EpisodeContext] = {}
 
     def of(self, episode_ids: Sequence[str]) -> list[Lesson]:
@@ -108,10 +112,12 @@ class Lessons:
         """
         context = self._rows[lesson.episode_id]
         analysis, refinement = shown_pictures(self._pictures, context, self._settings)
-        first = lesson.stage in ("facts/sequence", "caption")
-        request = self._asked[lesson.episode_id, lesson.stage]
-        shown = (analysis or refinement) if first else refinement
-        return _with_pictures(request, shown)
+        if lesson.stage == _CAPTION_STAGE:
+            return caption_request(context, self._settings, analysis or refinement)
+        stage = lesson.stage.removeprefix("facts/")
+        shown = analysis if stage == "sequence" else refinement
+        given = self._given[lesson.episode_id, lesson.stage]
+        return stage_request(stage, context, given, shown, self._settings)
 
     def _lessons(
         self,
@@ -175,7 +181,9 @@ class Lessons:
         return [facts[k] for k in sorted(sure[: self._max_facts])]
 
     def _kept(self, context: EpisodeContext, request: Request, answer: dict[str, Any]) -> Lesson:
-        self._asked[context.episode_id, request.stage] = request
+        own = episode_prompt(context)
+        given = {name: text for name, text in request.values.items() if name not in own}
+        self._given[context.episode_id, request.stage] = given
         return Lesson(
             episode_id=context.episode_id,
             source=context.row["source"],
@@ -184,15 +192,18 @@ class Lessons:
         )
 
 
-def caption_request(context: EpisodeContext, settings: AnnotateSettings) -> Request:
+def caption_request(
+    context: EpisodeContext, settings: AnnotateSettings, pictures: Sequence[Picture] = ()
+) -> Request:
     """The question for a caption in RoboFine-VLM's form."""
     prompt = load_prompt(_CAPTION)
     values = {"instruction": episode_prompt(context)["instruction"]}
     return Request(
         episode_id=context.episode_id,
-        stage="caption",
+        stage=_CAPTION_STAGE,
         model=settings.model,
         prompt=fill(prompt, values),
+        pictures=tuple(pictures),
         settings=settings.request_settings(),
         prompt_sha256=prompt.sha256,
         values=values,
@@ -253,9 +264,3 @@ def _fact(row: dict[str, Any], by_step: dict[str, int]) -> dict[str, Any] | None
         "text": row["text"],
     }
     return {key: value for key, value in said.items() if value is not None}
-
-
-def _with_pictures(request: Request, pictures: Sequence[Any]) -> Request:
-    from dataclasses import replace
-
-    return replace(request, pictures=tuple(pictures))

@@ -38,6 +38,7 @@ __all__ = [
     "requests_of_episode",
     "sequence_request",
     "stage_end",
+    "stage_request",
     "steps_request",
 ]
 
@@ -194,7 +195,32 @@ def sequence_request(
     context: EpisodeContext, pictures: Sequence[Picture], settings: AnnotateSettings
 ) -> Request:
     """The question of the first stage."""
-    return _request("sequence", context, {}, pictures, sequence_schema(settings.verbs), settings)
+    return stage_request("sequence", context, {}, pictures, settings)
+
+
+def stage_request(
+    stage: str,
+    context: EpisodeContext,
+    values: Mapping[str, str],
+    pictures: Sequence[Picture],
+    settings: AnnotateSettings,
+) -> Request:
+    """The question of a stage, of what it shows of earlier answers.
+
+    Args:
+        stage: `sequence`, `steps`, `refine` or `atoms`.
+        context: The episode.
+        values: The places of the prompt that are not the episode's own.
+        pictures: What is shown.
+        settings: How the teacher is asked.
+    """
+    schemas: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "sequence": lambda: sequence_schema(settings.verbs),
+        "steps": lambda: steps_schema(settings.verbs),
+        "refine": lambda: refine_schema(settings.verbs),
+        "atoms": lambda: ATOMS_SCHEMA,
+    }
+    return _request(stage, context, values, pictures, schemas[stage](), settings)
 
 
 def steps_request(
@@ -206,7 +232,7 @@ def steps_request(
 ) -> Request:
     """The question of the second stage."""
     values = {"sequence": _sequence_text(sequence), "main_object": main_object}
-    return _request("steps", context, values, pictures, steps_schema(settings.verbs), settings)
+    return stage_request("steps", context, values, pictures, settings)
 
 
 def atoms_request(
@@ -217,7 +243,7 @@ def atoms_request(
 ) -> Request:
     """The question of the third stage."""
     values = {"steps": _steps_text(steps, context.fps)}
-    return _request("atoms", context, values, pictures, ATOMS_SCHEMA, settings)
+    return stage_request("atoms", context, values, pictures, settings)
 
 
 def refine_request(
@@ -228,8 +254,7 @@ def refine_request(
         "raw_steps": _steps_text(context.source_steps, context.fps),
         "step_count": str(len(context.source_steps)),
     }
-    schema = refine_schema(settings.verbs)
-    return _request("refine", context, values, pictures, schema, settings)
+    return stage_request("refine", context, values, pictures, settings)
 
 
 def requests_of_episode(

@@ -102,6 +102,8 @@ class Backbone(nn.Module):
             cache: That of the tokens before.
         """
         pixels = batch.get("pixels")
+        if pixels is not None and not pixels.shape[1]:
+            pixels = None  # a question in words alone
         if pixels is not None:
             if "pictured" in batch:  # one after the other, as their tokens are in the prompts
                 pixels = pixels[batch["pictured"]][None]

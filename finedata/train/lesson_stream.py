@@ -14,6 +14,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +223,7 @@ class LessonStream:
         self._chain = hashlib.sha256(self.identity.encode()).hexdigest()
         self.sequence = self
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Digest of what is drawn, in which order."""
         told = [self._recipe.seed, self._side, *map(msgspec.to_builtins, self.lessons)]

@@ -25,12 +25,7 @@ from finedata.train.lesson_encode import LessonEncoder, stacked
 if TYPE_CHECKING:
     from finedata.teachers.protocol import Request
 
-__all__ = ["RunTeacher", "is_annotator", "run_name"]
-
-
-def is_annotator(place: str | Path) -> bool:
-    """Whether a folder is a run, a checkpoint or an export of finedata's."""
-    return _model_folder(Path(place)) is not None
+__all__ = ["RunTeacher", "run_name"]
 
 
 def run_name(place: str | Path) -> str:

@@ -298,3 +298,12 @@ def test_adapters_go_into_what_is_exported(dataset: Path, tmp_path: Path) -> Non
     with torch.no_grad():
         mine, theirs = one(batch)["words"], two(batch)["words"]
     assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_a_question_without_pictures(dataset: Path) -> None:
+    """As a judge is asked: words alone."""
+    _, data, policy, encoder = encoded(dataset, answers="caption")
+    request = replace(data.lessons.request(data.train[0]), pictures=())
+    sample = stacked([encoder.encode(request, "{}")], pad=0)
+    batch = {name: torch.from_numpy(array) for name, array in sample.items()}
+    assert policy(batch)["words"].isfinite()
