@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -141,6 +144,33 @@ def test_demonstrations_that_fail_are_left_out_and_told(tmp_path: Path) -> None:
     assert 0 < summary.kept < 14
     assert sum(summary.missed.values()) >= 14 - summary.kept
     assert len(fd.open(tmp_path / "out").episodes.collect()) == summary.kept
+
+
+def test_the_judge_agrees_with_physics(recorded: Path, tmp_path: Path) -> None:
+    benchmark = _benchmark()
+    told = {(row["slot"], row["facts"]): row for row in benchmark.verdicts(fd.open(recorded))}
+    for slot in ("actor", "rotation_direction", "rotation_angle"):
+        assert told[slot, "true"]["confirmed"] == 12, slot
+        assert told[slot, "turned round"]["contradicted"] == 12, slot
+    assert sum(row["contradicted"] for (_, facts), row in told.items() if facts == "true") == 0
+    assert told["color", "true"]["untestable"] == 12
+    shutil.copytree(recorded, tmp_path / "steer")
+    dataset = fd.open(tmp_path / "steer")
+    dataset.annotate_kinematic(everything=True)
+    found = {row["slot"]: row for row in benchmark.measured_against_truth(dataset)}
+    assert found["actor"]["true"] == found["actor"]["found"] == 12
+    assert found["gripper closes"]["found"] == 12
+    assert 0 < found["rotation_direction"]["true"] <= found["rotation_direction"]["said"]
+
+
+def _benchmark() -> Any:
+    path = Path(__file__).parent.parent.parent / "benchmarks" / "sim_judge.py"
+    spec = importlib.util.spec_from_file_location("sim_judge", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _converter() -> str:
