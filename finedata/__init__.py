@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from finedata.api import pull as pull
     from finedata.api import recipe as recipe
     from finedata.api import shards as shards
+    from finedata.api import sim_compare as sim_compare
     from finedata.api import sim_estimate as sim_estimate
+    from finedata.api import sim_evaluate as sim_evaluate
+    from finedata.api import sim_rates as sim_rates
     from finedata.api import sim_record as sim_record
+    from finedata.api import sim_result as sim_result
     from finedata.api import source as source
     from finedata.api import sources as sources
     from finedata.api import status as status
@@ -74,8 +78,12 @@ _LAZY = {
     "pull": "finedata.api",
     "recipe": "finedata.api",
     "shards": "finedata.api",
+    "sim_compare": "finedata.api",
     "sim_estimate": "finedata.api",
+    "sim_evaluate": "finedata.api",
+    "sim_rates": "finedata.api",
     "sim_record": "finedata.api",
+    "sim_result": "finedata.api",
     "source": "finedata.api",
     "sources": "finedata.api",
     "status": "finedata.api",
@@ -111,8 +119,12 @@ __all__ = [
     "pull",
     "recipe",
     "shards",
+    "sim_compare",
     "sim_estimate",
+    "sim_evaluate",
+    "sim_rates",
     "sim_record",
+    "sim_result",
     "source",
     "sources",
     "status",

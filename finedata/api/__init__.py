@@ -59,7 +59,14 @@ from finedata.api.shards import (
     shards,
     write_receipt,
 )
-from finedata.api.sim import sim_estimate, sim_record
+from finedata.api.sim import (
+    sim_compare,
+    sim_estimate,
+    sim_evaluate,
+    sim_rates,
+    sim_record,
+    sim_result,
+)
 from finedata.api.source import Source, source
 from finedata.api.status import status
 from finedata.api.teacher import Teacher, teacher
@@ -98,8 +105,12 @@ __all__ = [
     "recipe",
     "rows_text",
     "shards",
+    "sim_compare",
     "sim_estimate",
+    "sim_evaluate",
+    "sim_rates",
     "sim_record",
+    "sim_result",
     "source",
     "sources",
     "status",

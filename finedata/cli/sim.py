@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from finedata.cli.frame import AsJson, Workers, emit, interruptible, processes, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from finedata.sim.evaluate import Result
     from finedata.sim.record import RecordSummary
 
 __all__ = ["app"]
@@ -82,3 +83,133 @@ def _recorded(summary: RecordSummary) -> Iterator[str]:
     for name, count in summary.missed.items():
         yield f"  missed {name:<12} {count}"
     yield f"written: {summary.out} (recording: {summary.source})"
+
+
+_EVALUATE = """Put a policy before scenes that nobody recorded, in closed loop.
+
+The physics says what it did: the goal, each factor, all of it. POLICY is a run, the address of a
+policy that `finedata serve` serves, or expert (knows the wish), usual (knows the goal, and does it
+as demonstrators usually do: the chance of every factor) or random. Scenes, wishes, phrasings and
+noise are the same for every policy. A result that was stopped is gone on with by the same command.
+
+Example: finedata sim evaluate expert --scenes 16 --out expert.jsonl
+
+Example: finedata sim evaluate runs/a --prompts fine --out fine.jsonl
+"""
+
+
+@app.command("evaluate", help=_EVALUATE)
+def evaluate(
+    *,
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="POLICY", help="RUN, ws://HOST:PORT, expert, usual, random.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The result, JSON Lines.", show_default=False)],
+    scenes: Annotated[int, typer.Option(help="How many.")] = 192,
+    first: Annotated[int, typer.Option(help="Number of the first; recordings begin at 0.")] = (
+        1_000_000
+    ),
+    prompts: Annotated[
+        Literal["raw", "fine"], typer.Option(help="The goal only, or the manner too.")
+    ] = "fine",
+    wording: Annotated[
+        Literal["seen", "held_out"], typer.Option(help="Phrasings of demonstrations, or others.")
+    ] = "held_out",
+    execute: Annotated[int, typer.Option(help="Steps of an answer that are taken.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of wishes and phrasings.")] = 0,
+    name: Annotated[
+        str, typer.Option(help="What the result calls the policy.", show_default=False)
+    ] = "",
+    api_key: Annotated[
+        str, typer.Option(envvar="FINEDATA_API_KEY", help="Of the server.", show_default=False)
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """See _EVALUATE."""
+    from finedata.api.sim import sim_evaluate
+
+    with interruptible(), progress_bar() as on_progress:
+        result = sim_evaluate(
+            policy,
+            out=out,
+            name=name,
+            api_key=api_key,
+            device=device,
+            on_progress=on_progress,
+            scenes=scenes,
+            first=first,
+            prompts=prompts,
+            wording=wording,
+            execute=execute,
+            seed=seed,
+        )
+    emit(_told([result]), [*_rate_lines(result), f"written: {out}"], as_json=as_json)
+
+
+_REPORT = """Compare results: rates with Wilson's intervals, and differences from the first one.
+
+Differences are paired by scene, with a bootstrap over scenes; results of other scenes are refused.
+
+Example: finedata sim report usual.jsonl fine.jsonl
+"""
+
+
+@app.command("report", help=_REPORT)
+def report(
+    *,
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Results.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """See _REPORT."""
+    from finedata.api.sim import sim_compare, sim_result
+
+    read = [sim_result(path) for path in results]
+    apart = sim_compare(read)
+    lines = [line for one in read for line in _rate_lines(one)]
+    lines += [
+        f"{one.policy} - {one.against}, {one.score}: {100 * one.mean:+.1f} points "
+        f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+        for one in apart
+    ]
+    emit({**_told(read), "differences": apart}, lines, as_json=as_json)
+
+
+def _told(results: list[Result]) -> dict[str, Any]:
+    from finedata.api.sim import sim_rates
+
+    return {
+        "results": [
+            {
+                "policy": one.policy,
+                "settings": one.settings,
+                "scenes_sha256": one.scenes_sha256,
+                "faults": sum(bool(episode.fault) for episode in one.episodes),
+                "rates": sim_rates(one),
+            }
+            for one in results
+        ]
+    }
+
+
+def _rate_lines(result: Result) -> Iterator[str]:
+    from finedata.api.sim import sim_rates
+
+    settings = result.settings
+    yield (
+        f"{result.policy}: {settings.scenes} scenes from {settings.first}, {settings.prompts} "
+        f"prompts, {settings.wording.replace('_', ' ')} wording"
+    )
+    for one in sim_rates(result):
+        yield (
+            f"  {one.score:<10} {100 * one.share:5.1f} % "
+            f"[{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        )
+    faults = sum(bool(episode.fault) for episode in result.episodes)
+    if faults:
+        yield f"  {faults} episodes ended by an answer that is no number"

@@ -128,7 +128,7 @@ def play(
         world: One to use again.
 
     Raises:
-        ValueError: A command that is not finite.
+        NotFiniteError: A command that is not finite.
     """
     world = world or World(scene)
     world.reset(scene)

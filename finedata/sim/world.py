@@ -34,6 +34,7 @@ __all__ = [
     "MUJOCO",
     "TRAY_FLOOR_M",
     "TRAY_HALF_M",
+    "NotFiniteError",
     "Pose",
     "View",
     "World",
@@ -61,6 +62,10 @@ _RGBA = {
 }
 _LOW = np.array([0.05, -0.45, 0.012, -2.6, -1.3])
 _HIGH = np.array([0.75, 0.45, 0.40, 2.6, 0.3])
+
+
+class NotFiniteError(ValueError):
+    """A target that is no number."""
 
 
 class Pose(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,12 +231,12 @@ class World:
             targets: Arm -> where its tool is to be; all of it finite.
 
         Raises:
-            ValueError: Something is not finite.
+            NotFiniteError: Something is not finite.
         """
         wanted = np.concatenate([_joints_of(targets[arm]) for arm in ARMS])
         if not np.isfinite(wanted).all():
             msg = "a target that is not finite"
-            raise ValueError(msg)
+            raise NotFiniteError(msg)
         low, high = np.append(_LOW, 0.0), np.append(_HIGH, _FINGER_TRAVEL_M)
         most = np.array([_MOST_M] * 3 + [_MOST_RAD] * 2 + [_FINGER_TRAVEL_M])
         wanted = np.clip(wanted, np.tile(low, 2), np.tile(high, 2))

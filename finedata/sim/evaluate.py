@@ -1,0 +1,386 @@
+"""The closed loop: a policy acts in scenes that nobody recorded, and the physics says what it did.
+
+Runs are paired: scenes, wishes, phrasings and the policy's own noise depend on the scene's number
+and the settings alone, so two results of the same scenes differ by their policies. The scenes'
+digest stands in each result, and results of other scenes are not compared. A policy whose answer is
+no number has failed that episode, which is counted by itself; a server that is gone ends the run,
+and the same command goes on with the episode that it was asked about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping  # noqa: TC003  (the protocol is read at run time)
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+
+from finedata.engine.progress import Progress
+from finedata.errors import ConformError, UsageError
+from finedata.sim.episode import objects_of, play
+from finedata.sim.expert import command
+from finedata.sim.factors import balanced_wishes, usual
+from finedata.sim.outcome import Outcome, scored
+from finedata.sim.scene import scene_of
+from finedata.sim.wording import goal, say
+from finedata.sim.world import (
+    ARMS,
+    MUJOCO,
+    NotFiniteError,
+    Pose,
+    World,
+    check_mujoco,
+    pose_columns,
+    pose_of,
+)
+from finedata.store.atomic import output_errors, sync_folder
+
+if TYPE_CHECKING:
+    from finedata.engine.progress import OnProgress
+    from finedata.sim.factors import Wish
+    from finedata.sim.scene import Scene
+    from finedata.sim.world import View
+
+__all__ = [
+    "ACTION_NAMES",
+    "FIRST_SCENE",
+    "SCRIPTED",
+    "EvaluateSettings",
+    "Judged",
+    "Mind",
+    "Result",
+    "Scripted",
+    "evaluate",
+    "observed",
+    "read_result",
+]
+
+FIRST_SCENE = 1_000_000
+"""Scenes from here on are never recorded by default."""
+SCRIPTED = ("expert", "usual", "random")
+"""What needs no training: the expert that knows the wish; one that knows the goal and does it as
+demonstrators usually do; targets drawn without looking."""
+_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
+ACTION_NAMES = tuple(f"{arm}_{name}" for arm in ARMS for name in _POSE)
+_OBJECT_NAMES = (
+    *(
+        f"block_{k}_{name}"
+        for k in range(3)
+        for name in ("x", "y", "z", "cos_yaw", "sin_yaw", "red", "green", "blue")
+    ),
+    "tray_x",
+    "tray_y",
+)
+
+
+class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy is put before.
+
+    Attributes:
+        scenes: How many.
+        first: Number of the first one.
+        prompts: `raw` names the goal only, `fine` the manner too.
+        wording: Phrasings that describe demonstrations (`seen`), or the `held_out` ones.
+        execute: Steps of an answer that are taken before the policy is asked again.
+        seed: Of wishes and phrasings.
+    """
+
+    scenes: int = 192
+    first: int = FIRST_SCENE
+    prompts: Literal["raw", "fine"] = "fine"
+    wording: Literal["seen", "held_out"] = "held_out"
+    execute: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no evaluation.
+
+        Raises:
+            UsageError: A number below its least.
+        """
+        for name, least in (("scenes", 1), ("first", 0), ("execute", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(
+                    parameter=name, found=f"{getattr(self, name)}", wanted=f"at least {least}"
+                )
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """An episode: what was wished, said, and done.
+
+    Attributes:
+        scene: Number of the scene.
+        wish: What was wished.
+        prompt: What was said.
+        outcome: What the physics says.
+        scored: `goal`, each factor, `all`.
+        frames: How many actions were executed.
+        fault: `not_finite` where the policy's answer was no number; else empty.
+    """
+
+    scene: int
+    wish: dict[str, str]
+    prompt: str
+    outcome: Outcome
+    scored: dict[str, bool]
+    frames: int
+    fault: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole evaluation, as its file holds it.
+
+    Attributes:
+        policy: Its name.
+        settings: What it was put before.
+        scenes_sha256: Of scenes and wishes: what must be equal for a comparison.
+        mujoco: Its version.
+        episodes: In the order of the scenes.
+    """
+
+    policy: str
+    settings: EvaluateSettings
+    scenes_sha256: str
+    mujoco: str
+    episodes: list[Judged]
+
+
+class Mind(Protocol):
+    """What acts: told when an episode begins, then asked for the next actions."""
+
+    def begin(self, scene: Scene, wish: Wish) -> None:
+        """An episode begins. Only a scripted policy looks at either."""
+        ...
+
+    def act(self, view: View, scene: Scene, prompt: str, pictures: Any) -> np.ndarray:
+        """(steps, 16) absolute targets by `ACTION_NAMES`.
+
+        Args:
+            view: What is observable.
+            scene: Where: its blocks' colours are observable too.
+            prompt: The words.
+            pictures: Gives camera -> pixels, where a policy wants them.
+        """
+        ...
+
+
+class Scripted:
+    """A policy that needs no training; see `SCRIPTED`.
+
+    Args:
+        name: Which.
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in SCRIPTED:
+            raise UsageError(
+                parameter="policy", found=f"{name!r}", wanted=f"one of {', '.join(SCRIPTED)}"
+            )
+        self._name = name
+
+    def begin(self, scene: Scene, wish: Wish) -> None:
+        """Take what it knows: all of the wish, its goal, or nothing."""
+        self._wish = wish if self._name == "expert" else usual(scene, wish.colour)
+        self._rng = np.random.Generator(np.random.PCG64([scene.number, 5]))
+
+    def act(self, view: View, scene: Scene, prompt: str, pictures: Any) -> np.ndarray:
+        """One step of the expert, or eight towards a place drawn over the table."""
+        del prompt, pictures
+        if self._name != "random":
+            return _row(command(view, self._wish, colours=scene.colours))[None]
+        low, high = np.array([0.2, -0.3, 0.02, -1.4]), np.array([0.65, 0.3, 0.25, 1.4])
+        drawn = low + (high - low) * self._rng.random((2, 4))
+        opened = self._rng.random(2) < 0.5
+        poses = {
+            arm: Pose(
+                position_m=(float(drawn[k, 0]), float(drawn[k, 1]), float(drawn[k, 2])),
+                yaw_rad=float(drawn[k, 3]),
+                pitch_rad=0.0,
+                open=float(opened[k]),
+            )
+            for k, arm in enumerate(ARMS)
+        }
+        return np.repeat(_row(poses)[None], 8, axis=0)
+
+
+def observed(view: View, scene: Scene) -> dict[str, float]:
+    """Every observable number by its name in a recorded dataset."""
+    numbers = dict(zip(ACTION_NAMES, _row(view.arms).tolist(), strict=True))
+    return numbers | dict(zip(_OBJECT_NAMES, objects_of(scene, view).tolist(), strict=True))
+
+
+def evaluate(
+    mind: Mind,
+    out: str | Path,
+    *,
+    policy: str,
+    settings: EvaluateSettings | None = None,
+    camera: Callable[[World], Any] | None = None,
+    on_progress: OnProgress = None,
+) -> Result:
+    """Put a policy before scenes, and write what the physics says; the same call goes on.
+
+    Args:
+        mind: What acts.
+        out: The result, JSON Lines; `OUT.partial` until it is whole.
+        policy: Its name, in the result.
+        settings: What it is put before.
+        camera: Makes what draws a world, where the policy wants pictures.
+        on_progress: Told after each episode.
+
+    Raises:
+        MissingExtraError: Without the extra `sim`.
+        FinedataError: Another MuJoCo, or the policy's server is gone.
+        UsageError: `out` is of another policy or of other settings.
+        OutputError: It cannot be written.
+    """
+    check_mujoco()
+    wanted = settings or EvaluateSettings()
+    scenes = [scene_of(wanted.first + k) for k in range(wanted.scenes)]
+    wishes = balanced_wishes(scenes, seed=wanted.seed)
+    head = {
+        "policy": policy,
+        "settings": msgspec.to_builtins(wanted),
+        "scenes_sha256": _digest(scenes, wishes),
+        "mujoco": MUJOCO,
+    }
+    path = Path(out)
+    partial = path.with_name(path.name + ".partial")
+    if path.exists():
+        _same(path, _lines(path), head)
+        return read_result(path)
+    done = _begun(partial, head)
+    world = World(scenes[0])
+    eyes = None if camera is None else camera(world)
+    with output_errors(partial), partial.open("ab") as file:
+        for k in range(done, len(scenes)):
+            judged = _episode(mind, scenes[k], wishes[k], wanted, world=world, eyes=eyes)
+            file.write(msgspec.json.encode(judged) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            if on_progress is not None:
+                on_progress(Progress("acting", k + 1, len(scenes)))
+    with output_errors(path):
+        partial.replace(path)
+        sync_folder(path.parent)
+    return read_result(path)
+
+
+def read_result(path: str | Path) -> Result:
+    """Read a whole result.
+
+    Raises:
+        ConformError: It is none, or lacks episodes.
+    """
+    head, *rest = _lines(Path(path)) or [b""]
+    try:
+        found: dict[str, Any] = msgspec.json.decode(head)
+        episodes = [msgspec.json.decode(line, type=Judged) for line in rest]
+        result = msgspec.convert({**found, "episodes": []}, Result)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise ConformError(
+            place=str(path), found=str(error), wanted="a result of finedata sim evaluate"
+        ) from error
+    if len(episodes) != result.settings.scenes:
+        raise ConformError(
+            place=str(path),
+            found=f"{len(episodes)} episodes",
+            wanted=f"{result.settings.scenes}",
+            next_command="the same finedata sim evaluate again goes on",
+        )
+    return msgspec.structs.replace(result, episodes=episodes)
+
+
+def _episode(
+    mind: Mind, scene: Scene, wish: Wish, settings: EvaluateSettings, *, world: World, eyes: Any
+) -> Judged:
+    held = settings.wording == "held_out"
+    prompt = say(wish, wording=settings.prompts, seed=scene.number + settings.seed, held_out=held)
+    if settings.prompts == "raw" and not held:
+        prompt = goal(wish)
+    mind.begin(scene, wish)
+    waiting: list[np.ndarray] = []
+
+    def controller(view: View, frame: int) -> dict[str, Pose]:
+        del frame
+        if not waiting:
+            pictures = None if eyes is None else (lambda: eyes.pixels(world))
+            waiting.extend(mind.act(view, scene, prompt, pictures)[: settings.execute])
+        row = np.asarray(waiting.pop(0), np.float64)
+        return {arm: pose_of(row[8 * k : 8 * k + 8]) for k, arm in enumerate(ARMS)}
+
+    fault = ""
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            episode = play(scene, controller, world=world)
+        outcome, frames = episode.outcome, len(episode.actions)
+    except NotFiniteError:
+        fault, frames = "not_finite", 0
+        outcome = Outcome(
+            colour=None, in_tray=False, arm=None, approach=None, rotation=None, side=None,
+            lift_frame=None, turned_rad=0.0, lifts=0,
+        )  # fmt: skip
+    return Judged(
+        scene=scene.number,
+        wish=msgspec.to_builtins(wish),
+        prompt=prompt,
+        outcome=outcome,
+        scored=scored(outcome, wish),
+        frames=frames,
+        fault=fault,
+    )
+
+
+def _row(poses: Mapping[str, Pose]) -> np.ndarray:
+    return np.array([number for arm in ARMS for number in pose_columns(poses[arm])])
+
+
+def _digest(scenes: list[Scene], wishes: list[Wish]) -> str:
+    return hashlib.sha256(msgspec.json.encode([scenes, wishes], order="sorted")).hexdigest()
+
+
+def _begun(partial: Path, head: dict[str, Any]) -> int:
+    """How many episodes are there; begins the file, and cuts off a line that was not finished."""
+    if not partial.exists():
+        with output_errors(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(msgspec.json.encode(head) + b"\n")
+        return 0
+    lines = _lines(partial)
+    if not lines:
+        partial.unlink()
+        return _begun(partial, head)
+    _same(partial, lines, head)
+    with output_errors(partial):
+        os.truncate(partial, sum(len(line) + 1 for line in lines))
+    return len(lines) - 1
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Whole lines of a file."""
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise ConformError(place=str(path), found=str(error), wanted="a result") from error
+
+
+def _same(path: Path, lines: list[bytes], head: dict[str, Any]) -> None:
+    """Refuse a file of another evaluation.
+
+    Raises:
+        UsageError: It is.
+    """
+    try:
+        found: Any = msgspec.json.decode(lines[0]) if lines else {}
+    except msgspec.DecodeError:
+        found = {}
+    if found != head:
+        raise UsageError(
+            place=str(path),
+            found="a result of another policy, other settings or another MuJoCo",
+            wanted="a new file, or the same command",
+            next_command="another --out",
+        )
