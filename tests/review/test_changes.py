@@ -114,7 +114,7 @@ STEP_ACTS = st.lists(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(acts=STEP_ACTS)
 def test_every_change_of_steps_can_be_taken_back(
     looked_at: Path, tmp_path_factory: pytest.TempPathFactory, acts: list[Any]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
+import simplejpeg
+from store.test_episode import filmed, filmed_episode, numbers
+
 from finedata.review.pictures import Kept, packed_frames, thumbnail
-from finedata.store.dataset import open_dataset
+from finedata.store.dataset import Dataset, open_dataset
 
 
 def unpacked(packed: bytes) -> list[bytes]:
@@ -42,3 +46,19 @@ def test_what_is_kept_stays_below_its_bytes() -> None:
     for name in ("a", "b", "a", "c", "b"):
         assert make(name) == name.encode() * 4
     assert made == ["a", "b", "c", "b"]
+
+
+__all__ = ["filmed"]
+
+
+def test_frames_of_an_episode_inside_a_video_are_its_own(filmed: Dataset) -> None:
+    """Reported of other viewers: the first picture is the last of the episode before."""
+    for first, frames in ((0, 11), (11, 17)):
+        episode = filmed_episode(filmed, first, frames)
+        for camera, channel in (("front", 2), ("top_bgr", 0)):
+            packed = packed_frames(episode, camera, range(frames))
+            shown = [np.asarray(simplejpeg.decode_jpeg(one)) for one in unpacked(packed)]
+            apart = np.subtract(numbers(shown, channel), np.arange(first, first + frames))
+            assert len(shown) == frames
+            assert np.abs(apart).max() <= 1  # of blue, a JPEG keeps a frame's six steps nearly
+            assert np.abs(apart).mean() < 0.4

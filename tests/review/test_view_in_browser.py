@@ -62,6 +62,40 @@ def test_every_frame_that_is_drawn_is_the_frame_that_is_said(
         page.wait_for_selector("#play:has-text('Play')")
 
 
+WATCH = """() => new Promise(done => {
+  const canvases = [...document.querySelectorAll('canvas[data-camera]')], seen = [];
+  const look = () => {
+    seen.push(canvases.map(one => Number(one.dataset.frame)));
+    if (seen.length < 25) requestAnimationFrame(look); else done(seen);
+  };
+  requestAnimationFrame(look);
+})"""
+
+
+def test_cameras_stay_in_step_and_a_pause_shows_its_frame(
+    looked_at: Path, address: str, browser
+) -> None:
+    """Reported of other viewers: cameras drift apart, and a pause shows another frame."""
+    episode = max(open_dataset(looked_at).iter_episodes(), key=len)
+    with page_of(browser) as page:
+        page.goto(f"{address}/episode/{episode.episode_id}")
+        drawn(page, 0)
+        page.select_option("#speed", "2")
+        page.keyboard.press("Escape")
+        page.locator("#play").click()
+        seen = page.evaluate(WATCH)
+        page.locator("#play").click()
+        assert all(len(set(frames)) == 1 for frames in seen)
+        assert len(seen[0]) > 1
+        assert len({frames[0] for frames in seen}) > 1  # it did play
+        page.wait_for_timeout(100)
+        told = page.inner_text("#clock").split()[1]
+        shown = page.evaluate(
+            "[...document.querySelectorAll('canvas[data-camera]')].map(e => e.dataset.frame)"
+        )
+        assert set(shown) == {told}
+
+
 def test_words_are_tied_to_the_cursor_and_none_is_run(
     looked_at: Path, address: str, browser
 ) -> None:
