@@ -95,7 +95,7 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "next: $(PYTHON) -m http.server --directory build/site 8000"
 
-# The figures of docs/how and the pictures of the tutorial, which are committed.
+# The figures of docs/how, which are committed; docs/_site/pictures.py takes the tutorial's, with a browser.
 figures: $(VENV)/.dev
 	$(BIN)/python docs/_site/figures.py
 

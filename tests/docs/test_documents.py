@@ -120,6 +120,20 @@ def test_shell_blocks_are_commands(path: Path) -> None:
     assert not [one for one in wrong if one]
 
 
+# Measurements name what there was when they were taken.
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name != "benchmarks"], ids=name_of
+)
+def test_files_that_are_named_exist(path: Path) -> None:
+    rooms = "benchmarks|converters|docs|examples|finedata|schemas|tests|trainers"
+    named = [
+        code
+        for code in inline_code(path.read_text("utf-8"))
+        if re.fullmatch(rf"({rooms})/(?!.*my_)[a-z0-9_/.\-]+", code)
+    ]
+    assert not [code for code in named if not (ROOT / code).exists()]
+
+
 @pytest.mark.parametrize(
     "words",
     ["nonesuch DIR", "gate DIR --nonesuch", "gate DIR --threshold", "annotate nonesuch DIR"],
