@@ -1,9 +1,10 @@
 """Tasks: a map of a task's episodes, and two of them laid on each other in time.
 
 The map is the plane that best keeps the distances of the last `finedata cluster`, which are in the
-dataset's ledger; without them there is a sentence. Two episodes are aligned by the same cost, on
-actions scaled over episodes of their task, so that what plays side by side is what clustering
-compared. An alignment is computed when it is asked for.
+dataset's ledger; without them there is a sentence. Two episodes are aligned by the cost of
+clustering's defaults, on actions scaled over episodes of their task: of a task whose episodes are
+all given, what plays side by side is what clustering compared. An alignment is computed when it is
+asked for.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def test_no_name_leads_out_of_the_dataset(looked_at: Path) -> None:
     ]
     ways += ["..%252ffinedata.json", "/etc/passwd", "%2fetc%2fpasswd", "file:///etc/passwd"]
     for way in ways:
-        for before in ("/static/", "/episode/", f"/episode/{episode_id}/camera/", "/"):
+        places = ("/static/", "/episode/", f"/episode/{episode_id}/camera/", "/", "/task/")
+        for before in (*places, f"/compare?a={episode_id}&b="):
             answer = client(looked_at).get(f"{before}{way}")
             assert answer.status_code in (404, 405), (before, way, answer.status_code)
             assert b"root:" not in answer.content
