@@ -22,7 +22,7 @@ def test_every_case_runs_and_what_is_left_out_changes_no_value(tmp_path: Path) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    losses = dict(re.findall(r"^(.*?)  +.*loss ([0-9.]+)$", done.stdout, flags=re.MULTILINE))
+    losses = dict(re.findall(r"^( *\S.*?)  +.*loss ([0-9.]+)$", done.stdout, flags=re.MULTILINE))
     assert len(losses) == 9, done.stdout
     base = float(losses.pop("Qwen3-VL-4B, oft"))
     same = [float(loss) for name, loss in losses.items() if name.startswith("  ")]
