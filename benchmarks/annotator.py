@@ -5,7 +5,8 @@ the trained run is a teacher like any other; the pipeline checks its answers, an
 its facts. Three speakers are asked about the same held-out episodes:
 
 - `before`: the same model before training;
-- `copied`: facts of a training episode, given out for this one: what can be said unseen;
+- `copied`: as many of the surest facts of a training episode, given out for this one: what can be
+  said unseen;
 - `after`: the trained run.
 
     finedata demo --out demo
@@ -55,7 +56,13 @@ def main() -> None:
     sides = json.loads((given.out / "after" / "episodes.json").read_text())
     print(f"trained on {len(sides['train'])} episodes, {time.process_time() - began:.0f} CPU s")
     print(f"loss {done.last['terms']['words']:.3f} at step {done.step}")
-    rows = [("copied", len(sides["heldout"]), copied(root, sides))]
+    rows = [
+        (
+            "copied",
+            len(sides["heldout"]),
+            copied(root, sides, most=finedata.recipe("tiny_annotator").values.max_facts),
+        )
+    ]
     rows += [(n, *asked(root, given.out, n, sides["heldout"])) for n in ("before", "after")]
     print(f"\n{len(sides['heldout'])} held-out episodes")
     print("| speaker | episodes with facts | facts | confirmed | contradicted | untestable | "
@@ -94,15 +101,16 @@ def asked(root: Path, out: Path, name: str, ids: list[str]) -> tuple[int, Counte
     return found.done, Counter(found.verdicts)
 
 
-def copied(root: Path, sides: dict[str, list[str]]) -> Counter[str]:
-    """Verdicts of the motion on facts of training episodes, told of held-out ones."""
+def copied(root: Path, sides: dict[str, list[str]], *, most: int) -> Counter[str]:
+    """Verdicts of the motion on the surest facts of training episodes, told of held-out ones."""
     dataset = finedata.open(root)
     verdicts: Counter[str] = Counter()
     motions = motions_in_order(dataset, sides["heldout"])
     for number, (episode_id, motion) in enumerate(motions):
         other = sides["train"][number % len(sides["train"])]
         length = dataset.episodes.filter(pl.col("episode_id") == episode_id).collect()["length"][0]
-        facts = dataset.facts.filter(pl.col("episode_id") == other).collect().to_dicts()
+        rows = dataset.facts.filter(pl.col("episode_id") == other).collect().to_dicts()
+        facts = sorted(rows, key=lambda fact: -(fact["confidence"] or 0.0))[:most]
         moved = [
             fact | {"episode_id": episode_id, "end_frame": min(fact["end_frame"], length)}
             for fact in facts

@@ -50,7 +50,7 @@ def main() -> None:
     print("|---" * (len(TOLD) + 2) + "|")
     for name, changes in VARIANTS[given.only].items():
         for seed in range(given.seeds):
-            run = given.out / f"{given.only}-{name.replace(' ', '-')}-{seed}-{given.steps}"
+            run = given.out / given.only / f"{name}, {given.steps} steps, seed {seed}"
             began = time.process_time()
             done = finedata.recipe(
                 "tiny_refinevla", mix="raw=1", words_raw="goal", steps=given.steps, seed=seed,

@@ -55,9 +55,10 @@ class Recipe(Strict, frozen=True, kw_only=True):
         words_fg: Form of words of the view fg.
         words_raw: Form of words of the view raw.
         prompt: What is asked. Of an annotator `{request}` is the pipeline's question with the
-            answer's schema, `{stage}` its name, `{instruction}` the raw instruction, `{given}` the
-            earlier answers that the question shows. Of others `{text}` is the sample's words,
-            `{lower}` the same in small letters, `{horizon}` the steps of a chunk.
+            answer's schema, `{stage}` its name, `{given}` the earlier answers that it shows, and
+            `{instruction}`, `{arms}`, `{last_frame}`, `{duration_s}` the episode's. Of others
+            `{text}` is the sample's words, `{lower}` the same in small letters, `{horizon}` the
+            steps of a chunk.
         cameras: Picture roles in the order of the prompt; empty for all of the shards. Of an
             annotator cameras of the dataset; empty for one that is drawn, as a teacher is shown.
         pictures: Height and width of pictures in pixels.

@@ -178,7 +178,7 @@ def asked_text(request: Request, prompt: str) -> str:
         schema = msgspec.json.encode(request.schema).decode()
         whole += f"\n\nAnswer with JSON alone, of this JSON schema:\n{schema}"
     given = "\n".join(request.values[name] for name in _GIVEN if name in request.values)
-    said = {
+    said = {f"{{{name}}}": text for name, text in request.values.items()} | {
         "{request}": whole,
         "{stage}": request.stage.removeprefix("facts/"),
         "{instruction}": request.values.get("instruction", ""),

@@ -121,6 +121,8 @@ def test_values_are_no_places(dataset: Path) -> None:
         asked_text(request, "{stage}: {instruction} {given}") == "steps: say {given} {instruction}"
     )
     assert asked_text(request, "{request}") == "p {stage}"
+    long = replace(request, values={"last_frame": "23"})
+    assert asked_text(long, "{stage} {last_frame}{given}{none}") == "steps 23{none}"
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_5", "paligemma", "smolvlm"])
