@@ -38,7 +38,7 @@ CARRIED = {
 def on_config(config: Any) -> Any:
     """Fill the sections of generated pages."""
     made = {
-        "Verbs": [{f"finedata {name}": f"verbs/{name}.md"} for name in sorted(verbs.ROOMS)],
+        "Verbs": [{f"finedata {name}": f"verbs/{name}.md"} for name in _verbs()],
         "Reference": [{title: f"reference/{page}.md"} for title, page, _ in reference.pages()],
     }
     for section in config.nav:
@@ -54,7 +54,7 @@ def on_files(files: Files, config: Any) -> Files:
     def add(uri: str, content: str | bytes) -> None:
         files.append(File.generated(config, uri, content=content))
 
-    for name in verbs.ROOMS:
+    for name in _verbs():
         add(f"verbs/{name}.md", verbs.verb_page(name))
     for _, page, content in reference.pages():
         add(f"reference/{page}.md", content)
@@ -64,6 +64,10 @@ def on_files(files: Files, config: Any) -> Files:
     for path in sorted(_linked_files()):
         add(f"project/{path}", (ROOT / path).read_bytes())
     return files
+
+
+def _verbs() -> list[str]:
+    return sorted(name for name in verbs.commands() if " " not in name)
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

@@ -8,44 +8,40 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from finedata.cli.app import app
 
-__all__ = ["ROOMS", "command_of", "commands", "verb_page"]
+__all__ = ["ROOMS", "command_of", "commands", "room_of", "verb_page"]
 
 ROOMS = {
-    "annotate": "annotate.md",
     "attention": "train.md",
-    "bench": "bench.md",
     "card": "hub.md",
-    "cluster": "cluster.md",
     "convert": "converters.md",
     "demo": "tutorial.md",
     "doctor": "start.md",
     "episodes": "tables.md",
     "export": "tables.md",
-    "gate": "gate.md",
     "info": "tables.md",
     "merge": "tables.md",
     "publish": "hub.md",
     "pull": "hub.md",
     "query": "tables.md",
-    "report": "report.md",
-    "review": "review.md",
-    "serve": "serve.md",
-    "shard": "shard.md",
     "sources": "converters.md",
     "status": "start.md",
-    "stream": "stream.md",
     "summary": "annotate.md",
-    "train": "train.md",
-    "verify": "verify.md",
     "view": "review.md",
 }
-"""Verb to the page that explains its room."""
+"""Verb to the page that explains its room, where the page has another name."""
+
+
+def room_of(name: str) -> str:
+    """The page that explains a verb: its own, that of `ROOMS`, or the list of all."""
+    own = Path(__file__).parent.parent / f"{name}.md"
+    return own.name if own.is_file() else ROOMS.get(name, "commands.md")
 
 
 @cache
@@ -81,7 +77,7 @@ def verb_page(name: str) -> str:
     """The page of a verb, with those of its inner verbs, as Markdown."""
     every = commands()
     lines = [f"# finedata {name}", ""]
-    lines += [*_help(every[name]), f"[More about it](../{ROOMS[name]})", ""]
+    lines += [*_help(every[name]), f"[More about it](../{room_of(name)})", ""]
     inner = [whole for whole in every if whole.startswith(f"{name} ")]
     if not inner or not hasattr(every[name], "commands") or _own_options(every[name]):
         lines += _parameters(name, every[name])

@@ -91,7 +91,7 @@ def test_no_link_is_dead(site: Path, pages: dict[Path, _Page]) -> None:
 
 def test_every_verb_has_a_page_that_says_its_options(site: Path) -> None:
     every = verbs.commands()
-    assert set(verbs.ROOMS) == {name for name in every if " " not in name}
+    assert set(verbs.ROOMS) <= set(every)
     for name, command in every.items():
         page = (site / "verbs" / f"{name.split()[0]}.html").read_text("utf-8")
         for one in command.params:
