@@ -54,7 +54,7 @@ def photographs(demo: Path, chromium: str) -> None:
         run = demo / "run.html"
         if run.is_file():
             page.goto(run.resolve().as_uri())
-            _photo(page, "run", height=900)
+            _photo(page, "run", page.locator("section").first)
         for verb, path in (("view", "episode/{}"), ("review", "review")):
             command = [sys.executable, "-m", "finedata", verb, str(demo / "bridge"), "--port", "0"]
             if verb == "review":
