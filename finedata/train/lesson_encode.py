@@ -188,9 +188,18 @@ def asked_text(request: Request, prompt: str) -> str:
     return re.sub("|".join(map(re.escape, said)), lambda place: said[place[0]], prompt)
 
 
-def stacked(samples: Sequence[dict[str, np.ndarray]], *, pad: int) -> dict[str, np.ndarray]:
-    """Samples of different lengths and numbers of pictures as one batch."""
-    length = max(int(one["length"]) for one in samples)
+def stacked(
+    samples: Sequence[dict[str, np.ndarray]], *, pad: int, lengths: Sequence[int] = ()
+) -> dict[str, np.ndarray]:
+    """Samples of different lengths and numbers of pictures as one batch.
+
+    Args:
+        samples: See `LessonEncoder.encode`.
+        pad: Id of padding.
+        lengths: Pad to the first of these that is long enough, where one is.
+    """
+    longest = max(int(one["length"]) for one in samples)
+    length = next((n for n in lengths if n >= longest), longest)
     pictures = max(len(one["pictured"]) for one in samples)
     fill: dict[str, Any] = {"ids": pad, "labels": IGNORED}
     found: dict[str, np.ndarray] = {}

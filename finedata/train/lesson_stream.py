@@ -54,6 +54,7 @@ class LessonData:
         train: Lessons that are learnt.
         heldout: Lessons that are not.
         pictures: Most pictures of a question.
+        lengths: Lengths to which questions with their answers are padded; see `cut`.
         notes: What a reader should know.
     """
 
@@ -63,6 +64,7 @@ class LessonData:
     pictures: int
     notes: list[str]
     cameras: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
     states: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     state_dim: int = 0
@@ -146,6 +148,7 @@ def look_at_lessons(place: str | Path, recipe: Recipe) -> LessonData:
         train=sides["train"],
         heldout=sides["heldout"],
         pictures=pictures,
+        lengths=recipe.prompt_lengths,
         notes=notes,
     )
 
@@ -255,7 +258,8 @@ class LessonStream:
             encoded = [future.result() for future in futures]
             self._count()
             if chosen:
-                yield LessonBatch(chosen, stacked(encoded, pad=self._pad))
+                lengths = self._recipe.prompt_lengths
+                yield LessonBatch(chosen, stacked(encoded, pad=self._pad, lengths=lengths))
 
     def _mine(self, n: int) -> list[Lesson]:
         """This rank's lessons of the batch that begins at n."""

@@ -144,6 +144,14 @@ def test_a_batch_equals_its_samples(dataset: Path, family: str) -> None:
     torch.testing.assert_close(sums(stacked(samples, pad=0)), alone, rtol=2e-4, atol=0)
 
 
+def test_lengths_of_a_recipe_are_kept(dataset: Path) -> None:
+    recipe, data, policy, _ = encoded(dataset, prompt_lengths=(640, 1280))
+    with LessonStream(data, recipe, policy.backbone, batch=2) as opened:
+        batch = inputs(next(iter(opened)), data, torch.device("cpu"))
+    assert batch["ids"].shape[1] == batch["labels"].shape[1] in (640, 1280)
+    assert not batch["seen"][:, int(batch["length"].max()) :].any()
+
+
 def test_loss_by_hand(dataset: Path) -> None:
     recipe, data, policy, _ = encoded(dataset)
     with LessonStream(data, recipe, policy.backbone, batch=3) as opened:
