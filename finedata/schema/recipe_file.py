@@ -19,7 +19,7 @@ from finedata.schema.documents import Sha256, digest_of
 from finedata.schema.strict import Strict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
 __all__ = [
     "Recipe",
@@ -329,13 +329,23 @@ def list_recipes() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
-def recipe_digest(recipe: Recipe) -> Sha256:
+def recipe_digest(recipe: Recipe, *, keys: Container[str] | None = None) -> Sha256:
     """SHA-256 of the canonical JSON of every key, defaults too.
 
     Fractions are written as the shortest decimal text that reads back as the same double.
+
+    Args:
+        recipe: The recipe.
+        keys: Of these only: those that there were when it was written.
     """
     plain = msgspec.to_builtins(recipe)
-    return digest_of({key: repr(v) if isinstance(v, float) else v for key, v in plain.items()})
+    return digest_of(
+        {
+            key: repr(v) if isinstance(v, float) else v
+            for key, v in plain.items()
+            if keys is None or key in keys
+        }
+    )
 
 
 def recipe_toml(recipe: Recipe) -> str:

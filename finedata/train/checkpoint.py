@@ -30,7 +30,7 @@ import finedata
 from finedata.errors import ConformError, UsageError
 from finedata.schema.codecs_file import CodecsFile
 from finedata.schema.documents import decode_document, encode_document
-from finedata.schema.recipe_file import Recipe, RecipeFile
+from finedata.schema.recipe_file import Recipe, RecipeFile, recipe_digest
 from finedata.schema.strict import Strict
 from finedata.store.atomic import atomic_folder, output_errors
 
@@ -240,7 +240,9 @@ def read_checkpoint(folder: Path) -> Saved:
     config = decoded(model / "train_config.json", TrainConfig)
     step = decoded(state / "training_step.json", TrainingStep)
     recipe = RecipeFile(name=config.name, recipe=config.recipe, changed=config.changed)
-    if recipe.sha256 != config.recipe_sha256:
+    # A checkpoint of an earlier finedata does not know of keys that recipes have got since.
+    keys = msgspec.json.decode((model / "train_config.json").read_bytes())["recipe"]
+    if recipe_digest(recipe.recipe, keys=keys) != config.recipe_sha256:
         raise ConformError(
             place=str(model / "train_config.json"),
             found=f"a recipe whose digest is {recipe.sha256}",

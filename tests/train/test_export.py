@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from finedata.errors import UsageError
+from finedata.errors import ConformError, UsageError
+from finedata.schema.recipe_file import recipe_digest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from train.test_loop import trainer  # noqa: E402
 
+from finedata.train.checkpoint import read_checkpoint  # noqa: E402
 from finedata.train.export import export_policy, load_policy  # noqa: E402
 
 
@@ -42,3 +44,23 @@ def test_transformers_loads_it(both: Path, tmp_path: Path, changes: dict) -> Non
         export_policy(run, tmp_path / "hf")
     with pytest.raises(UsageError, match="no checkpoint"):
         export_policy(tmp_path, tmp_path / "other")
+
+
+def test_a_checkpoint_from_before_a_key_of_recipes_is_read(both: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = trainer(both, run).train(stop=2)
+    path = done.checkpoint / "pretrained_model" / "train_config.json"
+    config = json.loads(path.read_text())
+    recipe = read_checkpoint(done.checkpoint).recipe.recipe
+    del config["recipe"]["prompt_lengths"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConformError, match="a recipe whose digest"):
+        load_policy(run)
+    config["recipe_sha256"] = recipe_digest(recipe, keys=config["recipe"])
+    path.write_text(json.dumps(config))
+    assert load_policy(run)[1].recipe.recipe == recipe
+    assert trainer(both, run, resume=True).train(stop=2).step == 2
+    config["recipe"]["seed"] += 1
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConformError, match="a recipe whose digest"):
+        load_policy(run)

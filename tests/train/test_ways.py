@@ -26,7 +26,15 @@ def test_activations_that_are_computed_again_give_the_same_bits(both: Path, tmp_
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_5", "paligemma", "smolvlm"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen3_vl",
+        "qwen3_5",
+        pytest.param("paligemma", marks=pytest.mark.slow),
+        pytest.param("smolvlm", marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_blocks_are_whole_graphs_and_give_the_same_numbers(
     both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
