@@ -12,6 +12,7 @@ are xyzw. Arms are in the order right, left, as in every table of a dataset.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -167,10 +168,31 @@ def check_mujoco() -> None:
 
 
 @cache
-def _model() -> Any:
+def _mujoco() -> Any:
+    """MuJoCo, imported without its choice of what draws.
+
+    It makes that choice once, when it is imported, and fails there where a library is missing that
+    MUJOCO_GL names, be there pictures to draw or not. `finedata.sim.camera` chooses by itself.
+
+    Raises:
+        MissingExtraError: Without the extra `sim`.
+        FinedataError: Another version.
+    """
     check_mujoco()
-    mujoco: Any = import_module("mujoco")
-    return mujoco.MjModel.from_xml_string(_xml())
+    asked = os.environ.get("MUJOCO_GL")
+    os.environ["MUJOCO_GL"] = "disable"
+    try:
+        return import_module("mujoco")
+    finally:
+        if asked is None:
+            del os.environ["MUJOCO_GL"]
+        else:
+            os.environ["MUJOCO_GL"] = asked
+
+
+@cache
+def _model() -> Any:
+    return _mujoco().MjModel.from_xml_string(_xml())
 
 
 class World:
@@ -185,7 +207,7 @@ class World:
 
     def __init__(self, scene: Scene) -> None:
         self.model: Any = _model()
-        self._mujoco: Any = import_module("mujoco")
+        self._mujoco = _mujoco()
         self.data: Any = self._mujoco.MjData(self.model)
         self._joints = {
             arm: [

@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 import finedata as fd
 from finedata.errors import FinedataError, UsageError
 from finedata.sim import camera as sim_camera
-from finedata.sim.camera import find_renderer
+from finedata.sim.camera import Cameras, find_renderer
 from finedata.sim.record import RecordSettings
+from finedata.sim.scene import scene_of
+from finedata.sim.world import World
 
 _SMALL = {"episodes": 12, "pictures": 0, "fine": 0.5}
 _RUN = """
@@ -118,6 +121,20 @@ def test_two_cameras_draw_the_same_bytes(tmp_path: Path) -> None:
         assert ((pixels[..., 0] > 130) & (pixels[..., 2] < 90)).any() or (
             (pixels[..., 2] > 130) & (pixels[..., 0] < 90)
         ).any()  # a block of a colour
+
+
+def test_a_state_drawn_twice_is_drawn_the_same() -> None:
+    # Gymnasium issue 690: with EGL and OSMesa the second picture of a state differed.
+    try:
+        renderer = find_renderer()
+    except FinedataError as error:
+        pytest.skip(str(error))
+    world = World(scene_of(4))
+    camera = Cameras(world, size=48, renderer=renderer)
+    first, second = camera.pixels(world), camera.pixels(world)
+    for name in first:
+        assert np.array_equal(first[name], second[name])
+    assert not np.array_equal(first["front"], first["top"])
 
 
 def test_no_renderer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
