@@ -69,7 +69,7 @@ def run(python: str, *arguments: object, limit: float = 240) -> tuple[float, flo
     cpu = used.ru_utime + used.ru_stime if process.returncode == 0 else float("nan")
     lines = said.strip().splitlines() or [""]
     wrong = [line for line in lines if "Error" in line] if process.returncode else []
-    return cpu, time.perf_counter() - begin, (wrong or lines)[-1]
+    return cpu, time.perf_counter() - begin, wrong[0] if wrong else lines[-1]
 
 
 def speed(options: argparse.Namespace, pythons: dict[str, str]) -> None:
