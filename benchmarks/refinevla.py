@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 import finedata
@@ -114,14 +115,21 @@ def release(dataset: Any, out: Path) -> None:
 
 
 def say(out: Path, run: Path) -> None:
-    """What the run says of a frame of a held-out episode."""
+    """What the run says of the middle of two episodes, beside what was recorded."""
     dataset = finedata.open(out / "dataset")
     traced = dataset.traces.collect()
-    for episode_id in traced["episode_id"].unique().sort().to_list()[:2]:
+    ids = traced["episode_id"].unique().sort().to_list()
+    whole = [name for name in ids if np.isfinite(dataset[name].state).all()]
+    for episode_id in whole[:2]:
         one = dataset[episode_id]
         frame = len(one) // 2
         found = finedata.policy(run).predict(
-            {"image_0": one.frames("image_0", [frame])[0], "prompt": one.task}, reasoning=True
+            {
+                "image_0": one.frames("image_0", [frame])[0],
+                "prompt": one.task,
+                "state": one.state[frame],
+            },
+            reasoning=True,
         )
         mine = (pl.col("episode_id") == episode_id) & (pl.col("frame_index") == frame)
         print(f"\n{episode_id} frame {frame}, said:\n{found.reasoning}")
