@@ -40,6 +40,7 @@ _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 _KINDS = {
     "state": ("observation.state", "observation.joint_position", "observation.ee_pose"),
     "action": ("action", "action.joint_position", "action.ee_pose"),
+    "environment": ("observation.environment_state",),
 }
 _WRIST = re.compile(r"wrist|hand_?eye|eye_in_hand|gripper")
 # In this order; then any other.

@@ -169,9 +169,9 @@ class Filler:
             for name, array in arrays.items():
                 kind, _, inner = name.partition(":")
                 by_kind.setdefault(kind, {})[inner] = array
-            self._encoder.encode(
-                text, by_kind["picture"], by_kind["picture_mask"], by_kind["encoded"]
-            )
+            # Shards without a camera have no pictures at all.
+            pictures, mask = by_kind.get("picture", {}), by_kind.get("picture_mask", {})
+            self._encoder.encode(text, pictures, mask, by_kind["encoded"])
 
     def numbers(self, samples: Samples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Vector role to its windows (n, steps, width) float32, and their mask.
