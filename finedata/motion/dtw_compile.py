@@ -4,8 +4,8 @@ Compiled code is kept beside the source, or in the user's cache folder where tha
 (Numba decides, `NUMBA_CACHE_DIR` overrides). Where neither can be written, every process compiles
 anew. Numba by itself asks whether the file of the outermost kernel has changed; what is kept here
 also belongs to the files of the kernels inside it, or a new version of those would run beside the
-kept code of the old one, with other ideas of how memory is laid out. Kernels live in modules
-called `dtw_*` or `*_kernels`, and call those of their own folder.
+kept code of the old one, with other ideas of how memory is laid out. Kernels call those of
+their own folder only, so the digest of its modules is part of the key.
 """
 # pyright: basic
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, with the sources of all kernels of the folder in the key."""
+    """Numba's cache, with the sources of the folder's modules in the key."""
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         folder = Path(self._py_func.__code__.co_filename).parent
@@ -39,7 +39,7 @@ class _Cache(FunctionCache):
 @lru_cache
 def _sources_digest(folder: Path) -> str:
     digest = sha256()
-    for path in sorted({*folder.glob("dtw_*.py"), *folder.glob("*_kernels.py")}):
+    for path in sorted(folder.glob("*.py")):
         digest.update(sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
