@@ -63,7 +63,7 @@ async def ask_ours(name: str, url: str, root: Path, count: int) -> None:
     from teachers.ask_all import ask_all
     from teachers.asking import PRICE, address, check_echo
 
-    from finedata.teachers.calls import CallLedger
+    from finedata.teachers.calls.ledger import CallLedger
     from finedata.teachers.opening import open_teacher
 
     teacher = open_teacher(name, base_url=address(name, url))

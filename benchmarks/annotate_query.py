@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 import finedata
 from finedata.schema.dimension import SLOT_DIMENSION
-from finedata.schema.tables import arrow_schema, build_schema, declared_table
-from finedata.store.table import append_rows
+from finedata.schema.tables.all import arrow_schema, build_schema, declared_table
+from finedata.store.tables.table import append_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ from pathlib import Path
 import polars as pl
 
 import finedata
-from finedata.annotate.judging import judged_facts, motions_in_order
+from finedata.annotate.checks.motion import judged_facts, motions_in_order
 from finedata.kinematic import measure
 
 

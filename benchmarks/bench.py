@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from finedata.bench.benchmark import Benchmark
-from finedata.bench.scoring import score_answers, scores_of
-from finedata.bench.simulated import coverage
+from finedata.bench.scores.rows import score_answers, scores_of
+from finedata.bench.scores.simulated import coverage
 from finedata.schema.bench_summary import item_id
 from finedata.schema.dimension import DIMENSIONS
 from finedata.schema.enums import LABELS

@@ -26,18 +26,20 @@ from unittest.mock import patch
 import numpy as np
 from numba import njit, prange
 
-from finedata.cluster import pipeline, rank, units
-from finedata.cluster.motion import ArmLayout, UnitTracks
-from finedata.cluster.pipeline import Kernel
+from finedata.cluster.choose import rank
+from finedata.cluster.distance import pipeline
+from finedata.cluster.distance.motion import ArmLayout, UnitTracks
+from finedata.cluster.distance.pipeline import Kernel
+from finedata.cluster.group import units
+from finedata.cluster.group.units import plan_units
 from finedata.cluster.settings import ClusterSettings, Weights
-from finedata.cluster.units import plan_units
-from finedata.motion.dtw import FrameCost, Tracks, dtw_pairs
-from finedata.store.ledger import Ledger
+from finedata.motion.dtw.distances import FrameCost, Tracks, dtw_pairs
+from finedata.store.run.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from finedata.cluster.tiles import Tile
+    from finedata.cluster.distance.tiles import Tile
 
 BATCH = 20_000
 # Of the gate's default scales: 2 cm, 0.1 rad, a quarter of the opening; three groups.

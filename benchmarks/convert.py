@@ -97,8 +97,8 @@ def _frames(corpus: Path) -> int:
                 sys.executable,
                 "-c",
                 "import sys, json\n"
-                "from finedata.readers.rlds import open_rlds\n"
-                "from finedata.readers.tfrecord import scan_records\n"
+                "from finedata.readers.rlds.source import open_rlds\n"
+                "from finedata.readers.rlds.tfrecord import scan_records\n"
                 "source = open_rlds(sys.argv[1])\n"
                 "n = 0\n"
                 "for shard in source.shards:\n"

@@ -35,7 +35,7 @@ from dtaidistance import dtw_ndim
 from dtw_start import start_up, start_verdicts
 from numba import njit
 
-from finedata.motion.dtw import FrameCost, Tracks, dtw_all_pairs, dtw_pairs
+from finedata.motion.dtw.distances import FrameCost, Tracks, dtw_all_pairs, dtw_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

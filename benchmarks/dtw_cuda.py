@@ -17,11 +17,11 @@ import time
 
 import numpy as np
 
-from finedata.motion.dtw import FrameCost, Tracks, dtw_pairs
-from finedata.motion.dtw_cuda import cuda_available, cuda_pairs
+from finedata.motion.dtw.cuda import cuda_available, cuda_pairs
+from finedata.motion.dtw.distances import FrameCost, Tracks, dtw_pairs
 
 COST = FrameCost(space="pose", two_stage=True)
-# Counted in the PTX of the kernel; see finedata/motion/dtw_cuda_kernels.py.
+# Counted in the PTX of the kernel; see finedata/motion/dtw/cuda_kernels.py.
 INSTRUCTIONS_PER_CELL = 65
 LANES = 128
 

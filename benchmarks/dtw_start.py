@@ -35,7 +35,7 @@ CHILD = """
 import json, sys, time
 started = time.perf_counter()
 import numpy as np
-from finedata.motion.dtw import FrameCost, Tracks, dtw_all_pairs, dtw_pairs
+from finedata.motion.dtw.distances import FrameCost, Tracks, dtw_all_pairs, dtw_pairs
 imported = time.perf_counter()
 rng = np.random.default_rng(0)
 tracks = []

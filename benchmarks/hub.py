@@ -205,7 +205,7 @@ def count(options: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     import finedata
-    from finedata.store.table import TableFile
+    from finedata.store.tables.table import TableFile
 
     root = options.scratch / "facts"
     if not root.is_dir():
@@ -310,7 +310,7 @@ def text_revision(dataset: Path, root: Path, every: int) -> None:
 
     rows = pl.read_parquet(path).with_columns(text=pl.col("text") + " now")
     pq.write_table(rows.to_arrow().cast(pq.read_schema(path)), path)
-    from finedata.shard.text import take_up_text
+    from finedata.shard.making.text import take_up_text
 
     take_up_text(root, [facts])
     found = finedata.publish([root], repo_id=REPO)

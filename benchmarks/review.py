@@ -43,8 +43,8 @@ import pyarrow.parquet as pq
 sys.path[0] = str(Path(__file__).parent.parent / "tests")
 
 from finedata.schema.dimension import SLOT_DIMENSION  # noqa: E402
-from finedata.schema.tables import build_schema, declared_table  # noqa: E402
-from finedata.store.table import append_rows  # noqa: E402
+from finedata.schema.tables.all import build_schema, declared_table  # noqa: E402
+from finedata.store.tables.table import append_rows  # noqa: E402
 
 REAL_EPISODES = 24
 AT_ONCE = 100_000

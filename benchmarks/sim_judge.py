@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 import finedata
-from finedata.annotate.judging import judged_facts, motions_in_order
+from finedata.annotate.checks.motion import judged_facts, motions_in_order
 from finedata.kinematic import measure
 
 _ANGLE_RAD, _TIME_S = 0.26, 0.25

@@ -67,7 +67,7 @@ def joined(root: Path) -> dict[str, float]:
 
 def order() -> dict[str, float]:
     """A simulated billion of samples in 137,000 shards: memory, and time of a position."""
-    from finedata.shard.order import SourceOrder
+    from finedata.shard.order.source import SourceOrder
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     counts = np.full(137_000, 7_300, np.int64)

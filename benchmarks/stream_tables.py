@@ -121,7 +121,7 @@ def small_shards(root: Path) -> list[Path]:
     sys.path[0] = str(HERE.parent / "tests")
     from shard.stream.tiny_shards import TinySet, make_shards
 
-    from finedata.shard.finish import write_energon_folder
+    from finedata.shard.making.finish import write_energon_folder
     from finedata.shard.shards import Shards
 
     sets = [

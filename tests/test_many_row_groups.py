@@ -24,7 +24,7 @@ from finedata.cluster.run import cluster
 from finedata.cluster.settings import ClusterSettings
 from finedata.convert import pictures
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.quality.gate import gate
 from finedata.report.report import write_report
 from finedata.store.dataset import open_dataset

@@ -40,7 +40,11 @@ OPENING = {
 }
 # Modules of the store that say where rows lie; the others outside go through `Episode`,
 # `scan_episodes` or the tables of `Dataset`.
-INNER = {"finedata.store.row_groups", "finedata.store.open_videos", "finedata.store.video_frames"}
+INNER = {
+    "finedata.store.tables.row_groups",
+    "finedata.store.videos.opened",
+    "finedata.store.videos.frames",
+}
 
 
 def broken_rules(text: str) -> list[str]:
@@ -90,7 +94,7 @@ def test_nobody_but_the_store_opens_a_dataset(path: Path) -> None:
         "n = row['data/chunk_index'] * 1000 + row['data/file_index']",
         "n = row[f'{name}/chunk_index']",
         "n = pl.col('data/chunk_index') * 1000",
-        "from finedata.store.video_frames import decode_frames",
+        "from finedata.store.videos.frames import decode_frames",
     ],
 )
 def test_the_rules_see_what_was_there(text: str) -> None:

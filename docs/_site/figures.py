@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import finedata as fd
 from _site.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Drawing, Scale
 from finedata.demo.walk import walk
-from finedata.motion.dtw import FrameCost, dtw_path
+from finedata.motion.dtw.distances import FrameCost, dtw_path
 from finedata.motion.quaternion import canonicalise, make_sign_continuous
 from finedata.motion.rotation import to_quaternion_xyzw
-from finedata.shard.schedule import Schedule, exact_weights
+from finedata.shard.order.schedule import Schedule, exact_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
-from finedata.annotate.asking import AskOptions
-from finedata.annotate.pictures import PictureSource
+from finedata.annotate.asking.limits import AskOptions
+from finedata.annotate.asking.pictures import PictureSource
+from finedata.annotate.asking.stages import requests_of_episode
 from finedata.annotate.run_facts import shown_pictures
 from finedata.annotate.run_traces import trace_frames, trace_requests
 from finedata.annotate.selection import (
@@ -24,12 +25,11 @@ from finedata.annotate.selection import (
     nothing_chosen,
     select_ids,
 )
-from finedata.annotate.stages import requests_of_episode
 from finedata.errors import ConformError, SourceError
 from finedata.store.dataset import open_dataset
 from finedata.store.summary import Summary
-from finedata.teachers.call_export import has_calls
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.export import has_calls
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.estimate import Estimate, estimate_requests
 from finedata.teachers.prices import usd_of_nano
 from finedata.teachers.protocol import UnusableAnswerError

@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import polars as pl
 
-from finedata.annotate.answers import AnswerError, Step, words
-from finedata.annotate.check_facts import check_facts
-from finedata.annotate.check_steps import check_refined, check_sequence, check_steps
-from finedata.annotate.pictures import PictureSource
-from finedata.annotate.prompt import fill, load_prompt
-from finedata.annotate.run_facts import shown_pictures
-from finedata.annotate.selection import contexts
-from finedata.annotate.stages import (
+from finedata.annotate.asking.answers import AnswerError, Step, words
+from finedata.annotate.asking.pictures import PictureSource
+from finedata.annotate.asking.prompt import fill, load_prompt
+from finedata.annotate.asking.stages import (
     atoms_request,
     episode_prompt,
     refine_request,
@@ -29,7 +25,11 @@ from finedata.annotate.stages import (
     stage_request,
     steps_request,
 )
-from finedata.annotate.verbs import find_verb
+from finedata.annotate.checks.facts import check_facts
+from finedata.annotate.checks.steps import check_refined, check_sequence, check_steps
+from finedata.annotate.checks.verbs import find_verb
+from finedata.annotate.run_facts import shown_pictures
+from finedata.annotate.selection import contexts
 from finedata.store.text_policy import of_one_run, passing_rows
 from finedata.teachers.protocol import Request
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 # msgspec reads the annotations at run time
-from finedata.annotate.answers import Fact, Step  # noqa: TC001
+from finedata.annotate.asking.answers import Fact, Step  # noqa: TC001
 from finedata.annotate.trace_text import Trace  # noqa: TC001
 
 __all__ = ["Ended", "EpisodeContext", "FactsResult", "StageEnd", "TraceResult", "TracesResult"]

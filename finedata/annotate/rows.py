@@ -21,9 +21,9 @@ from finedata.schema.makers import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.annotate.answers import Fact, Step
+    from finedata.annotate.asking.answers import Fact, Step
     from finedata.annotate.results import EpisodeContext, FactsResult, StageEnd, TracesResult
-    from finedata.kinematic.claims import Judged, Omission
+    from finedata.kinematic.judge.claims import Judged, Omission
 
 __all__ = ["fact_rows", "instruction_row", "judged_rows", "omitted_rows", "step_rows", "trace_rows"]
 

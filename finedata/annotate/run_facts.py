@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finedata.annotate.asking import Asking, AskOptions, charged
-from finedata.annotate.drive import Spool, for_each, run_async
-from finedata.annotate.judging import judged_facts, motions_in_order
+from finedata.annotate.asking.drive import Spool, for_each, run_async
+from finedata.annotate.asking.limits import Asking, AskOptions, charged
+from finedata.annotate.asking.pictures import PictureSource
+from finedata.annotate.asking.stages import facts_of_episode
+from finedata.annotate.checks.motion import judged_facts, motions_in_order
+from finedata.annotate.checks.step_wording import borne_out_steps
 from finedata.annotate.outcome import AnnotateSummary, top_reasons
-from finedata.annotate.pictures import PictureSource
 from finedata.annotate.results import EpisodeContext, FactsResult
 from finedata.annotate.rows import fact_rows, instruction_row, omitted_rows, step_rows
 from finedata.annotate.selection import (
@@ -29,16 +31,14 @@ from finedata.annotate.selection import (
     nothing_chosen,
     select_ids,
 )
-from finedata.annotate.stages import facts_of_episode
-from finedata.annotate.step_wording import borne_out_steps
 from finedata.engine.progress import Progress
 from finedata.errors import ConformError, SourceError
 from finedata.kinematic import measure
 from finedata.store.dataset import open_dataset
-from finedata.store.ledger import LEDGER_FOLDER
-from finedata.store.table import append_rows, undo_unfinished
-from finedata.teachers.call_export import write_calls
-from finedata.teachers.calls import CallLedger
+from finedata.store.run.ledger import LEDGER_FOLDER
+from finedata.store.tables.table import append_rows, undo_unfinished
+from finedata.teachers.calls.export import write_calls
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.protocol import UnusableAnswerError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from finedata.kinematic.read import motion_rows, motions_of
 from finedata.schema.identity import hash16
 from finedata.store.dataset import open_dataset
 from finedata.store.nothing import undeclared_note
-from finedata.store.table import append_rows, undo_unfinished
+from finedata.store.tables.table import append_rows, undo_unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from finedata.annotate.asking import Asking, AskOptions, charged
-from finedata.annotate.drive import Spool, for_each, run_async
+from finedata.annotate.asking.drive import Spool, for_each, run_async
+from finedata.annotate.asking.limits import Asking, AskOptions, charged
+from finedata.annotate.asking.pictures import PictureSource
+from finedata.annotate.asking.prompt import PROMPTS, fill, load_prompt
+from finedata.annotate.asking.stages import episode_prompt, stage_end
 from finedata.annotate.outcome import AnnotateSummary, top_reasons
-from finedata.annotate.pictures import PictureSource
-from finedata.annotate.prompt import PROMPTS, fill, load_prompt
 from finedata.annotate.results import EpisodeContext, TraceResult, TracesResult
 from finedata.annotate.rows import trace_rows
 from finedata.annotate.selection import (
@@ -28,16 +29,15 @@ from finedata.annotate.selection import (
     nothing_chosen,
     select_ids,
 )
-from finedata.annotate.stages import episode_prompt, stage_end
 from finedata.annotate.trace_text import Trace, read_trace
 from finedata.engine.progress import Progress
 from finedata.errors import ConformError, SourceError, UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.episode import shown_camera
-from finedata.store.ledger import LEDGER_FOLDER
-from finedata.store.table import append_rows, undo_unfinished
-from finedata.teachers.call_export import write_calls
-from finedata.teachers.calls import CallLedger
+from finedata.store.run.ledger import LEDGER_FOLDER
+from finedata.store.tables.table import append_rows, undo_unfinished
+from finedata.teachers.calls.export import write_calls
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.protocol import Answer, Picture, Request, UnusableAnswerError
 
 if TYPE_CHECKING:

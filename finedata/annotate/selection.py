@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from finedata.annotate.answers import Step, words
+from finedata.annotate.asking.answers import Step, words
 from finedata.annotate.results import EpisodeContext
 from finedata.errors import UsageError
 from finedata.store.export.episodes import select_episodes

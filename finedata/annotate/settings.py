@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from finedata.annotate.frames import (
+from finedata.annotate.asking.frames import (
     FINEVLA_ANALYSIS,
     FINEVLA_REFINEMENT,
     TRACE_FRAMES,
     FrameSettings,
 )
-from finedata.annotate.prompt import BIMANUAL, load_prompt, prompt_name
+from finedata.annotate.asking.prompt import BIMANUAL, load_prompt, prompt_name
 
 # msgspec reads the annotations at run time
-from finedata.annotate.verbs import VerbList, verbs_of
+from finedata.annotate.checks.verbs import VerbList, verbs_of
 from finedata.schema.identity import hash16
 
 __all__ = ["AnnotateSettings"]

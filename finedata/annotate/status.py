@@ -14,8 +14,8 @@ import polars as pl
 
 from finedata.store.dataset import open_dataset
 from finedata.store.summary import Summary
-from finedata.teachers.call_export import calls_status, has_calls
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.export import calls_status, has_calls
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.prices import usd_of_nano
 
 if TYPE_CHECKING:

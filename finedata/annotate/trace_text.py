@@ -14,7 +14,7 @@ import re
 
 import msgspec
 
-from finedata.annotate.answers import AnswerError
+from finedata.annotate.asking.answers import AnswerError
 
 __all__ = ["SECTIONS", "Trace", "read_trace", "trace_text"]
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.annotate.estimate import AnnotateEstimate
+    from finedata.annotate.importing.run import ImportSummary
     from finedata.annotate.outcome import AnnotateSummary
-    from finedata.annotate.run_import import ImportSummary
     from finedata.annotate.selection import Choice
     from finedata.annotate.status import AnnotateStatus
     from finedata.api.arguments import Names, Views
@@ -266,7 +266,7 @@ class Annotating(store.Dataset):
             UsageError: Ids mean no episode, with counts; nothing was written.
             ConformError: A file cannot be read, or is about longer episodes.
         """
-        from finedata.annotate.run_import import import_annotations
+        from finedata.annotate.importing.run import import_annotations
 
         return import_annotations(
             self.root,

@@ -12,11 +12,11 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.bench.agreement import JudgeAgreement, RankAgreement
     from finedata.bench.benchmark import Benchmark as Files
     from finedata.bench.estimate import BenchEstimate
     from finedata.bench.profile import BenchProfile
     from finedata.bench.report import Section
+    from finedata.bench.scores.agreement import JudgeAgreement, RankAgreement
     from finedata.bench.settings import BenchSettings, Judge
     from finedata.engine.progress import OnProgress
     from finedata.schema.bench_summary import BenchSummary
@@ -283,8 +283,13 @@ def bench_agree(
     Raises:
         UsageError: Not two results, or nothing that they share.
     """
-    from finedata.bench.agreement import agree_judges, agree_ranks, read_human, scores_by_model
     from finedata.bench.result import read_result
+    from finedata.bench.scores.agreement import (
+        agree_judges,
+        agree_ranks,
+        read_human,
+        scores_by_model,
+    )
 
     opened = [read_result(one) for one in results]
     if human is not None:

@@ -38,7 +38,7 @@ def copy_converter(name: str, target: str | Path) -> None:
 
 
 def draft_converter(address: str, *, name: str | None = None) -> str:
-    """Propose a converter file for a source that has none; see `finedata.convert.draft`.
+    """Propose a converter file for a source that has none; see `finedata.convert.draft.propose`.
 
     Args:
         address: A LeRobot, RLDS or HDF5 source.
@@ -47,6 +47,6 @@ def draft_converter(address: str, *, name: str | None = None) -> str:
     Returns:
         TOML text; every guess in it says why. It is meant to be read and corrected.
     """
-    from finedata.convert.draft import draft_converter
+    from finedata.convert.draft.propose import draft_converter
 
     return draft_converter(address, name=name)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from finedata.api.arguments import Names
     from finedata.api.status import Status
     from finedata.cluster.summary import ClusterSummary
-    from finedata.convert.pose import PoseReport
+    from finedata.convert.pose.prove import PoseReport
     from finedata.convert.run import ConvertSummary
-    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.verify.report import VerifyReport
     from finedata.engine.progress import OnProgress
     from finedata.hub.plan import PublishPlan
     from finedata.hub.send import PublishSummary
     from finedata.quality.gate import GateSummary
     from finedata.report.report import ReportSummary
-    from finedata.shard.run import ShardEstimate, ShardSummary
+    from finedata.shard.making.run import ShardEstimate, ShardSummary
     from finedata.store.episode import Episode
     from finedata.store.export.episodes import ExportSummary
     from finedata.store.index_map import EpisodePlace
@@ -133,13 +133,13 @@ class Dataset(Annotating, Reviewing):
             UsageError: No such source.
             SourceError: It cannot be read at all.
         """
-        from finedata.convert.verify import verify
+        from finedata.convert.verify.run import verify
 
         return verify(self.root, input=_addresses(source), decode=decode)
 
     def verify_pose(self, source: Source | Names | Path, *, episodes: int = 20) -> PoseReport:
         """Hold the poses of the source's written episodes against evidence; see `Source.verify`."""
-        from finedata.convert.pose import pose_report
+        from finedata.convert.pose.prove import pose_report
 
         return pose_report(self.root, input=_addresses(source), most_episodes=episodes)
 
@@ -414,14 +414,14 @@ class Dataset(Annotating, Reviewing):
             dry_run: Plan and estimate; write nothing.
             on_progress: Told after every piece.
             settings: `cameras`, `resize`, `order`, `horizon`, `where`, `held_out`, `seed` and
-                the other fields of `finedata.shard.settings.ShardSettings`.
+                the other fields of `finedata.shard.making.settings.ShardSettings`.
 
         Raises:
             UsageError: No gate or representatives, a leak, licences that do not go together, or
                 a setting that cannot be meant.
         """
-        from finedata.shard.run import estimate_shards, shard_datasets
-        from finedata.shard.settings import shard_settings
+        from finedata.shard.making.run import estimate_shards, shard_datasets
+        from finedata.shard.making.settings import shard_settings
 
         chosen = shard_settings(settings)
         roots = [self.root, *(root_of(one) for one in also)]

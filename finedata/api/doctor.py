@@ -103,7 +103,7 @@ def _extra(name: str, libraries: list[tuple[str, str]]) -> Extra:
 def _gpu() -> str:
     if find_spec("numba") is None:
         return "no: the extra `curate` is not installed"
-    from finedata.motion.dtw_cuda import cuda_available
+    from finedata.motion.dtw.cuda import cuda_available
 
     return "yes" if cuda_available() else "no: numba finds no CUDA device, or no driver"
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from finedata.store.merge import MergeSummary
+    from finedata.store.merge.run import MergeSummary
 
 __all__ = ["finish_shares", "located", "merge", "open"]
 
@@ -45,7 +45,7 @@ def merge(
     concatenate: bool = False,
     allow_mixed_licences: bool = False,
 ) -> MergeSummary:
-    """Merge finished datasets into a new one; see `finedata.store.merge.merge_datasets`.
+    """Merge finished datasets into a new one; see `finedata.store.merge.run.merge_datasets`.
 
     Args:
         datasets: At least two; their order decides names and numbers.
@@ -53,7 +53,7 @@ def merge(
         concatenate: Join parts that differ in nothing.
         allow_mixed_licences: Go on although licences do not go together.
     """
-    from finedata.store.merge import merge_datasets
+    from finedata.store.merge.run import merge_datasets
 
     return merge_datasets(
         [root_of(one) for one in datasets],

@@ -16,7 +16,7 @@ def rows_text(rows: pl.DataFrame, form: Literal["json", "csv", ""] = "") -> str:
 
     Pictures are told as size and sha256.
     """
-    from finedata.store import rows as told
+    from finedata.store.tables import rows as told
 
     if form == "json":
         return told.rows_as_json(rows)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from finedata.engine.progress import OnProgress
     from finedata.schema.shards_file import TextRevision
     from finedata.schema.stream_receipt import StreamReceipt
-    from finedata.shard.compact import CompactSummary
-    from finedata.shard.run import ShardSummary
+    from finedata.shard.making.compact import CompactSummary
+    from finedata.shard.making.run import ShardSummary
     from finedata.shard.stream.diff import Difference
     from finedata.shard.stream.measure import Speed
     from finedata.shard.stream.stream import Stream
@@ -97,7 +97,7 @@ class Shards(files.Shards):
         Raises:
             UsageError: Another run is writing here, or a dataset is not one of theirs.
         """
-        from finedata.shard.text import take_up_text
+        from finedata.shard.making.text import take_up_text
 
         return take_up_text(self.root, _opened(datasets))
 
@@ -121,7 +121,7 @@ class Shards(files.Shards):
             UsageError: Another run is writing here, words are baked in, or a dataset has no
                 representatives.
         """
-        from finedata.shard.compact import compact_shards
+        from finedata.shard.making.compact import compact_shards
 
         return compact_shards(
             self.root, _opened(datasets), workers=workers, on_progress=on_progress
@@ -168,7 +168,7 @@ def finish_shard_shares(
     Raises:
         UsageError: There are no shares.
     """
-    from finedata.shard.run import finish_shard_shares
+    from finedata.shard.making.run import finish_shard_shares
 
     return finish_shard_shares(out, workers=workers, on_progress=on_progress)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from finedata.api.dataset import Dataset
     from finedata.convert.context import ConvertOptions
-    from finedata.convert.estimate import Estimate
-    from finedata.convert.pose import PoseReport
+    from finedata.convert.planning.estimate import Estimate
+    from finedata.convert.pose.prove import PoseReport
     from finedata.convert.sharded import ShardSummary
     from finedata.engine.progress import OnProgress
 
@@ -144,7 +144,7 @@ class Source:
         self, out: str | Path = "", *, workers: int = 1, **selected: Unpack[Selected]
     ) -> Estimate:
         """What `convert` would write, and how long it would take; writes nothing."""
-        from finedata.convert.estimate import estimate
+        from finedata.convert.planning.estimate import estimate
 
         return estimate(self.places, out=out, options=self._options(selected), workers=workers)
 
@@ -157,7 +157,7 @@ class Source:
         Raises:
             UsageError: More than one source: each is verified for itself.
         """
-        from finedata.convert.pose import pose_report
+        from finedata.convert.pose.prove import pose_report
 
         if len(self.places) != 1:
             raise UsageError(place="verify", found=f"{len(self.places)} sources", wanted="one")

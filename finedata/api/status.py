@@ -15,12 +15,12 @@ import polars as pl
 from finedata.errors import UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.dataset_file import DATASET_FILE
-from finedata.store.ledger_state import ledger_states
+from finedata.store.run.ledger_state import ledger_states
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
-    from finedata.store.ledger_state import LedgerState
+    from finedata.store.run.ledger_state import LedgerState
 
 __all__ = ["Status", "Step", "status"]
 

@@ -93,7 +93,7 @@ class Teacher:
         from finedata.teachers.opening import open_teacher
 
         if self._is_run:
-            from finedata.train.run_teacher import RunTeacher
+            from finedata.train.annotator.teacher import RunTeacher
 
             return RunTeacher(self.model, device=self.device)
         model = None if self.name == "replay" else self.model
@@ -118,7 +118,7 @@ class Teacher:
         fps: float = 4.0, refinement_fps: float = 1.0, max_frames: int = 100_000,
     ) -> AnnotateSettings:  # fmt: skip
         """All that changes an answer; it names the run."""
-        from finedata.annotate.frames import FrameSettings
+        from finedata.annotate.asking.frames import FrameSettings
         from finedata.annotate.settings import AnnotateSettings
 
         def frames(rate: float) -> FrameSettings:
@@ -134,7 +134,7 @@ class Teacher:
         model = self.model
         if self._is_run:
             need("torch", "transformers", "safetensors", extra="train", place=f"model {model}")
-            from finedata.train.run_teacher import run_name
+            from finedata.train.annotator.teacher import run_name
 
             model = run_name(self.model)
         return AnnotateSettings(
@@ -153,7 +153,7 @@ class Teacher:
         self, *, workers: int, budget_usd: float | None, retry: Literal["never", "unpaid", "all"]
     ) -> AskOptions:
         """What a run may take; changes no answer."""
-        from finedata.annotate.asking import AskOptions
+        from finedata.annotate.asking.limits import AskOptions
 
         return AskOptions(
             concurrency=workers,

@@ -24,8 +24,8 @@ from finedata.schema.bench_summary import Benchmark as Pinned
 from finedata.schema.conform import conform
 from finedata.schema.documents import canonical_json, decode_document
 from finedata.schema.identity import hash16
-from finedata.schema.tables import arrow_schema
-from finedata.store.table import TableFile
+from finedata.schema.tables.all import arrow_schema
+from finedata.store.tables.table import TableFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

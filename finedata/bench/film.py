@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.annotate.frames import FrameSettings, sample_frames
-from finedata.annotate.pictures import encoded_frame, encoded_picture
+from finedata.annotate.asking.frames import FrameSettings, sample_frames
+from finedata.annotate.asking.pictures import encoded_frame, encoded_picture
 from finedata.errors import CorruptRecordError, SourceError
-from finedata.store.video_frames import VideoReader
+from finedata.store.videos.frames import VideoReader
 from finedata.teachers.protocol import Picture
 
 if TYPE_CHECKING:

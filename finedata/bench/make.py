@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import polars as pl
 
-from finedata.annotate.frames import FrameSettings, sample_frames
-from finedata.annotate.pictures import PictureSource
+from finedata.annotate.asking.frames import FrameSettings, sample_frames
+from finedata.annotate.asking.pictures import PictureSource
 from finedata.annotate.selection import Choice, select_ids
 from finedata.bench.answerers import own_answerer
 from finedata.bench.benchmark import (
@@ -30,9 +30,9 @@ from finedata.bench.benchmark import (
     rows_digest,
     write_rows,
 )
-from finedata.bench.intervals import Interval, Ratios, interval
 from finedata.bench.questions import fact_items, question_items
-from finedata.bench.scoring import score_own
+from finedata.bench.scores.intervals import Interval, Ratios, interval
+from finedata.bench.scores.rows import score_own
 from finedata.engine.progress import Progress
 from finedata.errors import UsageError
 from finedata.schema.bench_summary import BenchFile

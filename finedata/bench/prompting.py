@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from finedata.bench.caption_score import JudgedLine
-from finedata.bench.vqa_match import shown_options
+from finedata.bench.scores.caption import JudgedLine
+from finedata.bench.scores.vqa_match import shown_options
 from finedata.schema.json_schema import json_schema
 from finedata.teachers.parsing import parse_answer, parse_json
 from finedata.teachers.protocol import Request

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finedata.bench.benchmark import AXES
-from finedata.bench.compare import check_comparable, compare_results
 from finedata.bench.result import read_result
-from finedata.bench.scoring import MODES
+from finedata.bench.scores.compare import check_comparable, compare_results
+from finedata.bench.scores.rows import MODES
 from finedata.errors import UsageError
 from finedata.schema.dimension import DIMENSIONS
 from finedata.store.atomic import write_atomic
@@ -22,8 +22,8 @@ from finedata.store.atomic import write_atomic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finedata.bench.compare import Compared
     from finedata.bench.result import Result
+    from finedata.bench.scores.compare import Compared
     from finedata.schema.bench_summary import BenchSummary, Score
 
 __all__ = ["Section", "bench_report", "html_of", "markdown_of", "write_report"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from finedata.bench.benchmark import Benchmark, Row, read_rows, write_rows
-from finedata.bench.scoring import Scored, noise_of, score_answers, scores_of
+from finedata.bench.scores.rows import Scored, noise_of, score_answers, scores_of
 from finedata.errors import UsageError
 from finedata.schema.bench_summary import BenchSummary, Speaker, Usage, asked_digest
 from finedata.schema.documents import decode_document, encode_document
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from finedata.bench.settings import BenchSettings
-    from finedata.teachers.call_record import CallRecord
+    from finedata.teachers.calls.record import CallRecord
 
 __all__ = ["SUMMARY", "Result", "read_result", "score_again", "write_result"]
 

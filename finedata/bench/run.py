@@ -14,9 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finedata.annotate.drive import for_each, run_async
+from finedata.annotate.asking.drive import for_each, run_async
 from finedata.bench.answerers import ANSWERERS, OwnAnswerer
-from finedata.bench.caption_score import label_each
 from finedata.bench.latency import Latencies, TimedTeacher
 from finedata.bench.prompting import (
     judge_request,
@@ -25,6 +24,8 @@ from finedata.bench.prompting import (
     read_judgement,
 )
 from finedata.bench.result import write_result
+from finedata.bench.scores.caption import label_each
+from finedata.bench.scores.vqa_match import answers_of
 from finedata.bench.settings import (
     BenchSettings,
     Judge,
@@ -32,12 +33,11 @@ from finedata.bench.settings import (
     speaker_of_answerer,
     speaker_of_judge,
 )
-from finedata.bench.vqa_match import answers_of
 from finedata.engine.progress import Progress
 from finedata.errors import FinedataError, UsageError
 from finedata.schema.identity import hash16
 from finedata.teachers.asker import Asker, AskOptions
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.prices import Price, usd_of_nano
 from finedata.teachers.protocol import Answer, Request, UnusableAnswerError
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from finedata.bench.benchmark import Benchmark, Row
     from finedata.engine.progress import OnProgress
     from finedata.schema.bench_summary import BenchSummary
-    from finedata.teachers.call_record import CallRecord
+    from finedata.teachers.calls.record import CallRecord
     from finedata.teachers.protocol import Teacher
 
 __all__ = ["run_benchmark"]

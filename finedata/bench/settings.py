@@ -13,7 +13,7 @@ from finedata.bench.prompting import PROMPTS, answer_request, prompt_sha256
 from finedata.schema.bench_summary import Speaker
 
 if TYPE_CHECKING:
-    from finedata.annotate.frames import FrameSettings
+    from finedata.annotate.asking.frames import FrameSettings
     from finedata.bench.benchmark import Benchmark, Row
     from finedata.teachers.protocol import Request, Teacher
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finedata.annotate.estimate import AnnotateEstimate
+    from finedata.annotate.importing.run import ImportSummary
     from finedata.annotate.outcome import AnnotateSummary
-    from finedata.annotate.run_import import ImportSummary
     from finedata.annotate.status import AnnotateStatus
 
 __all__ = ["estimate_lines", "failure_lines", "import_lines", "status_lines", "summary_lines"]

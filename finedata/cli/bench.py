@@ -388,7 +388,7 @@ def agree(
 ) -> None:
     """See _AGREE."""
     from finedata.api import bench_agree
-    from finedata.bench.agreement import RankAgreement
+    from finedata.bench.scores.agreement import RankAgreement
 
     found = bench_agree(results, human=human)
     if isinstance(found, RankAgreement):

@@ -11,7 +11,7 @@ from finedata.errors import UsageError
 
 if TYPE_CHECKING:
     from finedata.api.source import Selected
-    from finedata.convert.estimate import Estimate
+    from finedata.convert.planning.estimate import Estimate
     from finedata.convert.run import ConvertSummary
 
 __all__ = ["HELP", "convert", "print_conversion"]

@@ -12,7 +12,7 @@ from finedata.cli.frame import AsJson, Workers, emit, interruptible, listed, pro
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from finedata.shard.run import ShardEstimate, ShardSummary
+    from finedata.shard.making.run import ShardEstimate, ShardSummary
 
 __all__ = ["HELP", "print_summary", "shard"]
 
@@ -146,7 +146,7 @@ def shard(
 ) -> None:
     """See HELP."""
     from finedata.api import is_shards, open
-    from finedata.shard.run import ShardEstimate
+    from finedata.shard.making.run import ShardEstimate
 
     leaks = _ids(check_leaks, "--check-leaks") if check_leaks else ()
     if out is None and len(datasets) == 1 and is_shards(datasets[0]):

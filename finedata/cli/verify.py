@@ -13,9 +13,9 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from finedata.convert.arm_evidence import ArmPose
-    from finedata.convert.pose import PoseReport
-    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.pose.evidence import ArmPose
+    from finedata.convert.pose.prove import PoseReport
+    from finedata.convert.verify.report import VerifyReport
     from finedata.motion import PartEvidence, Reading
     from finedata.shard.verify import ShardReport
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finedata.cluster.select import TaskOrder
+    from finedata.cluster.choose.select import TaskOrder
 
 __all__ = ["Chosen", "KOrigin", "Method", "SampleError", "UnitClusters"]
 
@@ -39,7 +39,8 @@ class SampleError:
     Args:
         sampled: Episodes of the sample.
         adjusted_rand: Agreement of the clusters: 1 if equal, about 0 if by chance.
-        coverage: See `finedata.cluster.landmarks.LandmarkError`; None where it is not defined.
+        coverage: See `finedata.cluster.distance.landmarks.LandmarkError`; None where it is not
+            defined.
     """
 
     sampled: int

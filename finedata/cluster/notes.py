@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from finedata.store.ledger import LEDGER_FOLDER
+from finedata.store.run.ledger import LEDGER_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finedata.cluster.unit_groups import UnitGroup
+    from finedata.cluster.group.unit_groups import UnitGroup
 
 __all__ = ["other_ledgers", "tasks_apart"]
 

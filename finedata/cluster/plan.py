@@ -1,7 +1,7 @@
 """Which episodes may be compared, decided by the tables alone.
 
 Every episode is in the plan of a part or is left out for one reason; the counts add up. What of a
-part is compared with what, `finedata.cluster.unit_groups` tells from its motion.
+part is compared with what, `finedata.cluster.group.unit_groups` tells from its motion.
 """
 
 from __future__ import annotations

@@ -12,26 +12,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import finedata
-from finedata.cluster.manifest import FINISHED, INDEX, Finished, finished_bytes, store_manifest
+from finedata.cluster.choose.quality import episode_quality
+from finedata.cluster.choose.rank import offsets_of, rank_units
+from finedata.cluster.distance.manifest import (
+    FINISHED,
+    INDEX,
+    Finished,
+    finished_bytes,
+    store_manifest,
+)
+from finedata.cluster.distance.pipeline import Kernel
+from finedata.cluster.distance.scratch import open_motion, undone_motion
+from finedata.cluster.group.unit_groups import UnitGroup, units_of
+from finedata.cluster.group.units import UnitWork, cluster_units, plan_units
 from finedata.cluster.notes import other_ledgers, tasks_apart
-from finedata.cluster.pipeline import Kernel
 from finedata.cluster.plan import LEFT_OUT, DatasetPlan, plan_dataset
 from finedata.cluster.preset import preset_of
-from finedata.cluster.quality import episode_quality
-from finedata.cluster.rank import offsets_of, rank_units
-from finedata.cluster.scratch import open_motion, undone_motion
 from finedata.cluster.summary import ClusterSummary, LandmarkEntry
 from finedata.cluster.tables import clusters_table, representatives_table
-from finedata.cluster.unit_groups import UnitGroup, units_of
-from finedata.cluster.units import UnitWork, cluster_units, plan_units
 from finedata.engine.progress import Progress
 from finedata.errors import need
 from finedata.store.atomic import output_errors
 from finedata.store.dataset import open_dataset
-from finedata.store.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.motion.tracks import without_vector
 from finedata.store.nothing import no_episodes, undeclared_note
-from finedata.store.table import write_table
-from finedata.store.tracks import without_vector
+from finedata.store.run.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.tables.table import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +47,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.cluster.clusters import UnitClusters
-    from finedata.cluster.scratch import PartMotion
+    from finedata.cluster.distance.scratch import PartMotion
+    from finedata.cluster.distance.tiles import Tile, TileLimits
     from finedata.cluster.settings import ClusterSettings
-    from finedata.cluster.tiles import Tile, TileLimits
     from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import finedata
 from finedata.errors import UsageError
-from finedata.motion.dtw import FrameCost
+from finedata.motion.dtw.distances import FrameCost
 
 __all__ = ["ClusterSettings", "Linkage", "Weights", "resolve_device"]
 
@@ -27,7 +27,7 @@ _WEIGHTS = ("position_weight", "rotation_weight", "gripper_weight")
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights of the frame cost; see `finedata.motion.dtw.FrameCost`."""
+    """Weights of the frame cost; see `finedata.motion.dtw.distances.FrameCost`."""
 
     position: float = 1.0
     rotation: float = 1.0
@@ -154,7 +154,7 @@ def resolve_device(device: str) -> Literal["cpu", "cuda"]:
     """Turn `auto` into what is there."""
     if device != "auto":
         return cast("Literal['cpu', 'cuda']", device)
-    from finedata.motion.dtw_cuda import cuda_available
+    from finedata.motion.dtw.cuda import cuda_available
 
     return "cuda" if cuda_available() else "cpu"
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from finedata.schema.tables import arrow_schema
-from finedata.schema.tables_curation import CLUSTERS
+from finedata.schema.tables.all import arrow_schema
+from finedata.schema.tables.curation import CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from finedata.cluster.choose.rank import Representatives
     from finedata.cluster.clusters import UnitClusters
-    from finedata.cluster.rank import Representatives
-    from finedata.cluster.unit_groups import UnitGroup
+    from finedata.cluster.group.unit_groups import UnitGroup
 
 __all__ = ["clusters_table", "first_components", "representatives_table"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from finedata.convert.layout_columns import sorted_arms
+from finedata.convert.planning.layout_columns import sorted_arms
 from finedata.errors import FeatureError
 from finedata.motion import (
     apply_fixed_rotation,

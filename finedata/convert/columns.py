@@ -16,9 +16,9 @@ from finedata.convert.clock import source_time_s
 from finedata.errors import FeatureError
 
 if TYPE_CHECKING:
-    from finedata.convert.assign import EpisodeJob
     from finedata.convert.forms import EpisodeView
-    from finedata.convert.layout import PartLayout
+    from finedata.convert.planning.assign import EpisodeJob
+    from finedata.convert.planning.layout import PartLayout
     from finedata.schema.converter import Variant
 
 __all__ = ["EpisodeNumbers", "episode_numbers"]

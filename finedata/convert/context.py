@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from finedata.errors import SourceError
-from finedata.readers import hdf5, lerobot, rh20t, rlds
 from finedata.readers.files import open_folder
+from finedata.readers.hdf5 import source as hdf5
+from finedata.readers.lerobot import source as lerobot
+from finedata.readers.rh20t import source as rh20t
+from finedata.readers.rlds import source as rlds
 from finedata.schema.converter_file import decode_converter
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from finedata.store.pixels import guess_raw_shape, raw_to_png, resize_picture, s
 
 if TYPE_CHECKING:
     from finedata.convert.context import ConvertOptions
-    from finedata.convert.layout import CameraLayout
+    from finedata.convert.planning.layout import CameraLayout
     from finedata.readers.episode import PictureList
     from finedata.store.lerobot.stats import FeatureStats
 

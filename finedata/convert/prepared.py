@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from finedata.convert.assign import Assigner
+from finedata.convert.planning.assign import Assigner
 
 if TYPE_CHECKING:
     from finedata.convert.context import RunContext
-    from finedata.convert.selection import Selection
+    from finedata.convert.planning.selection import Selection
     from finedata.readers.episode import Source
     from finedata.schema.converter_file import ConverterFile
 

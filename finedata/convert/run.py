@@ -17,8 +17,7 @@ import msgspec
 
 import finedata
 from finedata.convert.cameras import check_camera_names
-from finedata.convert.clips import forget_indexes
-from finedata.convert.commit import commit
+from finedata.convert.commit.run import commit
 from finedata.convert.context import (
     ConvertOptions,
     RunContext,
@@ -28,9 +27,10 @@ from finedata.convert.context import (
     recognised_reader,
     run_key,
 )
-from finedata.convert.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
+from finedata.convert.planning.plan import RecordPlan, ShardJob, ShardPlan, plan_shard
+from finedata.convert.planning.selection import parse_selection
 from finedata.convert.prepared import PreparedRun
-from finedata.convert.selection import parse_selection
+from finedata.convert.videos.clips import forget_indexes
 from finedata.convert.work import FileResult, file_is_there, file_kind, write_file
 from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
@@ -41,13 +41,13 @@ from finedata.schema.converter_file import decode_converter, find_converter
 from finedata.store.dataset import open_dataset
 from finedata.store.dataset_file import DATASET_FILE, read_dataset_file
 from finedata.store.describe import flag_counts
-from finedata.store.ledger import Ledger
+from finedata.store.run.ledger import Ledger
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from finedata.convert.assign import FileJob
+    from finedata.convert.planning.assign import FileJob
     from finedata.engine.progress import OnProgress
     from finedata.schema.converter_file import ConverterFile
     from finedata.store.dataset_file import DatasetFile

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import finedata
-from finedata.convert.commit import commit
+from finedata.convert.commit.run import commit
 from finedata.convert.context import ConvertOptions, RunContext, run_key
-from finedata.convert.plan import ShardPlan
+from finedata.convert.planning.plan import ShardPlan
 from finedata.convert.run import (
     Conversion,
     ConvertSummary,
@@ -34,13 +34,13 @@ from finedata.engine.run_plan import run_plan
 from finedata.errors import UsageError
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset_file import DATASET_FILE
-from finedata.store.ledger import LEDGER_FOLDER, Ledger
+from finedata.store.run.ledger import LEDGER_FOLDER, Ledger
 from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from finedata.convert.assign import FileJob
+    from finedata.convert.planning.assign import FileJob
     from finedata.convert.prepared import PreparedRun
 
 __all__ = ["ShardSummary", "convert_share", "is_sharded", "merge_shards"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from finedata.convert.context import ConvertOptions
     from finedata.convert.forms import EpisodeView
-    from finedata.convert.layout import CameraLayout
+    from finedata.convert.planning.layout import CameraLayout
     from finedata.readers.episode import PictureList
 
 __all__ = ["PictureSlabs"]

@@ -17,10 +17,10 @@ import numpy as np
 from finedata.convert.checks import arm_receipt, column_flags, motion_flags
 from finedata.convert.columns import episode_numbers
 from finedata.convert.context import decoded_converter, opened_source
-from finedata.convert.layout_columns import sorted_arms
-from finedata.convert.movies import clip_receipt, write_clips
+from finedata.convert.planning.layout_columns import sorted_arms
 from finedata.convert.slabs import PictureSlabs
 from finedata.convert.source_episode import read_episode
+from finedata.convert.videos.movies import clip_receipt, write_clips
 from finedata.errors import SourceError
 from finedata.store.atomic import sync_folder
 from finedata.store.lerobot.layout import data_path, picture_column
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from finedata.convert.assign import EpisodeJob, FileJob
     from finedata.convert.columns import EpisodeNumbers
     from finedata.convert.context import ConvertOptions, RunContext
     from finedata.convert.forms import EpisodeView
-    from finedata.convert.layout import CameraLayout, PartLayout
     from finedata.convert.pictures import CameraPictures
+    from finedata.convert.planning.assign import EpisodeJob, FileJob
+    from finedata.convert.planning.layout import CameraLayout, PartLayout
     from finedata.readers.episode import OpenShard, Source
     from finedata.schema.converter import Variant
 

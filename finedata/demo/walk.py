@@ -22,7 +22,7 @@ from finedata.engine.local import available_cores
 from finedata.errors import UsageError
 from finedata.shard.stream.opening import stream
 from finedata.shard.stream.record import receipt_text
-from finedata.store.rows import rows_as_text
+from finedata.store.tables.rows import rows_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from finedata.errors import UsageError
 from finedata.hub.configs import read_configs
 from finedata.hub.facts import count_annotations, count_funnel
 from finedata.store.describe import flag_counts
-from finedata.store.licence import licence_conflicts
+from finedata.store.merge.licence import licence_conflicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

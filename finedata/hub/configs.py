@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from finedata.store.damaged import reading
-from finedata.store.table_file import count_rows
+from finedata.store.tables.table_file import count_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from finedata.shard.files import ROLES_FILE, is_shards
 from finedata.shard.shards import Shards
 from finedata.store.dataset import ANNOTATIONS, open_dataset
 from finedata.store.dataset_file import DATASET_FILE
-from finedata.store.table import annotation_files
+from finedata.store.tables.table import annotation_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

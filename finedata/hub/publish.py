@@ -11,7 +11,7 @@ from finedata.hub.plan import PublishPlan, plan
 from finedata.hub.send import PublishSummary, send
 from finedata.store.atomic import write_atomic
 from finedata.store.lerobot.layout import CODEBASE_VERSION
-from finedata.store.table import compact_reviews
+from finedata.store.tables.table import compact_reviews
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,8 +133,8 @@ def verify_first(found: Publication, *, source: Sequence[str] = ()) -> list[str]
     """
     not_checked: list[str] = []
     if found.dataset is not None:
-        from finedata.convert.verify import verify
-        from finedata.convert.verify_alone import verify_alone
+        from finedata.convert.verify.alone import verify_alone
+        from finedata.convert.verify.run import verify
 
         root = found.dataset.root
         report = verify(root, input=list(source)) if source else verify_alone(root)

@@ -102,7 +102,7 @@ def pull(
             export_dataset(dataset, out=target, format="finedata", where=where)
         else:
             files, fetched = _whole(root, store, target, prefix, on_progress)
-        from finedata.convert.verify_alone import verify_alone
+        from finedata.convert.verify.alone import verify_alone
 
         report = verify_alone(target)
         problems, not_checked = list(report.problems), report.not_checked

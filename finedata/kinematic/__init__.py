@@ -11,8 +11,8 @@ Directions are those of the robot (forward, left, up: the converter file's `base
 
 from __future__ import annotations
 
-from finedata.kinematic.claims import EpisodeJudgement, Judged, Measurement, Omission
-from finedata.kinematic.judge import judge, judge_episode
+from finedata.kinematic.judge.claims import EpisodeJudgement, Judged, Measurement, Omission
+from finedata.kinematic.judge.run import judge, judge_episode
 from finedata.kinematic.measure import measure
 from finedata.kinematic.measured import (
     ArmMeasured,

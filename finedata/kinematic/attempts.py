@@ -102,7 +102,7 @@ def _way(track: NDArray[np.float64], begin: int, event: GripperEvent) -> float:
 
 
 def _approach_begin(end: int, track: NDArray[np.float64], segments: Sequence[Segment]) -> int:
-    from finedata.kinematic.shape_kernels import approach_begin
+    from finedata.kinematic.kernels.shapes import approach_begin
 
     straight = 0
     for segment in segments:

@@ -60,7 +60,7 @@ def measure_body(motion: EpisodeMotion) -> BodyMeasured:
 
 
 def _smoothed(values: NDArray[np.float64], half: int) -> NDArray[np.float64]:
-    from finedata.kinematic.track_kernels import smoothed
+    from finedata.kinematic.kernels.tracks import smoothed
 
     return smoothed(np.ascontiguousarray(values), half)
 
@@ -105,7 +105,7 @@ def _table(
     look: float,
     travel: float,
 ) -> list[list[float]]:
-    from finedata.kinematic.segment_kernels import find_segments
+    from finedata.kinematic.kernels.segments import find_segments
 
     rest = max(3, round(_REST_S * motion.fps))
     limits = np.array([0.35, ball, rest, look, 0.5736, travel, LEAST_SPIN_RAD, look])

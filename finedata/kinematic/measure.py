@@ -78,9 +78,9 @@ def measure(motion: EpisodeMotion) -> Measured:
 
 
 def _measure_arm(arm: ArmMotion, motion: EpisodeMotion) -> ArmMeasured:
-    from finedata.kinematic.segment_kernels import find_segments
-    from finedata.kinematic.shape_kernels import farthest
-    from finedata.kinematic.track_kernels import arm_tracks, gripper_track
+    from finedata.kinematic.kernels.segments import find_segments
+    from finedata.kinematic.kernels.shapes import farthest
+    from finedata.kinematic.kernels.tracks import arm_tracks, gripper_track
 
     frames, half = motion.frames, round(0.1 * motion.fps)
     tracks = arm_tracks(

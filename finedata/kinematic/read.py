@@ -21,11 +21,11 @@ from finedata.errors import UsageError
 from finedata.kinematic.motion import ArmMotion, BodyTrack, EpisodeMotion
 from finedata.motion.kinematics import MODELS, forward_kinematics
 from finedata.schema.converter_file import decode_converter
-from finedata.store.arm_columns import ArmColumns, arm_columns, is_hand_column
 from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.lerobot.layout import DATA_FILE_COLUMNS
-from finedata.store.track_files import scan_episodes
-from finedata.store.tracks import without_vector
+from finedata.store.motion.arm_columns import ArmColumns, arm_columns, is_hand_column
+from finedata.store.motion.track_files import scan_episodes
+from finedata.store.motion.tracks import without_vector
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from finedata.kinematic.fact_kinds import KINDS, FactKind
-from finedata.kinematic.sentences import COLUMNS, WIDTH, episode_facts
-from finedata.kinematic.step_words import episode_steps
+from finedata.kinematic.words.fact_kinds import KINDS, FactKind
+from finedata.kinematic.words.sentences import COLUMNS, WIDTH, episode_facts
+from finedata.kinematic.words.steps import episode_steps
 from finedata.schema.conform import conform
 from finedata.schema.identity import fact_head, fact_tail, step_id
 from finedata.schema.makers import provenance
-from finedata.schema.tables import build_schema, declared_table
+from finedata.schema.tables.all import build_schema, declared_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

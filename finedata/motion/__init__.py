@@ -6,17 +6,8 @@ Quaternions are xyzw, float64, lengths metres, angles radians.
 
 from __future__ import annotations
 
-from finedata.motion.action_readings import absolute_readings, delta_name, delta_readings
-from finedata.motion.alternatives import alternative_rotations
 from finedata.motion.consistency import action_state_residual, estimate_lag
 from finedata.motion.delta import Composition, Reference, integrate_targets
-from finedata.motion.evidence import (
-    PoseEvidence,
-    WrittenAction,
-    WrittenRotation,
-    pool_evidence,
-    pose_evidence,
-)
 from finedata.motion.gripper import (
     from_open_fraction,
     hold_relative,
@@ -24,6 +15,17 @@ from finedata.motion.gripper import (
     to_open_fraction,
 )
 from finedata.motion.kinematics import MODELS, RobotModel, forward_kinematics
+from finedata.motion.proof.action_readings import absolute_readings, delta_name, delta_readings
+from finedata.motion.proof.alternatives import alternative_rotations
+from finedata.motion.proof.evidence import (
+    PoseEvidence,
+    WrittenAction,
+    WrittenRotation,
+    pool_evidence,
+    pose_evidence,
+)
+from finedata.motion.proof.readings import Reading, position_readings, rotation_readings
+from finedata.motion.proof.verdict import PartEvidence
 from finedata.motion.quaternion import (
     canonicalise,
     conjugate,
@@ -35,7 +37,6 @@ from finedata.motion.quaternion import (
     rotate,
     slerp,
 )
-from finedata.motion.readings import Reading, position_readings, rotation_readings
 from finedata.motion.resample import (
     measured_fps,
     nearest_by_ratio,
@@ -51,7 +52,6 @@ from finedata.motion.rotation import (
     from_quaternion_xyzw,
     to_quaternion_xyzw,
 )
-from finedata.motion.verdict import PartEvidence
 
 __all__ = [
     "ENCODING_WIDTH",

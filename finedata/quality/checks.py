@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from finedata.quality.groups import Group
     from finedata.quality.limits import Limits
-    from finedata.store.tracks import PartTracks
+    from finedata.store.motion.tracks import PartTracks
 
 __all__ = ["CheckColumn", "EpisodeFacts", "batch_checks", "joined_checks"]
 

@@ -16,7 +16,7 @@ from finedata.quality.segments import segment_max
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from finedata.store.tracks import PartTracks
+    from finedata.store.motion.tracks import PartTracks
 
 __all__ = ["has_motion", "kept_equals", "motion_digests"]
 

@@ -29,10 +29,10 @@ from finedata.quality.threshold import (
     robust_threshold,
 )
 from finedata.store.dataset import open_dataset
+from finedata.store.motion.tracks import without_vector
 from finedata.store.nothing import no_episodes, undeclared_note
 from finedata.store.summary import Summary
-from finedata.store.table import write_table
-from finedata.store.tracks import without_vector
+from finedata.store.tables.table import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,14 +15,14 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.quality.segments import rows_of, segment_max
-from finedata.store.arm_columns import arm_columns, is_hand_column
+from finedata.store.motion.arm_columns import arm_columns, is_hand_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from finedata.store.tracks import PartTracks
+    from finedata.store.motion.tracks import PartTracks
 
 __all__ = ["Group", "Scales", "named_scales", "part_groups", "present_groups", "whole_values"]
 

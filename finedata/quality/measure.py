@@ -23,8 +23,8 @@ from finedata.quality.lag import estimate_lags
 from finedata.quality.released import released_columns, released_scores
 from finedata.quality.score import action_state_scores
 from finedata.quality.segments import first_rows
-from finedata.store.arm_columns import is_hand_column
-from finedata.store.tracks import scan_tracks
+from finedata.store.motion.arm_columns import is_hand_column
+from finedata.store.motion.tracks import scan_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from finedata.quality.groups import Group
     from finedata.quality.settings import GateSettings
     from finedata.store.dataset import Dataset
-    from finedata.store.tracks import PartTracks
+    from finedata.store.motion.tracks import PartTracks
 
 __all__ = ["Measured", "measure_part", "part_facts"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from finedata.schema.enums import GATE_CHECKS
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finedata.motion.dtw import FrameCost, Tracks, dtw_pairs
+from finedata.motion.dtw.distances import FrameCost, Tracks, dtw_pairs
 from finedata.quality.groups import whole_values
 from finedata.quality.segments import rows_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finedata.quality.groups import Group
-    from finedata.store.tracks import PartTracks
+    from finedata.store.motion.tracks import PartTracks
 
 __all__ = ["action_state_scores"]
 

@@ -1,7 +1,7 @@
 """`.npy` files as arrays or trees of plain values; no pickle is ever executed.
 
 `numpy.save` writes anything that is no plain array as a pickle, and RH20T is published so: such a
-file runs on the machine of `finedata.readers.pickle_machine`, which knows what builds plain
+file runs on the machine of `finedata.readers.pickled.machine`, which knows what builds plain
 values and nothing else, and the tree that it leaves is checked before anyone walks it. Array
 data are read-only views of the file's bytes.
 """
@@ -15,13 +15,13 @@ from typing import Any, cast
 import numpy as np
 
 from finedata.errors import CorruptRecordError, SourceError
-from finedata.readers.pickle_machine import (
+from finedata.readers.pickled.machine import (
     MAX_UNFOLDING,
     DamagedPickleError,
     ForbiddenPickleError,
     run_pickle,
 )
-from finedata.readers.pickle_values import checked_array, checked_dtype
+from finedata.readers.pickled.values import checked_array, checked_dtype
 
 __all__ = ["RefusedPickleError", "read_npy"]
 

@@ -17,8 +17,8 @@ import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
 from finedata.errors import UsageError
+from finedata.report.drawing.svg import escape
 from finedata.report.html import Cell, figure, jpeg_image, note, page, said, table
-from finedata.report.svg import escape
 from finedata.store.atomic import write_atomic
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """What a budget covers: our choice against random and longest-first, as three curves.
 
-For every budget: the mean, over all episodes, of the distance to the nearest chosen episode of
-the same task. Ours takes the representatives by their rank; random takes episodes at random,
-twenty times; longest takes the longest first. An episode whose task has no chosen one counts what
-selection counts for it (`finedata.cluster.select.uncovered_distances`). Tasks that were compared
-with landmarks only are left out and counted: not all of their distances are known.
+For every budget: the mean, over all episodes, of the distance to the nearest chosen episode of the
+same task. Ours takes the representatives by their rank; random takes episodes at random, twenty
+times; longest takes the longest first. An episode whose task has no chosen one counts what
+selection counts for it (`finedata.cluster.choose.select.uncovered_distances`). Tasks that were
+compared with landmarks only are left out and counted: not all of their distances are known.
 
 Tasks do not lower each other's distances, so one task's matrix is in memory at a time, and each
 choice of each strategy adds what it takes away at its place in that strategy's order.
@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.coverage import task_totals
+from finedata.cluster.choose.coverage import task_totals
+from finedata.cluster.distance.condensed import square_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -249,7 +249,7 @@ def _totals(
 
 
 def _uncovered(sizes: NDArray[np.int64], diameters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """As `finedata.cluster.select.uncovered_distances` has it."""
+    """As `finedata.cluster.choose.select.uncovered_distances` has it."""
     known = diameters[sizes > 1]
     usual = float(np.median(known)) if len(known) else 1.0
     return np.maximum(diameters, usual if usual > 0 else 1.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from finedata.report.binning import Distribution, bin_values
+from finedata.report.drawing.binning import Distribution, bin_values
 from finedata.report.reasons import (
     CheckFacts,
     ReasonFacts,

@@ -10,7 +10,7 @@ import base64
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from finedata.report.svg import escape, number_text
+from finedata.report.drawing.svg import escape, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

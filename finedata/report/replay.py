@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finedata.motion.quaternion import geodesic_angle_rad
+from finedata.report.drawing.plots import Line, line_chart
+from finedata.report.drawing.svg import counted, escape
 from finedata.report.html import Cell, note, page, said, table
-from finedata.report.plots import Line, line_chart
-from finedata.report.svg import counted, escape
 from finedata.store.atomic import write_atomic
 
 if TYPE_CHECKING:

@@ -15,18 +15,18 @@ import msgspec
 import finedata
 from finedata.errors import UsageError
 from finedata.report.coverage import read_coverage
-from finedata.report.coverage_section import coverage_section
+from finedata.report.drawing.svg import counted, escape
 from finedata.report.facts import read_facts
 from finedata.report.funnel import FunnelRow, episode_states, read_funnel
-from finedata.report.funnel_section import funnel_section
 from finedata.report.html import NEXT_CLUSTER, note, page
-from finedata.report.sections import (
+from finedata.report.sections.coverage import coverage_section
+from finedata.report.sections.funnel import funnel_section
+from finedata.report.sections.tasks import tasks_section
+from finedata.report.sections.whole import (
     dataset_section,
     distributions_section,
     reasons_section,
 )
-from finedata.report.svg import counted, escape
-from finedata.report.task_section import tasks_section
 from finedata.report.tasks import TaskLimits, read_task
 from finedata.store.atomic import write_atomic
 from finedata.store.dataset import open_dataset
@@ -192,7 +192,7 @@ def render_report(
 
 
 def _ledger_of(root: Path) -> KnownDistances:
-    from finedata.cluster.distances import iter_distances, read_distances
+    from finedata.cluster.distance.last_run import iter_distances, read_distances
 
     def units() -> Iterator[tuple[list[str], NDArray[np.floating]]]:
         for unit in iter_distances(root):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from finedata.cluster.condensed import square_of, sub_condensed
+from finedata.cluster.distance.condensed import square_of, sub_condensed
 from finedata.cluster.embedding import classical_mds
-from finedata.cluster.linkage import flat_labels, in_order_of_first, linkage_of
-from finedata.report.cluster_plots import MapPoint, Tree
-from finedata.report.trees import tree_of
+from finedata.cluster.group.linkage import flat_labels, in_order_of_first, linkage_of
+from finedata.report.drawing.clusters import MapPoint, Tree
+from finedata.report.drawing.trees import tree_of
 
 if TYPE_CHECKING:
     import polars as pl

@@ -21,7 +21,7 @@ from finedata.report.task_maps import plane_of, task_tree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from finedata.report.cluster_plots import MapPoint, Tree
+    from finedata.report.drawing.clusters import MapPoint, Tree
     from finedata.report.facts import TaskCount
     from finedata.store.dataset import Dataset
 

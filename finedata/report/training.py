@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from finedata.errors import UsageError
+from finedata.report.drawing.plots import Line, line_chart
+from finedata.report.drawing.svg import counted, escape
 from finedata.report.html import Cell, figure, note, page, said, table
-from finedata.report.plots import Line, line_chart
-from finedata.report.svg import counted, escape
 from finedata.schema.recipe_file import decode_recipe, recipe_digest
 from finedata.store.atomic import write_atomic
 from finedata.train.log import LOG, read_log

@@ -21,14 +21,14 @@ from finedata.errors import UsageError
 from finedata.schema.conform import conform
 from finedata.schema.dimension import SLOT_DIMENSION
 from finedata.schema.makers import make_fact, make_step, provenance, revised
-from finedata.schema.tables import arrow_schema
-from finedata.store.table import REVISED, compact_reviews
+from finedata.schema.tables.all import arrow_schema
+from finedata.store.tables.table import REVISED, compact_reviews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from finedata.store.dataset import Dataset
-    from finedata.store.table import TableWriter
+    from finedata.store.tables.table import TableWriter
 
 __all__ = [
     "CHANGING",

@@ -31,10 +31,10 @@ from finedata.review.changes import (
     touched,
 )
 from finedata.schema.makers import revised
-from finedata.store.ledger import LEDGER_FOLDER
 from finedata.store.lock import locked
 from finedata.store.review_journal import ReviewJournal, journal_path
-from finedata.store.table import REVISED
+from finedata.store.run.ledger import LEDGER_FOLDER
+from finedata.store.tables.table import REVISED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,20 +24,20 @@ import msgspec
 import polars as pl
 
 from finedata.annotate.export.choose import chosen_rows
-from finedata.annotate.import_ids import Episodes, Key
-from finedata.annotate.released import read_human_review
+from finedata.annotate.importing.ids import Episodes, Key
+from finedata.annotate.importing.released import read_human_review
 from finedata.errors import UsageError
 from finedata.review.changes import settle
 from finedata.schema.identity import hash16
 from finedata.schema.makers import make_instruction, provenance, revised
 from finedata.store.atomic import write_atomic
-from finedata.store.table import append_rows, undo_unfinished
+from finedata.store.tables.table import append_rows, undo_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from finedata.annotate.import_ids import By, Unmatched
+    from finedata.annotate.importing.ids import By, Unmatched
     from finedata.store.dataset import Dataset
 
 __all__ = ["ReviewExport", "ReviewImport", "export_human_review", "import_human_review"]

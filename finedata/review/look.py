@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from finedata.errors import FeatureError
-from finedata.store.arm_columns import arm_columns
 from finedata.store.episode import shown_camera
-from finedata.store.step_order import with_current_steps
+from finedata.store.motion.arm_columns import arm_columns
+from finedata.store.tables.step_order import with_current_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ import polars as pl
 
 from finedata.errors import UsageError
 from finedata.review.queue import in_second_share
-from finedata.store.table import annotation_files
+from finedata.store.tables.table import annotation_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.review.rows import newest_facts, text_key, text_keys
-from finedata.store.ledger import LEDGER_FOLDER
+from finedata.store.run.ledger import LEDGER_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.damaged import reading
 from finedata.store.remote.path import readable, remote_store
-from finedata.store.table import REVISED, annotation_files
+from finedata.store.tables.table import REVISED, annotation_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

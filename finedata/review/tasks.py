@@ -15,14 +15,14 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from finedata.cluster.condensed import square_of, sub_condensed
-from finedata.cluster.distances import read_distances
+from finedata.cluster.distance.condensed import square_of, sub_condensed
+from finedata.cluster.distance.last_run import read_distances
+from finedata.cluster.distance.motion import prepare, ranges_of
 from finedata.cluster.embedding import classical_mds
-from finedata.cluster.motion import prepare, ranges_of
+from finedata.cluster.group.unit_groups import layouts_of
 from finedata.cluster.settings import ClusterSettings, Weights
-from finedata.cluster.unit_groups import layouts_of
 from finedata.errors import UsageError, need
-from finedata.store.arm_columns import arm_columns
+from finedata.store.motion.arm_columns import arm_columns
 from finedata.store.remote.path import remote_store
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def align(first: Episode, second: Episode, *, others: Sequence[Episode] = ()) ->
         UsageError: Their numbers are others, or not all finite.
     """
     need("numba", extra="curate", place="two episodes side by side")
-    from finedata.motion.dtw import dtw_path
+    from finedata.motion.dtw.distances import dtw_path
 
     names = first.names["action"]
     if names != second.names["action"]:

@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from finedata.schema.identity import episode_id as episode_id
     from finedata.schema.identity import hash16 as hash16
     from finedata.schema.identity import task_id as task_id
-    from finedata.schema.tables import TABLES as TABLES
-    from finedata.schema.tables import arrow_schema as arrow_schema
-    from finedata.schema.tables import frames_schema as frames_schema
-    from finedata.schema.tables import schema_tag as schema_tag
+    from finedata.schema.tables.all import TABLES as TABLES
+    from finedata.schema.tables.all import arrow_schema as arrow_schema
+    from finedata.schema.tables.all import frames_schema as frames_schema
+    from finedata.schema.tables.all import schema_tag as schema_tag
 
 # public name -> the module that owns it
 _LAZY = {
     "Column": "finedata.schema.columns",
     "DIMENSIONS": "finedata.schema.dimension",
     "SLOTS": "finedata.schema.dimension",
-    "TABLES": "finedata.schema.tables",
+    "TABLES": "finedata.schema.tables.all",
     "Table": "finedata.schema.columns",
-    "arrow_schema": "finedata.schema.tables",
+    "arrow_schema": "finedata.schema.tables.all",
     "broken_episode_id": "finedata.schema.identity",
     "episode_id": "finedata.schema.identity",
-    "frames_schema": "finedata.schema.tables",
+    "frames_schema": "finedata.schema.tables.all",
     "hash16": "finedata.schema.identity",
     "read_schema_tag": "finedata.schema.conform",
-    "schema_tag": "finedata.schema.tables",
+    "schema_tag": "finedata.schema.tables.all",
     "task_id": "finedata.schema.identity",
 }
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from finedata.errors import ConformError
 from finedata.schema import rules
 from finedata.schema.arrow_types import canonical_type, parse_type, type_string
-from finedata.schema.tables import (
+from finedata.schema.tables.all import (
     SCHEMA_KEY,
     TABLES,
     VERSION_KEY,
@@ -23,7 +23,7 @@ from finedata.schema.tables import (
     declared_table,
     schema_tag,
 )
-from finedata.schema.tables_dataset import IMAGE_PREFIX
+from finedata.schema.tables.dataset import IMAGE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,10 +1,10 @@
 """What a converter file may say of language, and what reading it gives.
 
-The `[language]` table of a converter file decodes into `LanguageSpec`: where the goal and its
-other wordings are, which sidecar files have more of them, and in what shape the steps are
-written down. The vocabulary names shapes of data, never a dataset. Out of it
-`finedata.convert.language` makes an `EpisodeLanguage`, which `finedata.store.annotation_rows`
-turns into rows; both rooms meet here.
+The `[language]` table of a converter file decodes into `LanguageSpec`: where the goal and its other
+wordings are, which sidecar files have more of them, and in what shape the steps are written down.
+The vocabulary names shapes of data, never a dataset. Out of it `finedata.convert.language.read`
+makes an `EpisodeLanguage`, which `finedata.store.tables.annotation_rows` turns into rows; both
+rooms meet here.
 
 A template is text with `{names}`: `{path/<field>}` is a field of the path of the episode,
 `{file/path}`, `{file/folder}` and `{file/name}` are the name of the episode's file relative to

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from finedata.errors import ConformError
 from finedata.schema.identity import fact_id, instruction_id, step_id, trace_id
-from finedata.schema.tables_annotation import FACTS, INSTRUCTIONS, STEPS, TRACES
+from finedata.schema.tables.annotation import FACTS, INSTRUCTIONS, STEPS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -32,7 +32,7 @@ from finedata.schema.recipe_file import Recipe
 from finedata.schema.roles_file import RolesFile
 from finedata.schema.shards_file import ShardsFile
 from finedata.schema.stream_receipt import StreamReceipt, StreamState
-from finedata.schema.tables import TABLES, build_schema
+from finedata.schema.tables.all import TABLES, build_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

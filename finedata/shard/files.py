@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from finedata.schema.documents import FileDigest
-from finedata.schema.tables_shards import BATCH_ROWS
+from finedata.schema.tables.shards import BATCH_ROWS
 from finedata.store.atomic import atomic_path
-from finedata.store.ledger import LEDGER_FOLDER
+from finedata.store.run.ledger import LEDGER_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

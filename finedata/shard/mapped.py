@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from finedata.errors import ConformError
 from finedata.schema.conform import read_schema_tag
-from finedata.schema.tables_shards import BATCH_ROWS
+from finedata.schema.tables.shards import BATCH_ROWS
 
 if TYPE_CHECKING:
     from pathlib import Path

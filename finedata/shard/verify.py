@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from finedata.schema.shards_file import text_revision
-from finedata.schema.tables import shard_index_schema
-from finedata.schema.tables_shards import BATCH_ROWS
+from finedata.schema.tables.all import shard_index_schema
+from finedata.schema.tables.shards import BATCH_ROWS
 from finedata.shard.files import write_arrow
 from finedata.shard.shards import Shards
 from finedata.shard.verify_inputs import check_inputs, fingerprint

@@ -19,10 +19,10 @@ import polars as pl
 
 from finedata.errors import UsageError
 from finedata.schema.conform import conform
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.shard.files import file_digest, write_arrow
 from finedata.shard.mapped import MappedTable
-from finedata.store.table import REVISED
+from finedata.store.tables.table import REVISED
 from finedata.store.text_policy import chosen_runs, judged_rows
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from finedata.sim.world import MUJOCO, World, check_mujoco
 from finedata.store.atomic import atomic_path, write_atomic
 from finedata.store.dataset import open_dataset
 from finedata.store.summary import Summary
-from finedata.store.table import append_rows, undo_unfinished
+from finedata.store.tables.table import append_rows, undo_unfinished
 
 if TYPE_CHECKING:
     from finedata.engine.progress import OnProgress

@@ -17,20 +17,20 @@ import pyarrow.parquet as pq
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.conform import read_schema_tag
-from finedata.schema.tables import arrow_schema
-from finedata.store.annotation_files import count_values, never_revised
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.damaged import damaged_file
 from finedata.store.dataset_file import DatasetFile, PartEntry, read_dataset_file
 from finedata.store.episode import Episode
 from finedata.store.lerobot.layout import picture_column, read_features
-from finedata.store.open_videos import OpenVideos
 from finedata.store.remote.path import open_root, readable
 from finedata.store.remote.scan import scan_tables
 from finedata.store.review_journal import read_journal
-from finedata.store.row_groups import DataFileCache
-from finedata.store.sealed_sql import SealedQuery, seal_condition, seal_query
-from finedata.store.step_order import with_current_steps
-from finedata.store.table import CURATION, REVISED, annotation_files
+from finedata.store.tables.annotation_files import count_values, never_revised
+from finedata.store.tables.row_groups import DataFileCache
+from finedata.store.tables.sealed_sql import SealedQuery, seal_condition, seal_query
+from finedata.store.tables.step_order import with_current_steps
+from finedata.store.tables.table import CURATION, REVISED, annotation_files
+from finedata.store.videos.opened import OpenVideos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

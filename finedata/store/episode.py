@@ -25,7 +25,7 @@ from finedata.errors import SourceError, UsageError
 from finedata.store.damaged import damaged_file
 from finedata.store.lerobot.layout import data_file, picture_column, video_cameras, video_file
 from finedata.store.pictures import decode_picture
-from finedata.store.row_groups import column_array
+from finedata.store.tables.row_groups import column_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from finedata.errors import ConformError
     from finedata.store.dataset import Dataset
-    from finedata.store.row_groups import DataFile, Stretch
+    from finedata.store.tables.row_groups import DataFile, Stretch
 
 __all__ = [
     "BGR_ENDING",

@@ -25,10 +25,10 @@ import pyarrow as pa
 
 from finedata.errors import ConformError, OutputError, UsageError
 from finedata.schema.conform import conform
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.atomic import atomic_path, output_errors, sync_folder
-from finedata.store.ledger import LEDGER_FOLDER
 from finedata.store.lock import locked
+from finedata.store.run.ledger import LEDGER_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

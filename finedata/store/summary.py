@@ -22,7 +22,7 @@ class Summary:
     Mixed into structs and dataclasses; brings no field of its own.
 
     Example:
-        >>> from finedata.store.merge import MergeSummary
+        >>> from finedata.store.merge.run import MergeSummary
         >>> print(
         ...     MergeSummary(
         ...         out="c", parts=["a", "b"], episodes=12, frames=240, failed=0,

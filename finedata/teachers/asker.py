@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from finedata.errors import UsageError
 from finedata.teachers.attempts import Attempts, Outcome, Rules, checked
-from finedata.teachers.call_writer import CallWriter
+from finedata.teachers.calls.writer import CallWriter
 from finedata.teachers.estimate import upper_bound_nano
 from finedata.teachers.prices import Price, nano_of_usd, price_of
 from finedata.teachers.protocol import Answer, TeacherError, TeacherSetupError, Usage
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from finedata.teachers.call_record import CallRecord, Claim, Retry
-    from finedata.teachers.calls import CallLedger
+    from finedata.teachers.calls.ledger import CallLedger
+    from finedata.teachers.calls.record import CallRecord, Claim, Retry
     from finedata.teachers.protocol import Request, Teacher
 
 __all__ = ["AskOptions", "Asker", "Outcome"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from finedata.teachers.call_record import NO_CHARGE, Charge
+from finedata.teachers.calls.record import NO_CHARGE, Charge
 from finedata.teachers.prices import Price, cost_nano
 from finedata.teachers.protocol import (
     Answer,
@@ -27,8 +27,8 @@ from finedata.teachers.retry import Backoff, wait_s
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from finedata.teachers.call_writer import CallWriter
-    from finedata.teachers.calls import CallLedger
+    from finedata.teachers.calls.ledger import CallLedger
+    from finedata.teachers.calls.writer import CallWriter
     from finedata.teachers.protocol import Request, Teacher
 
 __all__ = ["Attempts", "Outcome", "Rules", "checked", "sum_charges"]

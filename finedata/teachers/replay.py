@@ -13,7 +13,7 @@ import msgspec
 
 from finedata.errors import UsageError
 from finedata.store.atomic import atomic_path
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.protocol import Answer, RefusedAnswerError, TeacherError, Usage
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from finedata.shard.stream.batch import Batch
-    from finedata.train.grid import Grid
+    from finedata.train.heads.grid import Grid
 
 __all__ = ["IGNORED", "Answers", "reasoning_text"]
 

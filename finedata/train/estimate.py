@@ -19,10 +19,10 @@ import torch
 
 from finedata.errors import UsageError
 from finedata.shard.shards import Shards
+from finedata.train.annotator.lesson_encode import LessonEncoder
+from finedata.train.annotator.lesson_stream import look_at_lessons
 from finedata.train.data import look, look_at_answers, open_stream
 from finedata.train.encode import Encoder
-from finedata.train.lesson_encode import LessonEncoder
-from finedata.train.lesson_stream import look_at_lessons
 from finedata.train.policy import make_policy
 from finedata.train.start import check_pinned
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.schema.recipe_file import Recipe, RecipeFile
+    from finedata.train.annotator.lesson_stream import LessonData
     from finedata.train.encode import EncoderSettings
-    from finedata.train.lesson_stream import LessonData
     from finedata.train.policy import Policy
 
 __all__ = ["Cost", "Estimate", "estimate", "measured_flops", "peak_flops"]

@@ -20,8 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from finedata.errors import UsageError
 from finedata.motion.quaternion import geodesic_angle_rad
 from finedata.shard.stream.codec import denormalise
+from finedata.train.annotator.lesson_stream import LessonStream
 from finedata.train.data import inputs, open_stream
-from finedata.train.lesson_stream import LessonStream
 from finedata.train.optimise import reseed
 from finedata.train.ranks import reshard
 

@@ -23,6 +23,7 @@ from finedata.schema.recipe_file import recipe_toml
 from finedata.shard.shards import Shards
 from finedata.store.atomic import write_atomic
 from finedata.store.lock import take_lock
+from finedata.train.annotator.lesson_stream import LessonStream, look_at_lessons
 from finedata.train.checkpoint import (
     Environment,
     Saved,
@@ -34,7 +35,6 @@ from finedata.train.checkpoint import (
 from finedata.train.data import inputs, look, look_at_answers, open_stream
 from finedata.train.estimate import Cost, measured_flops, peak_flops
 from finedata.train.evaluate import evaluate
-from finedata.train.lesson_stream import LessonStream, look_at_lessons
 from finedata.train.log import Log, read_log
 from finedata.train.optimise import Average, make_optimiser, reseed, set_learning_rates
 from finedata.train.policy import make_policy

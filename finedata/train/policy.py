@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from finedata.errors import UsageError
-from finedata.train.annotator import AnnotatorHead
+from finedata.train.annotator.model import AnnotatorHead
 from finedata.train.backbone import load_backbone
-from finedata.train.dit import DitHead
-from finedata.train.oft import OftHead
-from finedata.train.tokens import TokenHead
+from finedata.train.heads.dit import DitHead
+from finedata.train.heads.oft import OftHead
+from finedata.train.heads.tokens import TokenHead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

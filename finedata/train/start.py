@@ -17,7 +17,7 @@ import torch
 from finedata.errors import UsageError
 from finedata.store.remote.hub import endpoint, hub_errors, import_hub
 from finedata.train.checkpoint import copy_tensors, find_checkpoint, load_weights, weights_of
-from finedata.train.spatialvla import is_spatialvla, load_spatialvla
+from finedata.train.heads.spatialvla import is_spatialvla, load_spatialvla
 
 if TYPE_CHECKING:
     from finedata.schema.recipe_file import Recipe

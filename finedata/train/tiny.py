@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from finedata.annotate.verbs import verbs_of
+from finedata.annotate.checks.verbs import verbs_of
 from finedata.schema.dimension import SLOTS
 from finedata.train.families import family_of
 

@@ -20,7 +20,7 @@ def main(root: str, log: str, death: str) -> None:
     from annotate.scripted import Scripted
 
     import finedata.store.atomic as atomic
-    from finedata.annotate.asking import AskOptions
+    from finedata.annotate.asking.limits import AskOptions
     from finedata.annotate.run import annotate_facts
     from finedata.annotate.selection import Choice
     from finedata.annotate.settings import AnnotateSettings

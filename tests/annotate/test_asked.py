@@ -5,8 +5,10 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from finedata.annotate import answers, asked, check_facts, prompt
-from finedata.annotate.asked import asked_columns, asked_schema, asked_text, asked_values
+from finedata.annotate.asking import answers, prompt
+from finedata.annotate.asking import columns as asked
+from finedata.annotate.asking.columns import asked_columns, asked_schema, asked_text, asked_values
+from finedata.annotate.checks import facts as check_facts
 from finedata.schema.columns import Column
 from finedata.teachers.protocol import UnusableAnswerError
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from annotate.scripted import fact
 
-from finedata.annotate.answers import AnswerError, Step
-from finedata.annotate.check_facts import check_facts
-from finedata.annotate.check_steps import check_refined, check_sequence, check_steps, find_arm
-from finedata.annotate.verbs import VerbList
+from finedata.annotate.asking.answers import AnswerError, Step
+from finedata.annotate.checks.facts import check_facts
+from finedata.annotate.checks.steps import check_refined, check_sequence, check_steps, find_arm
+from finedata.annotate.checks.verbs import VerbList
 
 
 def step(start: int, end: int, text: str = "Grasps the cup by its rim.", **more):

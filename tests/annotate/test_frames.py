@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import finedata
-from finedata.annotate.answers import AnswerError
-from finedata.annotate.frames import (
+from finedata.annotate.asking.answers import AnswerError
+from finedata.annotate.asking.frames import (
     FINEVLA_ANALYSIS,
     FINEVLA_REFINEMENT,
     FrameSettings,
     choose_cameras,
     sample_frames,
 )
-from finedata.annotate.pictures import PictureSource, encoded_picture
+from finedata.annotate.asking.pictures import PictureSource, encoded_picture
 from finedata.errors import UsageError
 
 

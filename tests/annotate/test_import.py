@@ -15,8 +15,8 @@ from sources import galaxea
 
 import finedata
 from finedata.annotate.export.run import export_annotations
-from finedata.annotate.import_ids import Episodes, Key
-from finedata.annotate.run_import import import_annotations
+from finedata.annotate.importing.ids import Episodes, Key
+from finedata.annotate.importing.run import import_annotations
 from finedata.convert.run import convert
 from finedata.errors import ConformError, UsageError
 

@@ -61,7 +61,7 @@ def test_a_row_that_does_not_conform_leaves_no_file(root, settings, table, monke
 
 
 def test_an_interrupted_kinematic_run_is_undone(root, monkeypatch) -> None:
-    from finedata.store.table import undo_unfinished
+    from finedata.store.tables.table import undo_unfinished
 
     choice = Choice(everything=True)
     first = annotate_kinematic(root, choice=choice)

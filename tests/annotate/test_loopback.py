@@ -9,7 +9,7 @@ from annotate.test_run_traces import run as run_traces
 from teachers.loopback import Loopback, rates, serving
 
 import finedata
-from finedata.annotate.asking import AskOptions
+from finedata.annotate.asking.limits import AskOptions
 from finedata.annotate.run import annotate_facts, annotate_traces
 from finedata.annotate.selection import Choice
 from finedata.annotate.settings import AnnotateSettings

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import pytest
 
-from finedata.annotate.prompt import PROMPTS, fill, load_prompt, prompt_name, slot_table
-from finedata.annotate.verbs import VERB_LISTS, VerbList
+from finedata.annotate.asking.prompt import PROMPTS, fill, load_prompt, prompt_name, slot_table
+from finedata.annotate.checks.verbs import VERB_LISTS, VerbList
 from finedata.errors import UsageError
 from finedata.schema.dimension import SLOT_DIMENSION
 

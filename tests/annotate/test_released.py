@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finedata.annotate.export.lerobot_language import EVENT_ROW, PERSISTENT_ROW
-from finedata.annotate.released import (
+from finedata.annotate.importing.released import (
     read_fine_grained,
     read_human_review,
     read_language,

@@ -7,7 +7,7 @@ from annotate.test_run_facts import run
 
 import finedata
 from finedata.errors import UsageError
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 
 
 def edit(root, **changes) -> str:

@@ -11,14 +11,14 @@ import pytest
 from annotate.scripted import Scripted, fact, last_frame
 
 import finedata
-from finedata.annotate.asking import AskOptions
+from finedata.annotate.asking.limits import AskOptions
 from finedata.annotate.run import annotate_facts
 from finedata.annotate.selection import Choice
 from finedata.errors import UsageError
 from finedata.schema.conform import conform
 from finedata.schema.dimension import SLOTS
-from finedata.schema.tables import build_schema, declared_table
-from finedata.store.table import write_table
+from finedata.schema.tables.all import build_schema, declared_table
+from finedata.store.tables.table import write_table
 from finedata.teachers.protocol import RefusedAnswerError
 
 ALL = Choice(everything=True)

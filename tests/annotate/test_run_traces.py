@@ -87,7 +87,7 @@ def test_frames_that_failed_are_counted_and_asked_again(root, settings) -> None:
     assert (summary.done, summary.failed) == (3, 3)
     traces = finedata.open(root).traces
     assert 10 not in traces.collect()["frame_index"].to_list()
-    from finedata.annotate.asking import AskOptions
+    from finedata.annotate.asking.limits import AskOptions
 
     again = Scripted()
     choice = Choice(everything=True, limit=3)

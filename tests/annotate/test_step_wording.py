@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finedata.annotate.answers import Step
-from finedata.annotate.step_wording import borne_out_steps
+from finedata.annotate.asking.answers import Step
+from finedata.annotate.checks.step_wording import borne_out_steps
 from finedata.kinematic import ArmMotion, EpisodeMotion, Measured, measure
-from finedata.kinematic.wording import contradiction, measured_wording
+from finedata.kinematic.judge.wording import contradiction, measured_wording
 from finedata.motion.quaternion import multiply as product
 from finedata.schema.converter import BaseAxes
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from annotate.scripted import TRACE
 
-from finedata.annotate.answers import AnswerError
+from finedata.annotate.asking.answers import AnswerError
 from finedata.annotate.trace_text import read_trace, trace_text
 
 WANTED = read_trace(TRACE)

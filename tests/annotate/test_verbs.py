@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.annotate.check_facts import check_facts
-from finedata.annotate.results import EpisodeContext
-from finedata.annotate.settings import AnnotateSettings
-from finedata.annotate.stages import sequence_request
-from finedata.annotate.verb_forms import forms
-from finedata.annotate.verbs import (
+from finedata.annotate.asking.stages import sequence_request
+from finedata.annotate.checks.facts import check_facts
+from finedata.annotate.checks.verb_forms import forms
+from finedata.annotate.checks.verbs import (
     _SYNONYMS,  # pyright: ignore[reportPrivateUsage]
     VERB_LISTS,
     VerbList,
     find_verb,
     verbs_of,
 )
-from finedata.kinematic import vocabulary as say
+from finedata.annotate.results import EpisodeContext
+from finedata.annotate.settings import AnnotateSettings
+from finedata.kinematic.words import vocabulary as say
 from finedata.schema.dimension import SLOT_DIMENSION
 
 RELEASED = (

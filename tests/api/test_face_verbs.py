@@ -196,8 +196,8 @@ def test_the_face_speaks_one_dialect() -> None:
 def test_every_result_is_a_summary() -> None:
     from finedata.annotate.estimate import AnnotateEstimate
     from finedata.cluster.summary import ClusterSummary
-    from finedata.convert.verify_report import VerifyReport
-    from finedata.shard.run import ShardSummary
+    from finedata.convert.verify.report import VerifyReport
+    from finedata.shard.making.run import ShardSummary
 
     for kind in (AnnotateEstimate, ClusterSummary, VerifyReport, ShardSummary):
         assert issubclass(kind, Summary)

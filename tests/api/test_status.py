@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import finedata as fd
 from finedata.api.status import Status
 from finedata.cli.app import app
-from finedata.store.ledger import Ledger
+from finedata.store.run.ledger import Ledger
 
 
 def ran(*words: object) -> str:

@@ -110,7 +110,7 @@ def fact(name: str, slot: str, value: str, video: int) -> dict:
 
 
 def write_film(path: Path, number: int) -> None:
-    from finedata.store.transcode import encode_pictures
+    from finedata.store.videos.transcode import encode_pictures
 
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = [np.full((32, 48, 3), (20 * number + 3 * t) % 255, np.uint8) for t in range(15)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.bench.caption_score import (
+from finedata.bench.scores.caption import (
     JudgedLine,
     label_each,
     score_nothing,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from finedata.bench.intervals import Ratios, difference, holm, interval, wilson
-from finedata.bench.simulated import coverage
+from finedata.bench.scores.intervals import Ratios, difference, holm, interval, wilson
+from finedata.bench.scores.simulated import coverage
 
 
 @pytest.mark.parametrize(

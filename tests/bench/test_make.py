@@ -22,15 +22,15 @@ from typer.testing import CliRunner
 import finedata
 from finedata.annotate.run import annotate_kinematic
 from finedata.annotate.selection import Choice
-from finedata.bench.agreement import agree_judges, agree_ranks, cohen_kappa
 from finedata.bench.answerers import own_answerer, read_facts
 from finedata.bench.benchmark import Benchmark, read_benchmark
-from finedata.bench.compare import Compared, compare_results
 from finedata.bench.make import MakeSummary, make_benchmark
 from finedata.bench.profile import profile_benchmark
 from finedata.bench.report import html_of, markdown_of, write_report
 from finedata.bench.result import read_result
 from finedata.bench.run import run_benchmark
+from finedata.bench.scores.agreement import agree_judges, agree_ranks, cohen_kappa
+from finedata.bench.scores.compare import Compared, compare_results
 from finedata.bench.settings import BenchSettings, Judge
 from finedata.cli.app import app
 from finedata.convert.run import convert
@@ -39,7 +39,7 @@ from finedata.schema.dimension import SLOT_DIMENSION
 from finedata.schema.identity import hash16
 from finedata.shard.describe import find_leaks
 from finedata.shard.shards import Shards
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 from finedata.teachers.asker import AskOptions
 from finedata.teachers.openai import OpenAITeacher
 

@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 
 from finedata.bench.benchmark import AXES
-from finedata.bench.caption_score import CaptionScore
-from finedata.bench.intervals import Ratios, interval
+from finedata.bench.scores.caption import CaptionScore
+from finedata.bench.scores.intervals import Ratios, interval
 from finedata.schema.dimension import DIMENSIONS
 
 # overall, consistency, coverage, anti-hallucination

@@ -16,8 +16,8 @@ from teachers.loopback import Loopback, serving
 from finedata.bench.benchmark import read_benchmark
 from finedata.bench.prompting import read_caption, read_judgement
 from finedata.bench.run import run_benchmark
+from finedata.bench.scores.vqa_match import answers_of, parse_strict, right_strict
 from finedata.bench.settings import BenchSettings
-from finedata.bench.vqa_match import answers_of, parse_strict, right_strict
 from finedata.errors import SourceError
 from finedata.teachers.asker import AskOptions
 from finedata.teachers.openai import OpenAITeacher

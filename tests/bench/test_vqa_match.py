@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.bench.vqa_match import (
+from finedata.bench.scores.vqa_match import (
     answers_of,
     parse_released,
     parse_strict,

@@ -14,7 +14,7 @@ from finedata.convert.context import ConvertOptions
 from finedata.convert.sharded import convert_share
 from finedata.errors import UsageError
 from finedata.store.dataset import Dataset, open_dataset
-from finedata.store.subset import write_subset
+from finedata.store.merge.subset import write_subset
 
 app = typer.Typer()
 app.command("merge", help=merge.HELP)(merge.merge)

@@ -11,11 +11,11 @@ import os
 import signal
 import sys
 
+from finedata.cluster.distance.tiles import TileLimits
 from finedata.cluster.run import cluster
 from finedata.cluster.settings import ClusterSettings
-from finedata.cluster.tiles import TileLimits
 from finedata.store import atomic
-from finedata.store.ledger import Ledger
+from finedata.store.run.ledger import Ledger
 
 
 class Countdown:

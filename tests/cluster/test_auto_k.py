@@ -5,8 +5,8 @@ import pytest
 from cluster.clouds import condensed, ways
 from sklearn.metrics import adjusted_rand_score
 
-from finedata.cluster.auto_k import auto_k, proportional_k, released_k
-from finedata.cluster.linkage import flat_labels, linkage_of
+from finedata.cluster.group.auto_k import auto_k, proportional_k, released_k
+from finedata.cluster.group.linkage import flat_labels, linkage_of
 
 
 def agreement(sizes, *, apart, odd=0, method="average", choose=lambda merges: auto_k(merges).k):

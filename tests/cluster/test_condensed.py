@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import squareform
 
-from finedata.cluster.condensed import condensed_of, count_of, square_of, sub_condensed
+from finedata.cluster.distance.condensed import condensed_of, count_of, square_of, sub_condensed
 from finedata.errors import FeatureError
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from cluster.clouds import condensed, ways
 
-from finedata.cluster.auto_k import auto_k
-from finedata.cluster.condensed import square_of
-from finedata.cluster.coverage import (
+from finedata.cluster.choose.coverage import (
     coverage_curve,
     longest_first,
     random_curve,
     ranking_curve,
     task_totals,
 )
-from finedata.cluster.linkage import flat_labels, linkage_of
-from finedata.cluster.select import rank_tasks, task_order, uncovered_distances
+from finedata.cluster.choose.select import rank_tasks, task_order, uncovered_distances
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.group.auto_k import auto_k
+from finedata.cluster.group.linkage import flat_labels, linkage_of
 
 
 def corpus(seed: int, tasks: int, largest: int):

@@ -8,9 +8,9 @@ from cluster.clouds import cloud, condensed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.cluster import greedy as module
-from finedata.cluster.condensed import square_of
-from finedata.cluster.greedy import greedy
+from finedata.cluster.choose import greedy as module
+from finedata.cluster.choose.greedy import greedy
+from finedata.cluster.distance.condensed import square_of
 
 
 @pytest.mark.parametrize("dense", [0, 10**9])

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.landmarks import (
+from finedata.cluster.choose.select import task_order
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.distance.landmarks import (
     adjusted_rand,
     choose_landmarks,
     landmark_error,
     nearest_labels,
 )
-from finedata.cluster.linkage import flat_labels, in_order_of_first, linkage_of
-from finedata.cluster.select import task_order
+from finedata.cluster.group.linkage import flat_labels, in_order_of_first, linkage_of
 
 
 def chosen(square, wanted, seed=0, **options):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 from sklearn.cluster import AgglomerativeClustering
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.linkage import flat_labels, in_order_of_first, linkage_of
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.group.linkage import flat_labels, in_order_of_first, linkage_of
 from finedata.errors import FeatureError
 
 METHODS = ("average", "complete", "single")

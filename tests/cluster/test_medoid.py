@@ -5,9 +5,9 @@ from cluster.clouds import cloud, condensed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.linkage import in_order_of_first
-from finedata.cluster.medoid import medoids
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.group.linkage import in_order_of_first
+from finedata.cluster.group.medoid import medoids
 
 
 @given(count=st.integers(1, 20), k=st.integers(1, 5), seed=st.integers(0, 999))

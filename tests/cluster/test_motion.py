@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from cluster.units import ARM, TWO_ARMS, make_units
 
-from finedata.cluster.motion import (
+from finedata.cluster.distance.motion import (
     ArmLayout,
     UnitRanges,
     UnitTracks,
@@ -110,7 +110,7 @@ def test_limits_of_a_unit_do_not_depend_on_how_it_is_read(monkeypatch: object) -
     assert np.array_equal(wanted.low[0], rows.min(axis=0))
     assert np.array_equal(wanted.high[0], rows.max(axis=0))
     assert np.array_equal(wanted.first[0], rows[0])
-    monkeypatch.setattr("finedata.cluster.motion._CHUNK_FRAMES", 15)
+    monkeypatch.setattr("finedata.cluster.distance.motion._CHUNK_FRAMES", 15)
     found = unit_ranges(tracks, 1)
     assert all(
         np.array_equal(getattr(found, name), getattr(wanted, name))

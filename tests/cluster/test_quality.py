@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.cluster.quality import episode_quality, motion_measures
+from finedata.cluster.choose.quality import episode_quality, motion_measures
 
 unit = st.floats(0, 1)
 

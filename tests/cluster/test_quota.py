@@ -5,10 +5,10 @@ from cluster.clouds import cloud, condensed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.linkage import flat_labels, linkage_of
-from finedata.cluster.quota import first_of_each, random_members, size_quotas
-from finedata.cluster.select import task_order
+from finedata.cluster.choose.quota import first_of_each, random_members, size_quotas
+from finedata.cluster.choose.select import task_order
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.group.linkage import flat_labels, linkage_of
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=12), st.integers(0, 300))

@@ -5,8 +5,8 @@ from cluster.clouds import cloud, condensed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.cluster.linkage import in_order_of_first
-from finedata.cluster.recursive import recursive_clusters
+from finedata.cluster.group.linkage import in_order_of_first
+from finedata.cluster.group.recursive import recursive_clusters
 
 
 def nested() -> tuple[np.ndarray, np.ndarray]:

@@ -12,24 +12,24 @@ import pytest
 from cluster.units import MemoryStore, make_units
 from convert.trees import tree_digest
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.distances import iter_distances, read_distances, read_task
-from finedata.cluster.group import choose
-from finedata.cluster.group_special import QUALITY_WEIGHT, small_unit
-from finedata.cluster.medoid import medoids
-from finedata.cluster.pipeline import Kernel, UnitDistances
-from finedata.cluster.rank import rank_units
+from finedata.cluster.choose.rank import rank_units
+from finedata.cluster.choose.select import task_order
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.distance.last_run import iter_distances, read_distances, read_task
+from finedata.cluster.distance.pipeline import Kernel, UnitDistances
+from finedata.cluster.distance.tiles import TileLimits
+from finedata.cluster.group.medoid import medoids
+from finedata.cluster.group.one import choose
+from finedata.cluster.group.special import QUALITY_WEIGHT, small_unit
+from finedata.cluster.group.units import cluster_units, plan_units
 from finedata.cluster.run import cluster, estimate
-from finedata.cluster.select import task_order
 from finedata.cluster.settings import ClusterSettings, Weights
-from finedata.cluster.tiles import TileLimits
-from finedata.cluster.units import cluster_units, plan_units
 from finedata.convert.run import convert
 from finedata.errors import OutputError, UsageError
 from finedata.schema.conform import conform
 from finedata.store.dataset import open_dataset
-from finedata.store.ledger import Ledger
-from finedata.store.table import write_table
+from finedata.store.run.ledger import Ledger
+from finedata.store.tables.table import write_table
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ from cluster.clouds import cloud, condensed, ways
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.linkage import flat_labels, in_order_of_first, linkage_of
-from finedata.cluster.medoid import medoids
-from finedata.cluster.select import (
+from finedata.cluster.choose.select import (
     decreases,
     rank_tasks,
     represented,
     task_order,
     uncovered_distances,
 )
+from finedata.cluster.distance.condensed import square_of
+from finedata.cluster.group.linkage import flat_labels, in_order_of_first, linkage_of
+from finedata.cluster.group.medoid import medoids
 from finedata.errors import FeatureError
 
 

@@ -9,10 +9,10 @@ from engine.shuffled import Shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.cluster.motion import ArmLayout, UnitTracks, prepare, unit_ranges
-from finedata.cluster.pipeline import Kernel, LargeUnit, UnitDistances, unit_distances
-from finedata.cluster.tiles import Subset, Tile, TileLimits, condensed_places, plan_tiles
-from finedata.motion.dtw import FrameCost, dtw_all_pairs, dtw_path
+from finedata.cluster.distance.motion import ArmLayout, UnitTracks, prepare, unit_ranges
+from finedata.cluster.distance.pipeline import Kernel, LargeUnit, UnitDistances, unit_distances
+from finedata.cluster.distance.tiles import Subset, Tile, TileLimits, condensed_places, plan_tiles
+from finedata.motion.dtw.distances import FrameCost, dtw_all_pairs, dtw_path
 
 COST = FrameCost(space="pose", gripper_weight=2.0, two_stage=True)
 
@@ -212,7 +212,7 @@ def test_many_small_units_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(len(named["group_offsets"]) - 1)
         return dtw_all_pairs(*arguments, **named)
 
-    monkeypatch.setattr("finedata.cluster.tile_work.dtw_all_pairs", counted)
+    monkeypatch.setattr("finedata.cluster.distance.tile_work.dtw_all_pairs", counted)
     tracks = make_units([2, 3, 1, 4])
     all_distances(tracks, plan(tracks, TileLimits()))
     assert calls == [4]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from finedata.cluster.distance.scratch import PartMotion
+from finedata.cluster.group.unit_groups import units_of
 from finedata.cluster.notes import tasks_apart
 from finedata.cluster.plan import PartPlan
-from finedata.cluster.scratch import PartMotion
 from finedata.cluster.settings import ClusterSettings, Weights
-from finedata.cluster.unit_groups import units_of
-from finedata.store.tracks import arm_columns
+from finedata.store.motion.tracks import arm_columns
 
 ONE = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
 NAMES = tuple(f"{arm}_{name}" for arm in ("right", "left") for name in ONE)

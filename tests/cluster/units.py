@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finedata.cluster.motion import ArmLayout, UnitTracks
+from finedata.cluster.distance.motion import ArmLayout, UnitTracks
 
 __all__ = ["ARM", "TWO_ARMS", "MemoryStore", "make_units"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.schema.enums import RECEIPT_FLAGS, RECEIPT_REASONS
 from finedata.store.dataset import open_dataset
 

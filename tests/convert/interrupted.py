@@ -12,11 +12,11 @@ import os
 import signal
 import sys
 
-import finedata.convert.assign
+import finedata.convert.planning.assign
 from finedata.convert.run import convert
-from finedata.convert.video_stats import VideoStats
+from finedata.convert.videos.stats import VideoStats
 from finedata.store import atomic
-from finedata.store.ledger import Ledger
+from finedata.store.run.ledger import Ledger
 
 
 class Countdown:
@@ -60,7 +60,7 @@ def main() -> None:
         Ledger.put = counted_put
         atomic._sync_file = counted_sync_file
         atomic.sync_folder = counted_sync_folder
-    finedata.convert.assign.DATA_FILE_MB = 0.1
+    finedata.convert.planning.assign.DATA_FILE_MB = 0.1
     source = sys.argv[5] if len(sys.argv) > 5 else "bridge_v2"
     convert(source, input=sys.argv[2], out=sys.argv[3], workers=int(sys.argv[4]))
     print(countdown.seen)

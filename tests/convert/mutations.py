@@ -32,7 +32,7 @@ from corpora.tfrecord import FRAME_OVERHEAD, frame_record
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.errors import FinedataError
 from finedata.store.dataset import open_dataset
 from finedata.store.pictures import black_jpeg

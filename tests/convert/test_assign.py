@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.convert import assign
-from finedata.convert.assign import Assigner, EpisodeJob, FileJob
-from finedata.convert.clips import ClipPlan
 from finedata.convert.context import ConvertOptions, RunContext
-from finedata.convert.layout import PartLayout
-from finedata.convert.plan import RecordPlan, ShardPlan
-from finedata.convert.selection import Selection
+from finedata.convert.planning import assign
+from finedata.convert.planning.assign import Assigner, EpisodeJob, FileJob
+from finedata.convert.planning.layout import PartLayout
+from finedata.convert.planning.plan import RecordPlan, ShardPlan
+from finedata.convert.planning.selection import Selection
+from finedata.convert.videos.clips import ClipPlan
 from finedata.readers.episode import Shard
 from finedata.schema.language_spec import EpisodeLanguage, Instruction
 from finedata.store.lerobot.layout import Feature

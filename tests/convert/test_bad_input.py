@@ -21,7 +21,7 @@ from corpora.tfrecord import write_tfrecord
 from finedata.convert import work
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.errors import OutputError, SourceError, SpecError, UsageError
 from finedata.schema.converter_file import find_converter
 from finedata.store.dataset import open_dataset

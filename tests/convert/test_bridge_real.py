@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 
 from finedata.convert.run import ConvertSummary, convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.motion import (
     Composition,
     geodesic_angle_rad,
     integrate_targets,
     to_quaternion_xyzw,
 )
-from finedata.readers.rlds import RldsEpisode, open_rlds
-from finedata.readers.tfrecord import scan_records
+from finedata.readers.rlds.source import RldsEpisode, open_rlds
+from finedata.readers.rlds.tfrecord import scan_records
 from finedata.store.dataset import Dataset, open_dataset
 
 

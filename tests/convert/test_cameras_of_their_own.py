@@ -13,7 +13,7 @@ from sources import generic_lerobot, rh20t
 import finedata
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 
 
 def test_a_camera_that_lost_frames_does_not_cost_the_scene(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from finedata.convert.canonical import canonical_motion
 from finedata.convert.forms import EpisodeView
 from finedata.motion import geodesic_angle_rad
-from finedata.readers.example import parse_example
-from finedata.readers.features import FeatureInfo
-from finedata.readers.rlds import RldsEpisode
+from finedata.readers.rlds.example import parse_example
+from finedata.readers.rlds.features import FeatureInfo
+from finedata.readers.rlds.source import RldsEpisode
 from finedata.schema.converter import Variant
 from finedata.schema.converter_file import decode_converter, find_converter
 

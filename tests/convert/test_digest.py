@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from finedata.convert.pictures import examine_pictures
 from finedata.errors import SourceError
-from finedata.readers.example import parse_example
-from finedata.readers.features import FeatureInfo
-from finedata.readers.rlds import RldsEpisode
+from finedata.readers.rlds.example import parse_example
+from finedata.readers.rlds.features import FeatureInfo
+from finedata.readers.rlds.source import RldsEpisode
 from finedata.store.pictures import black_jpeg
 
 INFOS = {

@@ -20,9 +20,9 @@ from sources import generic_lerobot
 from sources.lerobot_writer import WrittenEpisode, write_lerobot
 from sources.motion import smooth_joints
 
-from finedata.convert.draft import draft_converter
-from finedata.convert.draft_numbers import action_kind, gripper_scale, has_unit_norm
-from finedata.convert.draft_roles import words_of
+from finedata.convert.draft.numbers import action_kind, gripper_scale, has_unit_norm
+from finedata.convert.draft.propose import draft_converter
+from finedata.convert.draft.roles import words_of
 from finedata.convert.run import convert
 from finedata.errors import SourceError, UsageError
 from finedata.schema.converter import Variant

@@ -10,7 +10,7 @@ import pytest
 from sources import bridge, robomimic
 
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.store.dataset import open_dataset
 
 HEAD = """
@@ -151,12 +151,12 @@ def test_a_kept_number_that_was_changed_is_found(
     """The account finds it alone: what the reader gives is what is wrong here."""
     if reader == "hdf5":
         robomimic.write(source, pictures=False)
-        place, name = "finedata.readers.hdf5_episode.Hdf5Episode.numbers", "obs/ee_pos"
-        from finedata.readers.hdf5_episode import Hdf5Episode as Episode
+        place, name = "finedata.readers.hdf5.episode.Hdf5Episode.numbers", "obs/ee_pos"
+        from finedata.readers.hdf5.episode import Hdf5Episode as Episode
     else:
         bridge.write(source)
-        place, name = "finedata.readers.rlds.RldsEpisode.numbers", "steps/action"
-        from finedata.readers.rlds import RldsEpisode as Episode
+        place, name = "finedata.readers.rlds.source.RldsEpisode.numbers", "steps/action"
+        from finedata.readers.rlds.source import RldsEpisode as Episode
     given = Episode.numbers
 
     def shifted(self, feature):

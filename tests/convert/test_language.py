@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from finedata.convert.language import EpisodeLanguage, read_language
+from finedata.convert.language.read import EpisodeLanguage, read_language
 from finedata.errors import FeatureError, MissingFeatureError
 from finedata.readers.files import open_folder
 from finedata.readers.sidecars import forget_sidecars

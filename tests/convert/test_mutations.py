@@ -94,6 +94,6 @@ def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def lose(self: object, shard: int) -> object:
         return iter(())
 
-    monkeypatch.setattr("finedata.readers.hdf5.Hdf5Source.scan", lose)
+    monkeypatch.setattr("finedata.readers.hdf5.source.Hdf5Source.scan", lose)
     with pytest.raises(Broken, match="0 found of"):
         run_mutations("rdt", count=2, seed=1)

@@ -11,8 +11,8 @@ from convert.fake import slices
 from PIL import Image
 
 from finedata.convert.context import ConvertOptions
-from finedata.convert.layout import CameraLayout
 from finedata.convert.pictures import CameraPictures, Rewriting, examine_pictures
+from finedata.convert.planning.layout import CameraLayout
 from finedata.store.pictures import black_jpeg, decode_rgb, read_header
 
 SHAPE = (32, 40, 3)

@@ -12,10 +12,10 @@ import pytest
 from conftest import Corpus
 
 from finedata.convert.context import ConvertOptions, RunContext, opened_source
-from finedata.convert.plan import ShardJob, ShardPlan, plan_shard
+from finedata.convert.planning.plan import ShardJob, ShardPlan, plan_shard
 from finedata.convert.run import prepare
 from finedata.errors import SourceError
-from finedata.readers.rlds import RldsSource
+from finedata.readers.rlds.source import RldsSource
 
 
 def context(folder: Path, **options: object) -> RunContext:
@@ -113,6 +113,6 @@ def test_a_file_that_may_not_be_read_fails_as_many_as_are_declared(
     source = opened_source(str(corpus.folder), "rlds")
     unknown = tuple(replace(shard, declared_records=None) for shard in source.shards)
     monkeypatch.setattr(
-        "finedata.convert.plan.opened_source", lambda *_: replace(source, shards=unknown)
+        "finedata.convert.planning.plan.opened_source", lambda *_: replace(source, shards=unknown)
     )
     assert len(plan(run, 0).records) == 1

@@ -16,9 +16,9 @@ import pytest
 from conftest import Corpus
 from sources import droid
 
-from finedata.convert.arm_evidence import ArmPose
-from finedata.convert.pose import PoseReport, pose_report
-from finedata.convert.pose_search import _alike, _spread
+from finedata.convert.pose.evidence import ArmPose
+from finedata.convert.pose.prove import PoseReport, pose_report
+from finedata.convert.pose.search import _alike, _spread
 from finedata.convert.run import convert
 from finedata.errors import SourceError, UsageError
 from finedata.motion import PartEvidence

@@ -13,7 +13,7 @@ import pytest
 from convert.trees import tree_digest
 from sources import galaxea
 
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 
 PROGRAM = Path(__file__).parent / "interrupted.py"
 KILLS = 4

@@ -8,10 +8,10 @@ import pytest
 from conftest import Corpus
 
 from finedata.convert.context import ConvertOptions
-from finedata.convert.estimate import estimate
+from finedata.convert.planning.estimate import estimate
+from finedata.convert.planning.selection import parse_selection
 from finedata.convert.run import convert
-from finedata.convert.selection import parse_selection
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.errors import SourceError, UsageError
 from finedata.store.dataset import open_dataset
 

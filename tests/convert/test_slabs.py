@@ -16,11 +16,11 @@ from convert.trees import tree_digest
 from finedata.convert import pictures
 from finedata.convert.context import ConvertOptions
 from finedata.convert.forms import EpisodeView
-from finedata.convert.layout import CameraLayout
 from finedata.convert.pictures import examine_pictures, rows_per_slab
+from finedata.convert.planning.layout import CameraLayout
 from finedata.convert.run import convert
 from finedata.convert.slabs import PictureSlabs
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.store.dataset import open_dataset
 from finedata.store.pictures import black_jpeg
 

@@ -14,7 +14,7 @@ from sources.case import Case, all_cases
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.papers import paper_room
 from finedata.schema.converter_file import list_converters
 

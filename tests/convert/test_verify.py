@@ -12,10 +12,10 @@ import pytest
 from conftest import Corpus
 from corpora.tfrecord import frame_record, write_tfrecord
 
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.errors import UsageError
 from finedata.readers.files import open_folder
-from finedata.readers.tfrecord import scan_records
+from finedata.readers.rlds.tfrecord import scan_records
 
 
 def payloads_of(file: Path) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 from finedata.convert.account.tally import Tallies
-from finedata.convert.verify_report import VerifyReport
+from finedata.convert.verify.report import VerifyReport
 
 
 def test_things_are_told_by_kind_and_name():

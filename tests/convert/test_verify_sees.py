@@ -21,8 +21,8 @@ from sources.generic_lerobot import CAMERA
 from sources.video import write_video
 
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
-from finedata.convert.verify_report import VerifyReport
+from finedata.convert.verify.report import VerifyReport
+from finedata.convert.verify.run import verify
 
 CAMERA_NAME = CAMERA.removeprefix("observation.images.")
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -214,17 +214,17 @@ def removed(monkeypatch: pytest.MonkeyPatch, target: str, name: str) -> None:
 HIDDEN = {
     "rlds": (
         ("bridge_v2", "bridge", {}),
-        ("finedata.readers.rlds.RldsEpisode", "steps/observation/image_1"),
+        ("finedata.readers.rlds.source.RldsEpisode", "steps/observation/image_1"),
         "camera steps/observation/image_1: found its pictures in no stored camera",
     ),
     "hdf5": (
         ("rdt", "rdt", {"episodes": 1, "frames": 3, "size": (9, 13), "still": 1}),
-        ("finedata.readers.hdf5_episode.Hdf5Episode", "observations/images/cam_left_wrist"),
+        ("finedata.readers.hdf5.episode.Hdf5Episode", "observations/images/cam_left_wrist"),
         "camera observations/images/cam_left_wrist: found its pictures in no stored camera",
     ),
     "rh20t": (
         ("rh20t", "rh20t", {"episodes": 1, "frames": 4, "cameras": 2, "cfgs": (5,)}),
-        ("finedata.readers.rh20t_episode.Rh20tEpisode", ""),
+        ("finedata.readers.rh20t.episode.Rh20tEpisode", ""),
         "found its pictures in no stored camera",
     ),
 }

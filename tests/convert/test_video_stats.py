@@ -16,15 +16,15 @@ from lerobot_oracle.oracle import run_probe, skip_without_lerobot
 from sources import generic_lerobot
 from sources.generic_lerobot import CAMERA
 
-from finedata.convert import video_stats
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
 from finedata.convert.sharded import convert_share, merge_shards
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
+from finedata.convert.videos import stats as video_stats
 from finedata.errors import MissingExtraError
 from finedata.store.dataset import open_dataset
-from finedata.store.merge import merge_datasets
-from finedata.store.subset import write_subset
+from finedata.store.merge.run import merge_datasets
+from finedata.store.merge.subset import write_subset
 
 LENGTHS = (16, 20, 24)
 
@@ -154,7 +154,7 @@ def test_without_a_decoder_there_are_none(
     if why == "no PyAV":
         monkeypatch.setattr(video_stats, "import_av", missing)
         monkeypatch.setattr(
-            "finedata.convert.commit.library_versions", lambda: {"av": "none", "numpy": "2"}
+            "finedata.convert.commit.run.library_versions", lambda: {"av": "none", "numpy": "2"}
         )
     with caplog.at_level(logging.WARNING):
         out = converted(source, tmp_path / "out", image_stats=why == "no PyAV")

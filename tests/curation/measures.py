@@ -14,7 +14,7 @@ from curation.planted import plan_tasks, write_planted_corpus
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
-from finedata.cluster.distances import iter_distances
+from finedata.cluster.distance.last_run import iter_distances
 from finedata.cluster.run import cluster
 from finedata.cluster.settings import ClusterSettings
 from finedata.convert.run import convert

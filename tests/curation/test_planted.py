@@ -27,7 +27,7 @@ from curation.measures import (
 from curation.planted import CORRUPTIONS, plan_tasks, write_planted_corpus
 from scipy.spatial.distance import squareform
 
-from finedata.cluster.coverage import coverage_curve as library_curve
+from finedata.cluster.choose.coverage import coverage_curve as library_curve
 
 if TYPE_CHECKING:
     from pathlib import Path

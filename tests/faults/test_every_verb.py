@@ -14,7 +14,7 @@ from faults.verbs import Said, every_verb, say
 from finedata.convert.run import convert
 from finedata.store.dataset import open_dataset
 from finedata.store.lerobot.layout import Feature
-from finedata.store.tracks import without_vector
+from finedata.store.motion.tracks import without_vector
 
 _ARM = tuple(f"right_joint_{k}" for k in range(6))
 

@@ -16,7 +16,7 @@ from faults.verbs import say
 from PIL import Image
 from sources import generic_lerobot
 
-from finedata.convert.draft import draft_converter
+from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
 from finedata.store.pictures import is_deep
 

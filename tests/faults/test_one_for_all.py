@@ -12,10 +12,10 @@ from faults.plain import Plain, still, swinging, write_plain
 from sources import robomind_v2
 
 import finedata
-from finedata.convert.draft import draft_converter
-from finedata.convert.draft_look import look_at, spread
+from finedata.convert.draft.look import look_at, spread
+from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.schema.converter_file import decode_converter
 
 _ARM = tuple(f"right_joint_{k}" for k in range(6))

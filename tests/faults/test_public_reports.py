@@ -21,9 +21,9 @@ from sources import bridge, generic_lerobot, robomimic
 from sources.generic_lerobot import CAMERA
 from sources.video import write_video
 
-from finedata.convert.draft import draft_converter
+from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.store.dataset import Dataset, open_dataset
 
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"

@@ -12,17 +12,17 @@ import pytest
 from faults.plain import Plain, write_plain
 from faults.verbs import say
 
-from finedata.convert.draft import draft_converter
+from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.errors import CorruptRecordError, SourceError
 from finedata.readers.damage import impostor
-from finedata.readers.features import parse_features_json
-from finedata.readers.hdf5 import open_hdf5
-from finedata.readers.mp4_index import read_mp4_index
-from finedata.readers.tfrecord import scan_records
+from finedata.readers.hdf5.source import open_hdf5
+from finedata.readers.mp4.index import read_mp4_index
+from finedata.readers.rlds.features import parse_features_json
+from finedata.readers.rlds.tfrecord import scan_records
 from finedata.store.dataset import open_dataset
-from finedata.store.rows import rows_as_csv, rows_as_json, rows_as_text
+from finedata.store.tables.rows import rows_as_csv, rows_as_json, rows_as_text
 
 _POINTER = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"

@@ -9,7 +9,7 @@ import pytest
 from faults.plain import Plain, write_plain
 from faults.verbs import say
 
-from finedata.convert.draft import draft_converter
+from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
 from finedata.kinematic import judge_episode, measure
 from finedata.kinematic.motion import ArmMotion, BodyTrack, EpisodeMotion

@@ -19,7 +19,7 @@ import pytest
 from faults.variants import FAMILIES, KINDS
 
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.store.dataset import Dataset, open_dataset
 
 # Damages of a family in the default suite; the long run has all.

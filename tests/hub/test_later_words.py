@@ -24,7 +24,7 @@ from finedata.cli.app import app
 from finedata.errors import SourceError, UsageError
 from finedata.shard.shards import Shards
 from finedata.shard.stream.few import Ranges
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 
 REPO = "org/shards"
 ADDRESS = f"hf://datasets/{REPO}"

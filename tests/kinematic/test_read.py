@@ -16,7 +16,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from sources import generic_lerobot, rdt, robocoin, robomind_v1
 
-from finedata.annotate.judging import judged_facts, motions_in_order
+from finedata.annotate.checks.motion import judged_facts, motions_in_order
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
 from finedata.errors import UsageError

@@ -6,7 +6,7 @@ from math import radians
 
 import pytest
 
-from finedata.kinematic import vocabulary as say
+from finedata.kinematic.words import vocabulary as say
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from finedata.errors import OutputError, UsageError
-from finedata.motion import dtw_cuda
-from finedata.motion.dtw import FrameCost, Tracks, dtw_path
-from finedata.motion.dtw_cuda import cuda_available, cuda_pairs
+from finedata.motion.dtw import cuda as dtw_cuda
+from finedata.motion.dtw.cuda import cuda_available, cuda_pairs
+from finedata.motion.dtw.distances import FrameCost, Tracks, dtw_path
 
 WEIGHTS = {"position_weight": 1.3, "rotation_weight": 0.7, "gripper_weight": 0.5}
 COSTS = [
@@ -182,7 +182,7 @@ def test_full_memory_halves_the_batches_and_says_so(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         cut = cuda_pairs(tracks, pairs, cost=JOINT)
     np.testing.assert_array_equal(cut.distance, whole.distance)
-    assert [record.name for record in caplog.records] == ["finedata.motion.dtw_cuda"]
+    assert [record.name for record in caplog.records] == ["finedata.motion.dtw.cuda"]
     assert "batches of half the size" in caplog.text
 
 

@@ -1,8 +1,8 @@
 """Dynamic time warping as it stands in the papers, slowly: two tracks go in, everything comes out.
 
-Written from the formulas alone, in float64, with full matrices and a path traced back through
-them, so that the kernels of `finedata.motion.dtw` have something to be wrong against. Nothing of
-finedata is imported.
+Written from the formulas alone, in float64, with full matrices and a path traced back through them,
+so that the kernels of `finedata.motion.dtw.distances` have something to be wrong against. Nothing
+of finedata is imported.
 """
 
 from __future__ import annotations

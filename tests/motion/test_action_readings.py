@@ -18,8 +18,8 @@ from finedata.motion import (
     pose_evidence,
     to_quaternion_xyzw,
 )
-from finedata.readers.rlds import open_rlds
-from finedata.readers.tfrecord import scan_records
+from finedata.readers.rlds.source import open_rlds
+from finedata.readers.rlds.tfrecord import scan_records
 
 COMPOSITIONS = ["base_left", "base_left_about_measured", "tool_right", "component_sum"]
 EULER = "euler_xyz_extrinsic"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from motion.dtw_reference import condensed, in_doubt, reference_dtw
 
 from finedata.errors import FeatureError
-from finedata.motion.dtw import (
+from finedata.motion.dtw.distances import (
     FrameCost,
     Tracks,
     dtw_all_pairs,

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 MODULES = [
-    "finedata.motion.dtw_batch",
-    "finedata.motion.dtw_path",
-    "finedata.kinematic.segment_kernels",
-    "finedata.kinematic.shape_kernels",
-    "finedata.kinematic.track_kernels",
+    "finedata.motion.dtw.batch",
+    "finedata.motion.dtw.path",
+    "finedata.kinematic.kernels.segments",
+    "finedata.kinematic.kernels.shapes",
+    "finedata.kinematic.kernels.tracks",
 ]
 INNER = """
-from finedata.motion.dtw_compile import kernel
+from finedata.motion.dtw.compiling import kernel
 
 @kernel
 def inner(x):
@@ -28,7 +28,7 @@ def inner(x):
 """
 OUTER = """
 import sys
-from finedata.motion.dtw_compile import cached_kernel
+from finedata.motion.dtw.compiling import cached_kernel
 from inner_kernels import inner
 
 @cached_kernel

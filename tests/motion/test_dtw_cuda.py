@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from finedata.errors import MissingExtraError
-from finedata.motion import dtw_cuda
-from finedata.motion.dtw import FrameCost, Tracks
-from finedata.motion.dtw_cuda import cuda_available, cuda_pairs
+from finedata.motion.dtw import cuda as dtw_cuda
+from finedata.motion.dtw.cuda import cuda_available, cuda_pairs
+from finedata.motion.dtw.distances import FrameCost, Tracks
 
 CASES = Path(__file__).parent / "dtw_cuda_cases.py"
 
@@ -59,7 +59,7 @@ def test_absent_device_is_named(monkeypatch):
 
 
 def test_import_loads_no_numba():
-    code = "import sys, finedata.motion.dtw_cuda; sys.exit('numba' in sys.modules)"
+    code = "import sys, finedata.motion.dtw.cuda; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -78,7 +78,7 @@ def compile_for_sm_90(monkeypatch, dtype, **kind):
     # Functions that kernels call are compiled for the current device: there is none.
     device = SimpleNamespace(compute_capability=(9, 0))
     monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
-    from finedata.motion.dtw_cuda_kernels import alignment_kernel
+    from finedata.motion.dtw.cuda_kernels import alignment_kernel
 
     kernel = alignment_kernel.__wrapped__(dtype=dtype, **kind)
     real = types.float32 if dtype is np.float32 else types.float64

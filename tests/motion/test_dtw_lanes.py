@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from finedata.motion.dtw_lanes import LANES, load_changing, sqrt_multiplied, store
+from finedata.motion.dtw.lanes import LANES, load_changing, sqrt_multiplied, store
 
 
 @njit

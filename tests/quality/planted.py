@@ -6,7 +6,7 @@ import numpy as np
 
 from finedata.motion.quaternion import multiply, normalise
 from finedata.motion.rotation import to_quaternion_xyzw
-from finedata.store.tracks import PartTracks
+from finedata.store.motion.tracks import PartTracks
 
 ARM = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
 POSE_NAMES = tuple(f"right_{name}" for name in ARM)

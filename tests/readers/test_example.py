@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2
 
 from finedata.errors import CorruptRecordError
-from finedata.readers.example import parse_example
+from finedata.readers.rlds.example import parse_example
 
 VALUES = {
     "floats": np.array([1.5, -0.0, np.inf, np.nan], np.float32),

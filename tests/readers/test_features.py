@@ -15,8 +15,8 @@ from google.protobuf import __version__ as protobuf_version
 from packaging.version import Version
 
 from finedata.errors import FeatureError, LengthError, MissingFeatureError, SourceError
-from finedata.readers.example import parse_example
-from finedata.readers.features import Ragged, decode_feature, parse_features_json
+from finedata.readers.rlds.example import parse_example
+from finedata.readers.rlds.features import Ragged, decode_feature, parse_features_json
 
 
 def tensor(dtype: str, shape: tuple[int, ...] = (), encoding: str = "none") -> dict[str, Any]:

@@ -20,7 +20,7 @@ from convert.trees import tree_digest
 from finedata.convert.run import convert
 from finedata.errors import MissingExtraError, SourceError, UsageError
 from finedata.readers.files import SourceFile, open_folder
-from finedata.readers.rlds import open_rlds
+from finedata.readers.rlds.source import open_rlds
 
 CONTENT = bytes(range(256)) * 40
 

@@ -27,14 +27,14 @@ from finedata.errors import (
     SourceError,
     UsageError,
 )
-from finedata.readers import hdf5
 from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.episode import Found
 from finedata.readers.files import SourceFile
-from finedata.readers.hdf5 import Hdf5Source, open_hdf5, recognises
-from finedata.readers.hdf5_episode import Hdf5Episode
-from finedata.readers.hdf5_file import Hdf5File
-from finedata.readers.hdf5_pictures import Hdf5Pictures
+from finedata.readers.hdf5 import source as hdf5
+from finedata.readers.hdf5.episode import Hdf5Episode
+from finedata.readers.hdf5.file import Hdf5File
+from finedata.readers.hdf5.pictures import Hdf5Pictures
+from finedata.readers.hdf5.source import Hdf5Source, open_hdf5, recognises
 
 JPEGS = [encode.jpeg(encode.scene(k), quality=40 + 7 * k) for k in range(7)]
 
@@ -610,7 +610,7 @@ def test_a_network_that_fails_is_no_damage(tmp_path):
 def test_an_error_that_outlives_python_does_not_crash_it(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"this is no HDF5 file at all" * 99)
     script = (
-        "from finedata.readers.hdf5_file import Hdf5File\n"
+        "from finedata.readers.hdf5.file import Hdf5File\n"
         "from finedata.readers.files import open_folder\n"
         f"Hdf5File(open_folder({str(tmp_path)!r}).open('a.h5'), name='a.h5')\n"
     )

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sources import encode, robomimic
 
-from finedata.convert.draft import draft_converter
+from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
-from finedata.convert.verify_report import VerifyReport
-from finedata.readers.hdf5 import open_hdf5
-from finedata.readers.hdf5_demos import json_values
+from finedata.convert.verify.report import VerifyReport
+from finedata.convert.verify.run import verify
+from finedata.readers.hdf5.demos import json_values
+from finedata.readers.hdf5.source import open_hdf5
 from finedata.store.dataset import Dataset, open_dataset
 
 
@@ -70,8 +70,8 @@ def test_the_account_counts_them_by_another_way(
     def all_but_the_last(file):
         return [f"data/demo_{k}" for k in range(2)]
 
-    monkeypatch.setattr("finedata.readers.hdf5.demonstrations", all_but_the_last)
-    monkeypatch.setattr("finedata.readers.hdf5.absent_demonstrations", lambda *_: [])
+    monkeypatch.setattr("finedata.readers.hdf5.source.demonstrations", all_but_the_last)
+    monkeypatch.setattr("finedata.readers.hdf5.source.absent_demonstrations", lambda *_: [])
     _, report = converted(source, tmp_path)
     assert any("record 2" in problem.place for problem in report.problems)
 

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 from finedata.errors import CorruptRecordError, SourceError
-from finedata.readers import large_record
 from finedata.readers.byte_slices import BytesSlices
 from finedata.readers.episode import Shard
-from finedata.readers.example import Feature, parse_example
-from finedata.readers.features import FeatureInfo
 from finedata.readers.files import open_folder
-from finedata.readers.large_record import LargePayload, LargeSlices
-from finedata.readers.rlds import RldsEpisode, RldsSource
+from finedata.readers.rlds import large_record
+from finedata.readers.rlds.example import Feature, parse_example
+from finedata.readers.rlds.features import FeatureInfo
+from finedata.readers.rlds.large_record import LargePayload, LargeSlices
+from finedata.readers.rlds.source import RldsEpisode, RldsSource
 
 INFOS = {
     "steps/state": FeatureInfo("steps/state", "tensor", "float32", (2,), 1),

@@ -28,7 +28,7 @@ from finedata.errors import (
 )
 from finedata.readers import files as files_module
 from finedata.readers.files import SourceFile
-from finedata.readers.lerobot import open_lerobot, recognises
+from finedata.readers.lerobot.source import open_lerobot, recognises
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 REAL = os.environ.get("FINEDATA_REAL_DATA")

@@ -15,8 +15,8 @@ from sources import generic_lerobot
 from finedata.annotate.export.lerobot_language import EVENT_ROW, PERSISTENT_ROW
 from finedata.annotate.export.run import export_annotations
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
-from finedata.readers.lerobot_language import language_texts
+from finedata.convert.verify.run import verify
+from finedata.readers.lerobot.language import language_texts
 from finedata.store.dataset import open_dataset
 
 NAME = "language_persistent"

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from finedata.readers.files import open_folder
-from finedata.readers.lerobot_pictures import ArrowPictures
+from finedata.readers.lerobot.pictures import ArrowPictures
 
 ROWS = [b"first", b"", b"third picture", b"4", b"five"]
 

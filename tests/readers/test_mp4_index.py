@@ -11,7 +11,7 @@ from sources.video import codec_of, demuxed_times, write_video
 
 from finedata.errors import CorruptRecordError, SourceError
 from finedata.readers.files import open_folder
-from finedata.readers.mp4_index import Mp4Index, read_mp4_index
+from finedata.readers.mp4.index import Mp4Index, read_mp4_index
 
 
 class Bytes:

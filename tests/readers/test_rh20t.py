@@ -23,8 +23,8 @@ from finedata.errors import (
 from finedata.readers.episode import Found
 from finedata.readers.files import open_folder
 from finedata.readers.npy import RefusedPickleError
-from finedata.readers.rh20t import Rh20tSource, open_rh20t, recognises
-from finedata.readers.rh20t_episode import Rh20tEpisode
+from finedata.readers.rh20t.episode import Rh20tEpisode
+from finedata.readers.rh20t.source import Rh20tSource, open_rh20t, recognises
 from finedata.schema.enums import RECEIPT_REASONS
 
 

@@ -12,8 +12,8 @@ from corpora.example import encode_example
 from corpora.tfrecord import write_tfrecord
 
 from finedata.errors import FeatureError, MissingFeatureError, SourceError, UsageError
-from finedata.readers.rlds import RldsSource, open_rlds
-from finedata.readers.tfrecord import scan_records
+from finedata.readers.rlds.source import RldsSource, open_rlds
+from finedata.readers.rlds.tfrecord import scan_records
 
 FEATURES = {
     "featuresDict": {

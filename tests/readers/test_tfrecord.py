@@ -15,10 +15,10 @@ from corpora.tfrecord import frame_record, masked_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finedata.readers import large_record
 from finedata.readers.files import open_folder
-from finedata.readers.large_record import LargePayload
-from finedata.readers.tfrecord import Record, scan_records
+from finedata.readers.rlds import large_record
+from finedata.readers.rlds.large_record import LargePayload
+from finedata.readers.rlds.tfrecord import Record, scan_records
 
 
 @pytest.fixture(autouse=True, scope="module", params=["small", "large"])

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.report.report import KnownDistances
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.dataset import open_dataset
 
 __all__ = ["Fabricated", "fabricate", "write_table"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from report.conftest import Curated
 
-from finedata.cluster.condensed import square_of
-from finedata.cluster.coverage import coverage_curve, longest_first, random_curve
-from finedata.cluster.select import TaskOrder, uncovered_distances
+from finedata.cluster.choose.coverage import coverage_curve, longest_first, random_curve
+from finedata.cluster.choose.select import TaskOrder, uncovered_distances
+from finedata.cluster.distance.condensed import square_of
 from finedata.report.coverage import SEEDS, curves_of, read_coverage
 from finedata.store.dataset import open_dataset
 

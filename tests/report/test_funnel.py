@@ -8,7 +8,7 @@ from report.conftest import Curated
 from report.fabricated import fabricate, write_table
 
 from finedata.report.funnel import Funnel, FunnelRow, read_funnel
-from finedata.report.funnel_section import funnel_steps
+from finedata.report.sections.funnel import funnel_steps
 from finedata.store.dataset import open_dataset
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.cluster.embedding import classical_mds
-from finedata.cluster.linkage import flat_labels, linkage_of
-from finedata.report.cluster_plots import COLOURS, MapPoint, dendrogram, marker, point_map
-from finedata.report.plots import Bins, Line, Mark, funnel_bars, histogram, line_chart
-from finedata.report.trees import tree_of
+from finedata.cluster.group.linkage import flat_labels, linkage_of
+from finedata.report.drawing.clusters import COLOURS, MapPoint, dendrogram, marker, point_map
+from finedata.report.drawing.plots import Bins, Line, Mark, funnel_bars, histogram, line_chart
+from finedata.report.drawing.trees import tree_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finedata.report.svg import Scale, element, escape, nice_ticks, number_text, text
+from finedata.report.drawing.svg import Scale, element, escape, nice_ticks, number_text, text
 
 FINITE = st.floats(-1e9, 1e9, allow_nan=False)
 

@@ -19,7 +19,7 @@ import pytest
 
 from finedata.api import open as open_dataset
 from finedata.schema.makers import make_fact, make_trace, provenance
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 _MAIN = "from finedata.cli import main; main()"

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from finedata.annotate.released import read_human_review
+from finedata.annotate.importing.released import read_human_review
 from finedata.api import open as open_dataset
 from finedata.api.dataset import Dataset
 from finedata.cli.app import app

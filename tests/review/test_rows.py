@@ -9,7 +9,7 @@ from finedata.review.queue import Queue
 from finedata.review.rows import EpisodeRows, episodes_saying, newest_facts, text_key
 from finedata.schema.makers import revised
 from finedata.store.dataset import open_dataset
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 
 
 def test_rows_are_those_of_a_scan_after_a_revision_too(looked_at: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from review.conftest import page_of, running
 
 from finedata.api import open as open_dataset
-from finedata.cluster.distances import read_distances
+from finedata.cluster.distance.last_run import read_distances
 from finedata.errors import UsageError
 from finedata.review.catalog import Catalog
 from finedata.review.tasks import align, map_of, tasks_of

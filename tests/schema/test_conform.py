@@ -9,7 +9,7 @@ import pytest
 
 from finedata.errors import ConformError
 from finedata.schema.conform import conform, read_schema_tag
-from finedata.schema.tables import (
+from finedata.schema.tables.all import (
     TABLES,
     arrow_schema,
     frames_schema,

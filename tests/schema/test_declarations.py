@@ -14,8 +14,8 @@ from finedata.errors import ConformError
 from finedata.schema import enums
 from finedata.schema.arrow_types import canonical_type, parse_type, type_string
 from finedata.schema.dimension import DIMENSIONS, SLOT_DIMENSION, SLOTS
-from finedata.schema.tables import TABLES, arrow_schema, frames_schema, schema_tag
-from finedata.schema.tables_annotation import PROVENANCE
+from finedata.schema.tables.all import TABLES, arrow_schema, frames_schema, schema_tag
+from finedata.schema.tables.annotation import PROVENANCE
 
 ALL_COLUMNS = [(table, column) for table in TABLES.values() for column in table.columns]
 VECTORS = {"observation.state": 8, "action": 8}
@@ -226,7 +226,7 @@ def test_the_room_exports_what_it_says():
         _ = finedata.schema.nothing
 
 
-@pytest.mark.parametrize("module", ["identity", "tables", "conform"])
+@pytest.mark.parametrize("module", ["identity", "tables.all", "conform"])
 def test_examples_in_docstrings_are_true(module):
     done = doctest.testmod(import_module(f"finedata.schema.{module}"), optionflags=doctest.ELLIPSIS)
     assert done.attempted > 0

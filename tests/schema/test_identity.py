@@ -120,8 +120,8 @@ def test_an_empty_locator_is_refused():
 def test_light_modules_do_not_load_pyarrow():
     code = (
         "import sys, finedata.schema, finedata.schema.identity, finedata.schema.enums;"
-        "import finedata.schema.dimension, finedata.schema.columns, finedata.schema.tables_dataset;"
-        "import finedata.schema.tables_curation, finedata.schema.tables_annotation;"
+        "import finedata.schema.dimension, finedata.schema.columns, finedata.schema.tables.dataset;"
+        "import finedata.schema.tables.curation, finedata.schema.tables.annotation;"
         "heavy = {'pyarrow', 'polars', 'numpy', 'msgspec'} & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )

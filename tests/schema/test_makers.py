@@ -23,7 +23,7 @@ from finedata.schema.makers import (
     provenance,
     revised,
 )
-from finedata.schema.tables import TABLES, arrow_schema
+from finedata.schema.tables.all import TABLES, arrow_schema
 
 EPISODE, RUN = "made-0123456789abcdef", "fedcba9876543210"
 WHO = provenance("human", annotator="ada", run_id=RUN)

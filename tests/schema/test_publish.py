@@ -17,7 +17,7 @@ from finedata.schema.publish import (
     table_from_json,
     table_to_json,
 )
-from finedata.schema.tables import TABLES, arrow_schema, frames_schema
+from finedata.schema.tables.all import TABLES, arrow_schema, frames_schema
 
 SCHEMAS = Path(str(paper_room("schemas")))
 DOCUMENT_FILES = sorted((SCHEMAS / "v1").glob("*.schema.json"))

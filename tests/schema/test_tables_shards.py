@@ -8,13 +8,13 @@ import pytest
 
 from finedata.errors import ConformError
 from finedata.schema.conform import conform, read_schema_tag
-from finedata.schema.tables import (
+from finedata.schema.tables.all import (
     arrow_schema,
     frames_schema,
     shard_frames_schema,
     shard_index_schema,
 )
-from finedata.schema.tables_shards import BATCH_ROWS, TEXT_EPISODES
+from finedata.schema.tables.shards import BATCH_ROWS, TEXT_EPISODES
 
 VECTORS = {"observation.state": 8, "action": 8, "observation.torso_joint_position": 1}
 

@@ -17,12 +17,12 @@ import finedata as fd
 from finedata.api.policy import Policy
 from finedata.convert.run import convert
 from finedata.errors import UsageError
-from finedata.report.plots import Line, line_chart
+from finedata.report.drawing.plots import Line, line_chart
 from finedata.report.replay import _on_one_side, replay_errors, write_replay_report
 from finedata.serve.replay import replay
 from finedata.serve.server import serving
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 from finedata.train.recorded import recorded_episodes
 
 ROLES = f"""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.dataset import open_dataset
-from finedata.store.table import write_table
+from finedata.store.tables.table import write_table
 
 _SHA = "0" * 64
 

@@ -22,14 +22,14 @@ import polars as pl  # noqa: F401  (imported before the forks, used after them)
 import pyarrow.parquet  # noqa: F401
 from shard.curation import tree
 
-import finedata.shard.plan
-import finedata.shard.prepare
-from finedata.shard import compact as compact_module
-from finedata.shard import run as run_module
-from finedata.shard.settings import ShardSettings
+import finedata.shard.making.plan
+import finedata.shard.making.prepare
+from finedata.shard.making import compact as compact_module
+from finedata.shard.making import run as run_module
+from finedata.shard.making.settings import ShardSettings
 from finedata.store import atomic
 from finedata.store.dataset import open_dataset
-from finedata.store.ledger import Ledger
+from finedata.store.run.ledger import Ledger
 
 
 class Countdown:
@@ -78,7 +78,7 @@ def main() -> None:
     settings = msgspec.json.decode(sys.argv[3], type=ShardSettings)
     more = sys.argv[4] if len(sys.argv) > 4 else None
     compacts = len(sys.argv) > 5
-    finedata.shard.plan.UNIT_BYTES = 1 << 16
+    finedata.shard.making.plan.UNIT_BYTES = 1 << 16
     base = folder / "base"
 
     def once(out: Path, at: int, count: Path | None = None) -> int:

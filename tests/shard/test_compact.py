@@ -11,11 +11,11 @@ import pytest
 from shard.curation import curate, tree
 
 from finedata.errors import ConformError, UsageError
-from finedata.shard.compact import compact_shards
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.compact import compact_shards
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
+from finedata.shard.making.text import changing, take_up_text
 from finedata.shard.shards import Shards
-from finedata.shard.text import changing, take_up_text
 from finedata.shard.verify import verify_shards
 from finedata.store.dataset import Dataset, open_dataset
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from finedata.schema.tables_shards import BATCH_ROWS
+from finedata.schema.tables.shards import BATCH_ROWS
 from finedata.shard.files import index_path, tar_name, write_arrow
 
 

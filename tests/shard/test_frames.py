@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.errors import ConformError
-from finedata.schema.tables import schema_tag
+from finedata.schema.tables.all import schema_tag
 from finedata.shard import files, mapped
 from finedata.shard.files import write_arrow
-from finedata.shard.frames import frame_columns, write_episodes, write_frames
+from finedata.shard.making.frames import frame_columns, write_episodes, write_frames
 from finedata.shard.mapped import MappedTable
 from finedata.store.dataset import open_dataset
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from shard.curation import curate
 
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.settings import ShardSettings
 
 PROGRAM = Path(__file__).parent / "interrupted_shard.py"
 SMALL = {"shard_bytes": 200_000}

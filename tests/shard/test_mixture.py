@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.errors import UsageError
-from finedata.shard.mixture import Mixture, View
-from finedata.shard.order import SourceOrder, select
-from finedata.shard.permute import derive_key, permute
-from finedata.shard.schedule import MAX_PERIOD, Schedule, by_size, exact_weights
+from finedata.shard.order.mixture import Mixture, View
+from finedata.shard.order.permute import derive_key, permute
+from finedata.shard.order.schedule import MAX_PERIOD, Schedule, by_size, exact_weights
+from finedata.shard.order.source import SourceOrder, select
 
 SEVEN_RATIOS = [(1, 0), (4, 1), (2, 1), (1, 1), (1, 2), (1, 4), (0, 1)]
 

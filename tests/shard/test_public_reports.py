@@ -18,12 +18,12 @@ import simplejpeg
 from shard.curation import curate
 from shard.stock import webdataset_samples
 
-from finedata.shard.compact import compact_shards
-from finedata.shard.plan import plan_cameras
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.compact import compact_shards
+from finedata.shard.making.plan import plan_cameras
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
+from finedata.shard.making.tar import Sample, write_tar
 from finedata.shard.shards import Shards
-from finedata.shard.tar import Sample, write_tar
 from finedata.shard.verify import verify_shards
 from finedata.store.dataset import open_dataset
 

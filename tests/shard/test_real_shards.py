@@ -16,12 +16,12 @@ from shard.stock import webdataset_samples
 import finedata
 from finedata.convert.run import convert
 from finedata.errors import UsageError
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 from finedata.shard.shards import Shards
 from finedata.shard.verify import verify_shards
 from finedata.store.dataset import open_dataset
-from finedata.store.video_frames import iter_frames
+from finedata.store.videos.frames import iter_frames
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from finedata.shard.plan import CameraPlan
-from finedata.shard.sample import CameraCounts, PictureCoder, npy, npy_rows, sample_key
+from finedata.shard.making.plan import CameraPlan
+from finedata.shard.making.sample import CameraCounts, PictureCoder, npy, npy_rows, sample_key
 from finedata.store.pictures import black_jpeg
 
 HEIGHT, WIDTH = 24, 32

@@ -13,8 +13,8 @@ from shard.curation import curate
 
 from finedata.errors import UsageError
 from finedata.schema.identity import task_id
-from finedata.shard.sets import SetKey, _groups, leaks, set_names, sort_episodes
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.sets import SetKey, _groups, leaks, set_names, sort_episodes
+from finedata.shard.making.settings import ShardSettings
 from finedata.store.dataset import Dataset, open_dataset
 
 PLAIN = set("abcdefghijklmnopqrstuvwxyz0123456789_-")

@@ -20,19 +20,19 @@ from shard.curation import tree
 from shard.stock import webdataset_samples
 from typer.testing import CliRunner
 
-import finedata.shard.plan
-import finedata.shard.write
+import finedata.shard.making.plan
+import finedata.shard.making.tasks
 from finedata.cli.app import app
 from finedata.errors import ConformError, OutputError, UsageError
-from finedata.shard.plan import episode_units, plan_cameras
-from finedata.shard.run import estimate_shards, finish_shard_shares, shard_datasets
-from finedata.shard.sets import sort_episodes
-from finedata.shard.settings import ShardSettings, read_ids
+from finedata.shard.making.plan import episode_units, plan_cameras
+from finedata.shard.making.run import estimate_shards, finish_shard_shares, shard_datasets
+from finedata.shard.making.sets import sort_episodes
+from finedata.shard.making.settings import ShardSettings, read_ids
+from finedata.shard.making.text import changing, take_up_text
 from finedata.shard.shards import Shards
-from finedata.shard.text import changing, take_up_text
 from finedata.store.dataset import open_dataset
-from finedata.store.ledger import Ledger
-from finedata.store.table import append_rows, write_table
+from finedata.store.run.ledger import Ledger
+from finedata.store.tables.table import append_rows, write_table
 
 SMALL = 60_000
 
@@ -47,7 +47,7 @@ def made(roots: Path | list[Path], out: Path, **settings: object) -> Shards:
 @pytest.fixture(scope="module")
 def small_units() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finedata.shard.plan, "UNIT_BYTES", 1 << 16)
+        patch.setattr(finedata.shard.making.plan, "UNIT_BYTES", 1 << 16)
         yield
 
 
@@ -145,9 +145,9 @@ def test_workers_and_shares_give_the_same_bytes(
         # What the shares did is not done again.
         calls: list[int] = []
         name = "write_unit" if order == "step" else "write_episode_tar"
-        real = getattr(finedata.shard.run, name)
+        real = getattr(finedata.shard.making.run, name)
         patch.setattr(
-            finedata.shard.run, name, lambda task: (calls.append(task.number), real(task))[1]
+            finedata.shard.making.run, name, lambda task: (calls.append(task.number), real(task))[1]
         )
         shard_datasets([moved], out=tmp_path / "shares", settings=settings)
         everything = sum(
@@ -214,14 +214,14 @@ def test_words_taken_up_just_before_an_append_stay(
     shard_datasets([first], out=out, settings=settings)
     copy = tmp_path / "first"
     shutil.copytree(first, copy)
-    real = finedata.shard.run.changing
+    real = finedata.shard.making.run.changing
 
     def late(root: Path) -> object:
         shutil.rmtree(copy / "annotations")
         take_up_text(root, [open_dataset(copy)])
         return real(root)
 
-    monkeypatch.setattr(finedata.shard.run, "changing", late)
+    monkeypatch.setattr(finedata.shard.making.run, "changing", late)
     shard_datasets([second], out=out, settings=settings, append=True)
     assert len(Shards.open(out).document.texts) == 3
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from finedata.schema.shards_file import ShardFeature
-from finedata.schema.tables import schema_tag
+from finedata.schema.tables.all import schema_tag
 from finedata.shard import statistics
 from finedata.shard.files import frames_path, write_arrow
 from finedata.shard.statistics import shard_statistics

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from shard.stock import webdataset_samples
 
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 from finedata.shard.shards import Shards
 
 ROOT = Path(__file__).parent.parent.parent

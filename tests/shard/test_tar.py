@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from finedata.errors import OutputError
-from finedata.shard.spill import Spilled, read_tar_samples, write_spill
-from finedata.shard.tar import Sample, member_headers, write_energon_index, write_tar
+from finedata.shard.making.spill import Spilled, read_tar_samples, write_spill
+from finedata.shard.making.tar import Sample, member_headers, write_energon_index, write_tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def test_places_point_at_the_bytes(tmp_path: Path):
 def test_batches_leave_no_trace_in_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     written = samples(40)
     once = write_tar(tmp_path / "once.tar", written, suffixes=SUFFIXES)
-    monkeypatch.setattr("finedata.shard.tar._BATCH_BYTES", 1500)
+    monkeypatch.setattr("finedata.shard.making.tar._BATCH_BYTES", 1500)
     pieces = write_tar(tmp_path / "pieces.tar", written, suffixes=SUFFIXES)
     assert (tmp_path / "pieces.tar").read_bytes() == (tmp_path / "once.tar").read_bytes()
     assert pieces.sample_offset == once.sample_offset

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.makers import make_fact, make_instruction, make_trace, provenance, revised
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.shard import words
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
+from finedata.shard.making.text import take_up_text
 from finedata.shard.mapped import MappedTable
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
 from finedata.shard.shards import Shards
-from finedata.shard.text import take_up_text
 from finedata.shard.words import write_words
 from finedata.store.dataset import open_dataset
 from finedata.store.lock import locked
 from finedata.store.review_journal import ReviewJournal
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 from tests.shard.curation import curate, tree
 from tests.store.decisions import decision
 

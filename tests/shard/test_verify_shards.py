@@ -22,8 +22,8 @@ from finedata.errors import ConformError
 from finedata.schema.documents import encode_document
 from finedata.schema.shards_file import shards_identity
 from finedata.shard.files import file_digest, write_arrow
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 from finedata.shard.shards import Shards
 from finedata.shard.verify import verify_shards
 from finedata.store.dataset import open_dataset

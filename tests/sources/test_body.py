@@ -15,7 +15,7 @@ from sources import galaxea, galaxea_rlds, robomind_v2
 
 import finedata
 from finedata.convert.run import convert
-from finedata.convert.verify import verify
+from finedata.convert.verify.run import verify
 
 BASE_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 TWIST = ("vx", "vy", "vz", "wx", "wy", "wz")

@@ -12,7 +12,7 @@ import pytest
 from sources import bc_z, bridge, droid, galaxea_rlds, rlds_writer, rt1
 from sources.truth import SourceTruth
 
-from finedata.readers.rlds import open_rlds
+from finedata.readers.rlds.source import open_rlds
 
 SIDES = ("left", "right")
 

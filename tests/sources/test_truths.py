@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from sources import bc_z, bridge, droid, galaxea_rlds, rt1
 from sources.truth import SourceTruth
 
-from finedata.readers.rlds import open_rlds
+from finedata.readers.rlds.source import open_rlds
 
 WRITERS = {
     "bc_z": bc_z.write,

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.dataset import open_dataset
 
 __all__ = ["add_tables", "frame_tables", "tree"]

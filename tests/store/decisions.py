@@ -39,7 +39,7 @@ def decide(root: Path, first: int, last: int) -> None:
 
 def compact_and_die(root: Path, after: int) -> None:
     import finedata.store.atomic as atomic
-    import finedata.store.table as table
+    import finedata.store.tables.table as table
 
     left = after
 

@@ -8,7 +8,7 @@ from finedata.errors import ConformError
 from finedata.schema.conform import conform, read_schema_tag
 from finedata.schema.identity import episode_id, hash16
 from finedata.schema.language_spec import EpisodeLanguage, Instruction, Step
-from finedata.store.annotation_rows import (
+from finedata.store.tables.annotation_rows import (
     instruction_rows,
     instructions_table,
     step_rows,

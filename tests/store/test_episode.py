@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from finedata.errors import ConformError, UsageError
-from finedata.store import row_groups
 from finedata.store.dataset import Dataset, open_dataset
 from finedata.store.episode import Episode, right_picture
 from finedata.store.lerobot.layout import picture_column, video_path
+from finedata.store.tables import row_groups
 
 SIZE = (24, 32)
 LENGTHS = [11, 4, 3, 5]
@@ -373,7 +373,8 @@ def test_frames_of_a_video_in_any_order(filmed: Dataset, frames: list[int]) -> N
 def test_a_video_stays_open_and_frames_in_order_are_decoded_once(
     filmed: Dataset, monkeypatch
 ) -> None:
-    from finedata.store import open_videos, video_frames
+    from finedata.store.videos import frames as video_frames
+    from finedata.store.videos import opened as open_videos
 
     dataset = Dataset(filmed.root, filmed.info)
     opened: list[Path] = []

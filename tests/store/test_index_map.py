@@ -17,7 +17,7 @@ from finedata.store.index_map import (
     places_of_ids,
     places_of_indices,
 )
-from finedata.store.merge import merge_datasets
+from finedata.store.merge.run import merge_datasets
 
 
 @pytest.fixture(scope="module")

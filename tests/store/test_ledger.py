@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from finedata.errors import OutputError, UsageError
-from finedata.store.ledger import Ledger
+from finedata.store.run.ledger import Ledger
 
 SETTINGS = {"source": "bridge_v2 1.0.0", "options": "{}"}
 
@@ -57,7 +57,7 @@ def test_a_killed_run_leaves_what_it_put(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from finedata.store.ledger import Ledger\n"
+        "from finedata.store.run.ledger import Ledger\n"
         f"ledger = Ledger(Path({str(tmp_path)!r}), run_key='k', settings={SETTINGS!r})\n"
         "ledger.put('file', 1, b'one')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

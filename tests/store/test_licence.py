@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from finedata.errors import UsageError
-from finedata.store.licence import check_licences, licence_conflicts
+from finedata.store.merge.licence import check_licences, licence_conflicts
 
 CONVERTERS = Path(__file__).parents[2] / "converters"
 

@@ -20,8 +20,8 @@ from finedata.convert.run import convert
 from finedata.errors import ConformError, UsageError
 from finedata.store.dataset import Dataset, open_dataset
 from finedata.store.export.episodes import select_episodes
-from finedata.store.merge import merge_datasets
-from finedata.store.subset import write_subset
+from finedata.store.merge.run import merge_datasets
+from finedata.store.merge.subset import write_subset
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from store.decisions import decision
 from finedata.errors import ConformError, OutputError, UsageError
 from finedata.store.dataset import Dataset
 from finedata.store.review_journal import ReviewJournal, journal_path, read_journal
-from finedata.store.table import annotation_files, append_rows, compact_reviews
+from finedata.store.tables.table import annotation_files, append_rows, compact_reviews
 
 SCRIPT = Path(__file__).parent / "decisions.py"
 
@@ -254,7 +254,7 @@ def test_a_full_disk_acknowledges_nothing(tmp_path, monkeypatch) -> None:
 
 
 def test_copies_take_decisions_along(tmp_path) -> None:
-    from finedata.store.table_copy import TableOrigin, copy_annotations
+    from finedata.store.merge.table_copy import TableOrigin, copy_annotations
 
     root, out = tmp_path / "a", tmp_path / "b"
     journal_of(root, range(2))

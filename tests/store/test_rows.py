@@ -7,7 +7,7 @@ import json
 
 import polars as pl
 
-from finedata.store.rows import rows_as_csv, rows_as_json, rows_as_text
+from finedata.store.tables.rows import rows_as_csv, rows_as_json, rows_as_text
 
 FRAME = pl.DataFrame(
     {

@@ -17,7 +17,7 @@ from finedata.errors import UsageError
 from finedata.store.dataset import open_dataset
 from finedata.store.export.episodes import select_episodes
 from finedata.store.index_map import episode_places
-from finedata.store.sealed_sql import seal_condition, seal_query
+from finedata.store.tables.sealed_sql import seal_condition, seal_query
 
 TABLES = ("episodes", "frames", "receipts", "facts")
 SECRET = "canary"

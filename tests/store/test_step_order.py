@@ -10,7 +10,7 @@ import pytest
 import finedata
 from finedata.errors import ConformError
 from finedata.schema.makers import make_fact, make_step, provenance, revised
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 
 EPISODE, RUN = "made-0123456789abcdef", "fedcba9876543210"
 TEACHER = provenance("teacher", annotator="m", run_id=RUN, call_id="c")

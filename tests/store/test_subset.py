@@ -19,10 +19,10 @@ from store.curated import add_tables, frame_tables, tree
 
 from finedata.convert.run import convert
 from finedata.errors import ConformError, UsageError
-from finedata.store import part_copy, part_files
 from finedata.store.dataset import Dataset, open_dataset
 from finedata.store.export.episodes import select_episodes
-from finedata.store.subset import write_subset
+from finedata.store.merge import part_copy, part_files
+from finedata.store.merge.subset import write_subset
 
 WHERE = "length > 20"
 LEROBOT = ("episode_index", "task_index", "data/", "dataset_", "meta/", "videos/")

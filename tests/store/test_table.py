@@ -12,7 +12,7 @@ import pytest
 from finedata.errors import ConformError, StaleRowError, UsageError
 from finedata.schema.makers import revised
 from finedata.store.dataset import Dataset
-from finedata.store.table import (
+from finedata.store.tables.table import (
     annotation_files,
     append_rows,
     undo_unfinished,
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from store.test_table import step
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 for number in range(5):
     with append_rows(Path(sys.argv[2]), ("steps",)) as writer:
         writer.add("steps", [step(f"{sys.argv[3]}-{number}")])
@@ -35,7 +35,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from store.test_table import instruction, step
 import finedata.store.atomic as atomic
-from finedata.store.table import append_rows
+from finedata.store.tables.table import append_rows
 left, sync = int(sys.argv[3]), atomic.sync_folder
 def counted(folder):
     global left
@@ -44,7 +44,7 @@ def counted(folder):
         os._exit(9)
     sync(folder)
 atomic.sync_folder = counted
-import finedata.store.table as table
+import finedata.store.tables.table as table
 table.sync_folder = counted
 with append_rows(Path(sys.argv[2]), ("steps", "instructions")) as writer:
     writer.add("steps", [step("new")])

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from finedata.errors import OutputError
-from finedata.schema.tables import arrow_schema
-from finedata.store.table import TableFile
+from finedata.schema.tables.all import arrow_schema
+from finedata.store.tables.table import TableFile
 
 SCHEMA = arrow_schema("calls")
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from finedata.errors import ConformError, FeatureError, UsageError
-from finedata.store import tracks as module
 from finedata.store.dataset import open_dataset
-from finedata.store.tracks import (
+from finedata.store.motion import tracks as module
+from finedata.store.motion.tracks import (
     arm_columns,
     joint_track,
     pose_track,

@@ -20,11 +20,11 @@ from finedata.errors import (
     UsageError,
 )
 from finedata.readers.files import open_folder
-from finedata.readers.mp4_index import read_mp4_index
-from finedata.store.remux import remux_video
-from finedata.store.transcode import black_video, encode_pictures, transcode_video
-from finedata.store.video import copy_video, place_video
-from finedata.store.video_frames import decode_frames, iter_frames
+from finedata.readers.mp4.index import read_mp4_index
+from finedata.store.videos.copied import copy_video, place_video
+from finedata.store.videos.frames import decode_frames, iter_frames
+from finedata.store.videos.remux import remux_video
+from finedata.store.videos.transcode import black_video, encode_pictures, transcode_video
 
 KINDS = {
     "h264 with b-frames": {"b_frames": 3},

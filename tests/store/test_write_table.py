@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from finedata.errors import ConformError, UsageError
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 from finedata.store.dataset import Dataset
-from finedata.store.table import write_table
+from finedata.store.tables.table import write_table
 
 
 def rows(**changed):

@@ -16,7 +16,7 @@ from finedata.teachers.asker import Asker, AskOptions, Outcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from finedata.teachers.calls import CallLedger
+    from finedata.teachers.calls.ledger import CallLedger
     from finedata.teachers.prices import Price
     from finedata.teachers.protocol import Answer, Request, Teacher
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where this file is run 
 from teachers.ask_all import ask_all
 
 from finedata.schema.json_schema import json_schema
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.opening import open_teacher
 from finedata.teachers.parsing import parse_answer
 from finedata.teachers.prices import Price

@@ -15,8 +15,8 @@ from teachers.asking import PRICE, check_echo, request_of, requests_of
 
 from finedata.errors import UsageError
 from finedata.teachers.asker import Asker, AskOptions, Outcome
-from finedata.teachers.call_export import calls_status
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.export import calls_status
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.protocol import (
     Answer,
     RefusedAnswerError,

@@ -17,9 +17,9 @@ from teachers.asking import request_of
 
 from finedata.errors import OutputError, UsageError
 from finedata.schema.conform import conform
-from finedata.teachers.call_export import calls_status, has_calls, write_calls
-from finedata.teachers.call_record import Charge
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.export import calls_status, has_calls, write_calls
+from finedata.teachers.calls.ledger import CallLedger
+from finedata.teachers.calls.record import Charge
 from finedata.teachers.protocol import Answer, TeacherError
 from finedata.teachers.replay import ReplayTeacher, record
 

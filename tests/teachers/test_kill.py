@@ -17,8 +17,8 @@ from teachers import asking
 from teachers.loopback import FAULTS, Tally, key_of, read_count, read_stats, serving_process
 
 from finedata.schema.conform import conform
-from finedata.teachers.call_export import calls_status, write_calls
-from finedata.teachers.calls import CallLedger
+from finedata.teachers.calls.export import calls_status, write_calls
+from finedata.teachers.calls.ledger import CallLedger
 from finedata.teachers.prices import cost_nano
 
 if TYPE_CHECKING:

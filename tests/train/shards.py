@@ -9,8 +9,8 @@ from shard.stream.tiny_shards import TinySet, make_shards
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 
 
 def make_64(source: Path, folder: Path) -> Path:

@@ -22,19 +22,19 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from train.test_loop import assert_same  # noqa: E402
 
 from finedata.schema.recipe_file import decode_recipe, find_recipe, recipe_toml  # noqa: E402
-from finedata.train.answer import IGNORED  # noqa: E402
-from finedata.train.data import inputs  # noqa: E402
-from finedata.train.encode import Encoder  # noqa: E402
-from finedata.train.export import export_policy, load_any, load_policy  # noqa: E402
-from finedata.train.lesson_encode import LessonEncoder, asked_text, stacked  # noqa: E402
-from finedata.train.lesson_stream import (  # noqa: E402
+from finedata.train.annotator.lesson_encode import LessonEncoder, asked_text, stacked  # noqa: E402
+from finedata.train.annotator.lesson_stream import (  # noqa: E402
     LessonStream,
     frame_settings,
     look_at_lessons,
 )
+from finedata.train.annotator.teacher import run_name  # noqa: E402
+from finedata.train.answer import IGNORED  # noqa: E402
+from finedata.train.data import inputs  # noqa: E402
+from finedata.train.encode import Encoder  # noqa: E402
+from finedata.train.export import export_policy, load_any, load_policy  # noqa: E402
 from finedata.train.loop import Trainer  # noqa: E402
 from finedata.train.policy import make_policy  # noqa: E402
-from finedata.train.run_teacher import run_name  # noqa: E402
 
 NAME = "tiny_annotator"
 SMALL = {

@@ -19,8 +19,8 @@ from finedata.report.attention import read_box, share_inside
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from finedata.shard.run import shard_datasets  # noqa: E402
-from finedata.shard.settings import ShardSettings  # noqa: E402
+from finedata.shard.making.run import shard_datasets  # noqa: E402
+from finedata.shard.making.settings import ShardSettings  # noqa: E402
 from finedata.train.attention import HOW, _spoken, attention_of, pooled  # noqa: E402
 from finedata.train.loop import Trainer  # noqa: E402
 from finedata.train.predict import Predictor  # noqa: E402

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finedata.errors import FeatureError, UsageError
-from finedata.train.grid import PUBLISHED, Grid, fit_grid, gaussian_edges, grid_size
+from finedata.train.heads.grid import PUBLISHED, Grid, fit_grid, gaussian_edges, grid_size
 
 BINS = (16, 32, 8, 16, 16, 16)
 SPANS = ((0, np.pi), (-np.pi, np.pi), (0, 3**0.5), *3 * ((-1, 1),))

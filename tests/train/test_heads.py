@@ -8,8 +8,8 @@ from train.recipes import recipe
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from finedata.train.dit import DitHead  # noqa: E402
-from finedata.train.oft import OftHead  # noqa: E402
+from finedata.train.heads.dit import DitHead  # noqa: E402
+from finedata.train.heads.oft import OftHead  # noqa: E402
 
 N, LENGTH, HIDDEN, HORIZON, WIDTH = 3, 9, 16, 4, 5
 DIT = {

@@ -9,8 +9,8 @@ from shard.curation import curate
 
 import finedata
 from finedata.convert.run import convert
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 
 pytest.importorskip("torch", reason="torch is not installed")
 

@@ -17,10 +17,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from safetensors.torch import save_file  # noqa: E402
 from train.test_tokens import NAME, drawn  # noqa: E402
 
-from finedata.train.grid import SPANS  # noqa: E402
+from finedata.train.heads.grid import SPANS  # noqa: E402
+from finedata.train.heads.spatialvla import load_spatialvla  # noqa: E402
 from finedata.train.loop import Trainer  # noqa: E402
 from finedata.train.policy import make_policy  # noqa: E402
-from finedata.train.spatialvla import load_spatialvla  # noqa: E402
 
 BINS = (4, 8, 4, 4, 4, 4)
 ACTIONS = 4 * 8 * 4 + 4**3 + 2

@@ -301,7 +301,7 @@ def test_refusals_of_backbones_and_recipes(traced: Path) -> None:
     with pytest.raises(UsageError, match="seven of each arm"):
         make_policy(one, state_dim=0, action_dim=8)
     from finedata.train.backbone import load_backbone
-    from finedata.train.tokens import TokenHead
+    from finedata.train.heads.tokens import TokenHead
 
     backbone = load_backbone(one)
     backbone.tokenizer.add_tokens([f"<ACTION{k:05d}>" for k in range(20)])

@@ -33,7 +33,7 @@ from finedata.store.dataset import open_dataset
 from finedata.store.export.starvla import fine_grained_steps
 from finedata.store.lerobot.extend import add_columns
 from finedata.store.lerobot.layout import INFO_PATH, picture_column, read_info
-from finedata.store.subset import write_subset
+from finedata.store.merge.subset import write_subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def export_lerobot_language(
 
     Args:
         dataset: The dataset.
-        out: An empty folder; see `finedata.store.subset.write_subset`.
+        out: An empty folder; see `finedata.store.merge.subset.write_subset`.
         episode_ids: Which episodes.
 
     Returns:

@@ -24,7 +24,7 @@ from finedata.convert.account.packets import (
 from finedata.convert.account.things import Pictures, VideoWindow
 from finedata.errors import FinedataError, MissingExtraError
 from finedata.readers.files import file_object, local_path
-from finedata.store.video_frames import decoded_frames
+from finedata.store.videos.frames import decoded_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from finedata.convert.account.tally import Tallies, Tally
     from finedata.convert.account.things import SourceEpisode
     from finedata.convert.context import ConvertOptions
-    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.verify.report import VerifyReport
     from finedata.readers.files import SourceFolder
 
 __all__ = ["CameraAccount"]

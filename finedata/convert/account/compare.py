@@ -3,7 +3,7 @@
 Counts, names, texts, numbers that are kept as they are, and pictures are compared without asking
 the reader or the converter. Which stored camera is which of the source decides what it shows, byte
 for byte, whatever it is called; numbers that are made of others (poses, grippers) are proved by
-converting again (`finedata.convert.verify`).
+converting again (`finedata.convert.verify.run`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from finedata.convert.account.output import Output, StoredEpisode
     from finedata.convert.account.things import Inventory, SourceEpisode
     from finedata.convert.context import ConvertOptions
-    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.verify.report import VerifyReport
     from finedata.readers.files import SourceFolder
     from finedata.schema.converter import Converter
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.errors import FinedataError
-from finedata.store.video_file import opened_video, reading_errors, video_name
+from finedata.store.videos.files import opened_video, reading_errors, video_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from finedata.convert.verify_report import VerifyReport
-    from finedata.store.video_file import VideoSource
+    from finedata.convert.verify.report import VerifyReport
+    from finedata.store.videos.files import VideoSource
 
 __all__ = ["DecodedFiles", "small_pictures", "unlike_rows"]
 

@@ -24,7 +24,7 @@ from finedata.convert.account.things import (
     UnreadError,
     said,
 )
-from finedata.readers.hdf5_guard import GuardedFile, open_guarded
+from finedata.readers.hdf5.guard import GuardedFile, open_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 
 from finedata.convert.account.things import DAMAGE, said
 from finedata.errors import FinedataError
-from finedata.schema.tables import arrow_schema
+from finedata.schema.tables.all import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.verify.report import VerifyReport
     from finedata.store.dataset_file import DatasetFile
 
 __all__ = ["Output", "StoredEpisode", "StoredStats", "damage_of", "stored_tasks"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.store.video_file import VideoSource, iter_packets, opened_video, video_name
+from finedata.store.videos.files import VideoSource, iter_packets, opened_video, video_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

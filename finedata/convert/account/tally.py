@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from finedata.convert.verify_report import Thing, Verdict
+from finedata.convert.verify.report import Thing, Verdict
 
 if TYPE_CHECKING:
-    from finedata.convert.verify_report import VerifyReport
+    from finedata.convert.verify.report import VerifyReport
 
 __all__ = ["Tallies", "Tally"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from finedata.errors import UsageError
-from finedata.shard.schedule import exact_weights
+from finedata.shard.order.schedule import exact_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.schema.shards_file import Policy
-    from finedata.shard.schedule import Weight
+    from finedata.shard.order.schedule import Weight
 
 __all__ = [
     "VIEW_TIERS",

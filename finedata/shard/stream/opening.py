@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from finedata.schema.codecs_file import Action, Normalisation, Rotation
     from finedata.schema.shards_file import Side
-    from finedata.shard.schedule import Weight
+    from finedata.shard.order.schedule import Weight
     from finedata.shard.stream.mix import Mix
     from finedata.shard.stream.settings import Encoding, Form, Policy, Traces
     from finedata.shard.stream.stream import OnBad

@@ -25,7 +25,7 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.schema.stream_receipt import Asked, AskedSource, sequence_digest
-from finedata.shard.permute import derive_key, uniform
+from finedata.shard.order.permute import derive_key, uniform
 from finedata.shard.stream.mix import VIEW_TIERS, empty_view, is_released, read_released
 from finedata.shard.stream.places import SamplePlaces, write_places
 from finedata.shard.stream.sequence import Samples, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from finedata.schema.shards_file import Policy, Side
-    from finedata.shard.schedule import Weight
+    from finedata.shard.order.schedule import Weight
     from finedata.shard.shards import Shards
     from finedata.shard.stream.mix import Mix
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import int32, uint64
 
-from finedata.motion.dtw_compile import cached_kernel
+from finedata.motion.dtw.compiling import cached_kernel
 
 __all__ = ["resize_rows"]
 

@@ -16,16 +16,16 @@ import numpy as np
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.stream_receipt import Asked, AskedSource, sequence_digest
-from finedata.shard.mixture import Mixture, View
-from finedata.shard.order import SourceOrder, select
-from finedata.shard.schedule import exact_weights
+from finedata.shard.order.mixture import Mixture, View
+from finedata.shard.order.schedule import exact_weights
+from finedata.shard.order.source import SourceOrder, select
 from finedata.shard.stream.mix import VIEW_TIERS, empty_view, read_mix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from finedata.schema.shards_file import Policy, ShardSet, Side
-    from finedata.shard.schedule import Weight
+    from finedata.shard.order.schedule import Weight
     from finedata.shard.shards import Shards
     from finedata.shard.stream.mix import Mix
 

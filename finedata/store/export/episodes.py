@@ -18,8 +18,8 @@ import polars as pl
 from finedata.errors import ConformError, CorruptRecordError, UsageError
 from finedata.store.episode import BGR_ENDING, is_swapped, right_picture, shown_camera
 from finedata.store.lerobot.layout import Feature, picture_column, read_info
+from finedata.store.merge.part_files import read_tasks
 from finedata.store.nothing import nothing_to_export
-from finedata.store.part_files import read_tasks
 from finedata.store.pictures import as_rgb
 from finedata.store.summary import Summary
 

@@ -19,7 +19,7 @@ from finedata.store.episode import shown_camera
 from finedata.store.export.episodes import right_frames, right_pictures
 from finedata.store.export.v21_video import is_deep_video
 from finedata.store.pictures import decode_rgb, is_deep, read_header
-from finedata.store.video_frames import decoded_frames
+from finedata.store.videos.frames import decoded_frames
 
 if TYPE_CHECKING:
     from collections import Counter

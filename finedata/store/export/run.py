@@ -23,7 +23,7 @@ from finedata.store.export.lerobot_v21 import export_lerobot_v21, export_lerobot
 from finedata.store.export.rlds import export_rlds
 from finedata.store.export.starvla import export_starvla, export_starvla_pictures
 from finedata.store.export.unified80_files import export_unified80
-from finedata.store.subset import write_subset
+from finedata.store.merge.subset import write_subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from finedata.schema.tables import column_type
+from finedata.schema.tables.all import column_type
 from finedata.store.lerobot.layout import KEPT_DTYPES
 
 if TYPE_CHECKING:

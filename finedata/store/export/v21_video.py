@@ -49,8 +49,8 @@ def write_video(
         MissingExtraError: PyAV is not installed.
         SourceError: A video of the dataset cannot be read.
     """
-    from finedata.store.transcode import encode_pictures
-    from finedata.store.video import place_video
+    from finedata.store.videos.copied import place_video
+    from finedata.store.videos.transcode import encode_pictures
 
     span = episode.videos.get(camera)
     if span is not None and not is_swapped(camera):
@@ -169,7 +169,7 @@ def _cut(span: VideoSpan, target: Path, *, fps: float) -> bool:
     Where others must stay because frames are decoded from them, an edit list hides them; but many
     readers of one file an episode count frames and know no edit list. Such a cut is undone.
     """
-    from finedata.store.remux import remux_video
+    from finedata.store.videos.remux import remux_video
 
     rows = np.arange(span.first_frame, span.first_frame + span.frames)
     try:

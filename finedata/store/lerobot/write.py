@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finedata.errors import OutputError
-from finedata.schema.tables import frames_schema, undeclared_frames_schema
+from finedata.schema.tables.all import frames_schema, undeclared_frames_schema
 from finedata.store.atomic import atomic_path, output_errors, write_atomic
 from finedata.store.direct import DirectFile
 from finedata.store.lerobot.layout import (

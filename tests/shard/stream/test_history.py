@@ -11,8 +11,8 @@ import pytest
 from shard.stream.tiny_shards import TinySet, decoded, make_shards, picture
 
 from finedata.errors import ConformError, OutputError, UsageError
-from finedata.shard.run import shard_datasets
-from finedata.shard.settings import ShardSettings
+from finedata.shard.making.run import shard_datasets
+from finedata.shard.making.settings import ShardSettings
 from finedata.shard.shards import Shards
 from finedata.shard.stream.opening import stream
 

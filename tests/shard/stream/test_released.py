@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from finedata.cli.app import app
 from finedata.errors import UsageError
-from finedata.shard.permute import derive_key, uniform
+from finedata.shard.order.permute import derive_key, uniform
 from finedata.shard.shards import Shards
 from finedata.shard.stream.diff import compare
 from finedata.shard.stream.mix import read_mix

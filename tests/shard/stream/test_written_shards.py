@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finedata.shard.run import shard_datasets
+from finedata.shard.making.run import shard_datasets
 from finedata.shard.stream.explain import explain
 from finedata.shard.stream.opening import stream
 from finedata.store.dataset import open_dataset

@@ -28,7 +28,7 @@ from finedata.schema.shards_file import (
     shards_identity,
     text_revision,
 )
-from finedata.schema.tables import arrow_schema, schema_tag
+from finedata.schema.tables.all import arrow_schema, schema_tag
 from finedata.shard.files import (
     episodes_path,
     file_digest,
@@ -38,8 +38,8 @@ from finedata.shard.files import (
     tar_name,
     write_arrow,
 )
-from finedata.shard.permute import permute
-from finedata.shard.tar import Sample, write_tar
+from finedata.shard.making.tar import Sample, write_tar
+from finedata.shard.order.permute import permute
 
 NAMES = ["right_x", "right_y", "right_z", "right_qx", "right_qy", "right_qz", "right_qw", "right_gripper"]  # fmt: skip
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 from store.export.independent import decoded, far_apart, tree
 
-from finedata.readers.rlds import open_rlds
-from finedata.readers.tfrecord import scan_records
+from finedata.readers.rlds.source import open_rlds
+from finedata.readers.rlds.tfrecord import scan_records
 from finedata.store.dataset import Dataset
 from finedata.store.export import rlds
 from finedata.store.export.run import export_dataset

@@ -1,0 +1,1 @@
+"""What a teacher is asked, shown, and how its answers come back."""

@@ -1,0 +1,1 @@
+"""What of an answer is taken, repaired or refused."""

@@ -1,0 +1,1 @@
+"""Annotations that others released, taken over with their origin."""

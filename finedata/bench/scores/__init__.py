@@ -1,0 +1,1 @@
+"""Numbers out of stored answers, and how far they can be believed."""

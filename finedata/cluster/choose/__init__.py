@@ -1,0 +1,1 @@
+"""Representatives: which episodes stand for the others, and in which order."""

@@ -1,0 +1,1 @@
+"""Distances between the episodes of a task, in tiles of bounded size."""

@@ -1,0 +1,1 @@
+"""Clusters of a task: how many, and which episodes."""

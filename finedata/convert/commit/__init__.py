@@ -1,0 +1,1 @@
+"""The tables that describe what was written, the marker last."""

@@ -1,0 +1,1 @@
+"""A converter file proposed from names and numbers, with its doubts."""

@@ -1,0 +1,1 @@
+"""The words of a source: instructions, steps, and where they stand."""

@@ -1,0 +1,1 @@
+"""The round trip proved: source and output read again and compared."""

@@ -1,0 +1,1 @@
+"""Compiled loops over the tracks of an episode."""

@@ -1,0 +1,1 @@
+"""Words for motion, and motion in words."""

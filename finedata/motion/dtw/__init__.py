@@ -1,0 +1,1 @@
+"""Dynamic time warping: one definition, on processors and on GPUs."""

@@ -1,0 +1,1 @@
+"""HDF5: one file, or one group of it, is one episode."""

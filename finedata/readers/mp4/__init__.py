@@ -1,0 +1,1 @@
+"""MP4 without a decoder: boxes, tracks, and where each sample lies."""

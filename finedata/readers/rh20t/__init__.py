@@ -1,0 +1,1 @@
+"""RH20T: folders of scenes, with streams that have clocks of their own."""

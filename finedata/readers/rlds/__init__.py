@@ -1,0 +1,1 @@
+"""RLDS: records of `tf.train.Example` in TFRecord files."""

@@ -1,0 +1,1 @@
+"""Shards made: planned, cut, written, finished."""

@@ -1,0 +1,1 @@
+"""Which sample is the n-th: pure functions, without a table or a stream."""

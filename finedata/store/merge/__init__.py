@@ -1,0 +1,1 @@
+"""Datasets made of datasets: joined, or some episodes of one."""

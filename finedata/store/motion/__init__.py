@@ -1,0 +1,1 @@
+"""Motion out of a dataset, as joined arrays."""

@@ -1,0 +1,1 @@
+"""Published tables on the disk: written whole, read by column, asked by SQL."""

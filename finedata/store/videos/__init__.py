@@ -1,0 +1,1 @@
+"""Video files: linked, copied, cut, given other times, decoded at given frames."""

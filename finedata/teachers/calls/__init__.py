@@ -1,0 +1,1 @@
+"""The ledger of calls: nothing is asked, or paid, twice."""

@@ -1,0 +1,1 @@
+"""What stands behind a backbone: regressed, denoised, or spoken actions."""
