@@ -18,7 +18,9 @@ FREE = ("store/", "readers/", "convert/account/")
 OTHER_FILES = {
     "bench/benchmark.py": "a benchmark's own tables",
     "bench/film.py": "the released videos of a benchmark",
-    "convert/video_stats.py": "videos that are laid down before there is a dataset",
+    "convert/videos/stats.py": "videos that are laid down before there is a dataset",
+    "annotate/importing/released.py": "LeRobot datasets of others, with columns of language",
+    "annotate/importing/rows.py": "the same: which of our episodes they name",
 }
 MODULES = sorted(
     path

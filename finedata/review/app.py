@@ -26,11 +26,11 @@ from finedata.review.catalog import FILTERS, Catalog
 from finedata.review.look import cameras_of, episode_data
 from finedata.review.pictures import CHUNK, Kept, packed_frames, thumbnail
 from finedata.review.quality import review_quality
-from finedata.review.rows import EpisodeRows
 from finedata.review.sealed import ids_where
 from finedata.review.tasks import Alignment, align, map_of, tasks_of
 from finedata.store.lerobot.layout import data_file
 from finedata.store.remote.path import remote_store
+from finedata.store.tables.episode_rows import EpisodeRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

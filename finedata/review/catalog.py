@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 
 from finedata.errors import UsageError
-from finedata.review.rows import episodes_saying, newest_facts, text_key
 from finedata.schema.dimension import DIMENSIONS
 from finedata.store.remote.path import remote_store
+from finedata.store.tables.episode_rows import episodes_saying, newest_facts, text_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
-import polars as pl
 
 from finedata.errors import UsageError
 from finedata.review.queue import in_second_share
+from finedata.store.remote.scan import scan_tables
 from finedata.store.tables.table import annotation_files
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Opinions:
         files = annotation_files(dataset.root, "reviews")
         rows: list[dict[str, Any]] = []
         if files:
-            scanned = pl.scan_parquet(files).select(_COLUMNS)
+            scanned = scan_tables(files).select(_COLUMNS)
             rows = scanned.collect().to_dicts()
         held = [one for one in standing_opinions(rows) if self._is_shared(one.fact_id)]
         self._stored = {one.review_id: one for one in held}

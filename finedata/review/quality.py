@@ -24,9 +24,9 @@ from finedata.review.agreement import (
 )
 from finedata.review.opinions import known_answers, standing_opinions
 from finedata.review.queue import in_audit
-from finedata.review.rows import newest_facts, text_key
 from finedata.schema.dimension import DIMENSIONS
 from finedata.store.review_journal import has_journal, read_journal
+from finedata.store.tables.episode_rows import newest_facts, text_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.review.rows import newest_facts, text_key, text_keys
 from finedata.store.run.ledger import LEDGER_FOLDER
+from finedata.store.tables.episode_rows import newest_facts, text_key, text_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,8 +20,8 @@ from finedata.review.look import Newest, episode_data
 from finedata.review.opinions import GOLD_EVERY, SECOND_EVERY, Opinions
 from finedata.review.pictures import CHUNK
 from finedata.review.queue import Leases, Queue
-from finedata.review.rows import EpisodeRows, unjudged_of
 from finedata.schema.dimension import SLOTS
+from finedata.store.tables.episode_rows import EpisodeRows, unjudged_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

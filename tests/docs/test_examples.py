@@ -33,7 +33,7 @@ def test_each_is_listed_and_tested() -> None:
 def test_own_lerobot_to_representatives(tmp_path: Path) -> None:
     ds = example("own_lerobot_to_representatives").main(tmp_path)
     assert ds.representatives.collect().height == 10
-    assert ds.verdicts.collect()["verdict"].to_list().count("pass") == 26
+    assert ds.verdicts.collect()["verdict"].to_list().count("pass") == 27
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 

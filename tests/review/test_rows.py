@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from finedata.review.queue import Queue
-from finedata.review.rows import EpisodeRows, episodes_saying, newest_facts, text_key
 from finedata.schema.makers import revised
 from finedata.store.dataset import open_dataset
+from finedata.store.tables.episode_rows import EpisodeRows, episodes_saying, newest_facts, text_key
 from finedata.store.tables.table import append_rows
 
 
