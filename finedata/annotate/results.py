@@ -10,8 +10,6 @@ import msgspec
 from finedata.annotate.asking.answers import Fact, Step  # noqa: TC001
 from finedata.annotate.trace_text import Trace  # noqa: TC001
 
-__all__ = ["Ended", "EpisodeContext", "FactsResult", "StageEnd", "TraceResult", "TracesResult"]
-
 Ended = Literal["done", "failed", "budget"]
 
 

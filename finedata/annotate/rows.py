@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.annotate.results import EpisodeContext, FactsResult, StageEnd, TracesResult
     from finedata.kinematic.judge.claims import Judged, Omission
 
-__all__ = ["fact_rows", "instruction_row", "judged_rows", "omitted_rows", "step_rows", "trace_rows"]
-
 # Prompts ask for English; a translation is a later revision.
 _LANGUAGE = "en"
 # As the motion's own facts of retries: see `kinematic.fact_kinds`.

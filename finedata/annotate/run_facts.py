@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.teachers.protocol import Picture, Teacher
 
-__all__ = ["READING", "annotate_facts", "shown_pictures"]
-
 READING = 16
 """Episodes under way beyond the calls in flight: their pictures are read meanwhile."""
 

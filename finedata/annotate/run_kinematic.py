@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
 
-__all__ = ["KINEMATIC_RUN", "annotate_kinematic"]
-
 KINEMATIC_RUN = hash16("kinematic/3")
 """Name of the run: raised with every change of what is measured or how it is put."""
 

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.teachers.protocol import Teacher
 
-__all__ = ["annotate_traces", "trace_frames", "trace_requests"]
-
 # Frames of an episode whose pictures are in memory together.
 _CHUNK = 16
 

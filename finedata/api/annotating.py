@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.engine.progress import OnProgress
     from finedata.store.export.episodes import ExportSummary
 
-__all__ = ["Annotating"]
-
 
 class Annotating(store.Dataset):
     """The part of `finedata.Dataset` that annotates."""

@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.teachers.protocol import Teacher as Client
 
-__all__ = [
-    "Benchmark",
-    "Interval",
-    "bench_agree",
-    "bench_markdown",
-    "bench_report",
-    "bench_score",
-    "benchmark",
-]
-
 Interval: TypeAlias = Literal["cluster_t", "cluster_bootstrap"]
 # As the benchmark's authors ask.
 _MAX_TOKENS = 32_768

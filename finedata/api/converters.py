@@ -10,8 +10,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.schema.converter_table import SourceRow
 
-__all__ = ["copy_converter", "draft_converter", "sources"]
-
 
 def sources() -> list[SourceRow]:
     """The sources that finedata converts: name, readers, robots, rates, licence."""

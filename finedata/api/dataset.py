@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from finedata.store.export.episodes import ExportSummary
     from finedata.store.index_map import EpisodePlace
 
-__all__ = ["Dataset", "root_of"]
-
 
 class Dataset(Annotating, Reviewing):
     """A finedata dataset on disk: its tables, its episodes, and every verb.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from finedata.hub.pull import PullSummary
     from finedata.hub.send import PublishSummary
 
-__all__ = ["card", "publish", "pull"]
-
 
 def publish(
     roots: Sequence[str | Path],

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from finedata.store.merge.run import MergeSummary
 
-__all__ = ["finish_shares", "located", "merge", "open"]
-
 
 def open(root: str | Path) -> Dataset:
     """Open a dataset.

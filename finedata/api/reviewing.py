@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from finedata.review.serve import Served
     from finedata.review.status import ReviewStatus
 
-__all__ = ["Reviewing"]
-
 
 class Reviewing(store.Dataset):
     """The verbs of looking and deciding."""

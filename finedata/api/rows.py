@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["rows_text", "write_rows"]
-
 
 def rows_text(rows: pl.DataFrame, form: Literal["json", "csv", ""] = "") -> str:
     """Rows as a table, as one JSON array of objects, or as CSV with a header.

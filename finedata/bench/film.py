@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from finedata.bench.benchmark import Row
 
-__all__ = ["CAPTION_FRAMES", "VQA_FRAMES", "shown_frames"]
-
 VQA_FRAMES = FrameSettings(fps=2.0, width=512, quality=85, min_frames=1, max_frames=500)
 """As published for questions."""
 CAPTION_FRAMES = FrameSettings(fps=4.0, width=512, quality=85, min_frames=1, max_frames=512)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from finedata.teachers.protocol import Answer, Request, Teacher
 
-__all__ = ["Latencies", "TimedTeacher"]
-
 
 class Latencies:
     """Seconds by call: a line each.

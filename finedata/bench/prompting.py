@@ -28,17 +28,6 @@ if TYPE_CHECKING:
     from finedata.bench.benchmark import Row
     from finedata.teachers.protocol import Picture
 
-__all__ = [
-    "PROMPTS",
-    "JudgeAnswer",
-    "answer_request",
-    "judge_request",
-    "judged_lines",
-    "prompt_sha256",
-    "read_caption",
-    "read_judgement",
-]
-
 PROMPTS = {"vqa": "vqa.v1", "caption": "caption.v1", "judge": "judge.v1"}
 """Stage -> the version of its prompt that is used now."""
 

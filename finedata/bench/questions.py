@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from finedata.bench.benchmark import Row
 
-__all__ = ["OPTIONS", "fact_items", "question_items"]
-
 OPTIONS = 4
 """Options of a choice."""
 _FEWEST_OPTIONS = 3

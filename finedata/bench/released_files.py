@@ -26,8 +26,6 @@ from finedata.schema.enums import ANSWER_TYPES
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["is_released", "read_released"]
-
 _SAMPLES, _QUESTIONS, _FACTS = "EvalSets.json", "QAEvalSets.json", "GT_AtomicFacts.jsonl"
 _FRAMES, _VIDEOS = "frame_index.jsonl", "videos"
 _BROKEN = re.compile(r"\berror\b.*black", re.IGNORECASE | re.DOTALL)

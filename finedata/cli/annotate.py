@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.annotate.estimate import AnnotateEstimate
     from finedata.annotate.outcome import AnnotateSummary
 
-__all__ = ["app"]
-
 app = typer.Typer(
     name="annotate",
     help="""Write fine-grained facts and reasoning traces, and say how far that is.

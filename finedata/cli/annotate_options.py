@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from finedata.api import Teacher
     from finedata.api.arguments import Views
 
-__all__ = [
-    "All",
-    "Asked",
-    "Episodes",
-    "Limit",
-    "Root",
-    "Strict",
-    "Where",
-    "asks",
-    "chosen",
-]
-
 Root = Annotated[Path, typer.Argument(metavar="DIR", help="The dataset.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="Every episode, not representatives only.")]
 Episodes = Annotated[str, typer.Option(help="Only these episode_ids, comma-separated.")]

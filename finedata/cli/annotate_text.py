@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from finedata.annotate.outcome import AnnotateSummary
     from finedata.annotate.status import AnnotateStatus
 
-__all__ = ["estimate_lines", "failure_lines", "import_lines", "status_lines", "summary_lines"]
-
 
 def estimate_lines(found: AnnotateEstimate) -> list[str]:
     """What a run would take."""

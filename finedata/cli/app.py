@@ -43,8 +43,6 @@ from finedata.errors import FinedataError
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     name="finedata",
     help="Robot demonstrations as one canonical, queryable, finely annotated dataset.",

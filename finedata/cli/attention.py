@@ -10,8 +10,6 @@ import typer
 from finedata.cli.frame import AsJson, emit
 from finedata.errors import UsageError
 
-__all__ = ["HELP", "attention"]
-
 HELP = """Draw what a policy looks at in an episode: heat maps over pictures, and shares in boxes.
 
 Weights of the language model's attention, over all heads and the layers that have attention

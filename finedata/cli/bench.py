@@ -30,8 +30,6 @@ from finedata.cli.bench_run import (
 )
 from finedata.cli.frame import AsJson, emit, interruptible, progress_bar
 
-__all__ = ["app"]
-
 app = typer.Typer(
     name="bench",
     help="""Evaluate teachers and annotators: RoboFine-Bench, or a benchmark of your own data.

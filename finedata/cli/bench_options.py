@@ -10,22 +10,6 @@ import typer
 if TYPE_CHECKING:
     from finedata.api import Teacher
 
-__all__ = [
-    "Attempts",
-    "BaseUrl",
-    "Device",
-    "InputPrice",
-    "OutputPrice",
-    "PerMinute",
-    "Recorded",
-    "Retry",
-    "Strict",
-    "Timeout",
-    "Workers",
-    "or_none",
-    "whom",
-]
-
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
 Recorded = Annotated[Path | None, typer.Option(help="Answers for --teacher replay, JSON lines.")]
 Device = Annotated[str | None, typer.Option(help="Where --teacher local runs, e.g. cuda:0.")]

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from finedata.bench.estimate import BenchEstimate
     from finedata.schema.bench_summary import BenchSummary
 
-__all__ = ["AGAIN", "print_run", "summary_lines", "three_digits"]
-
 AGAIN = "stopped; the same command continues, and pays for nothing twice"
 
 

@@ -9,8 +9,6 @@ import typer
 
 from finedata.cli.frame import AsJson, emit
 
-__all__ = ["HELP", "card"]
-
 HELP = """Write the dataset card (README.md) that `publish` would write, beside the data.
 
 Licence, configurations, where episodes went, facts by dimension with what motion and people said

@@ -13,8 +13,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.cluster.summary import ClusterSummary
 
-__all__ = ["HELP", "cluster"]
-
 HELP = """Group the episodes of each task by dynamic time warping and choose representatives.
 
 Compares, within each task and part, the episodes that passed the gate and have an instruction.

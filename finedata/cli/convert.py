@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from finedata.convert.planning.estimate import Estimate
     from finedata.convert.run import ConvertSummary
 
-__all__ = ["HELP", "convert", "print_conversion"]
-
 HELP = """Convert source corpora into a canonical dataset that LeRobot opens and Polars queries.
 
 SOURCE is a name from `finedata sources`, or the path of a converter file; several sources go into

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.errors import ConformError
 
-__all__ = ["error_of_damage"]
-
 
 def error_of_damage(error: BaseException, *, arguments: Iterable[str]) -> ConformError | None:
     """The damage behind an error of Polars or Arrow; None where no table is damaged.

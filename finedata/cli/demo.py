@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["HELP", "demo"]
-
 HELP = """Walk a small corpus in BridgeData-V2's own bytes through every verb.
 
 Example: finedata demo --out demo-out

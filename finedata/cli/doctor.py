@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from finedata.api.doctor import Doctor
 
-__all__ = ["HELP", "doctor"]
-
 HELP = """Show versions, which extras are installed, and what works on this machine.
 
 Exits with 1 where a library is missing that every verb needs.

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from finedata.api import Dataset
     from finedata.store.index_map import EpisodePlace
 
-__all__ = ["HELP", "episodes"]
-
 HELP = """Show where episodes are: episode_id, LeRobot's part and indices, and files.
 
 Without options all of them. first and last are LeRobot's `index` of the first and last row.

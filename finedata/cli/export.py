@@ -8,8 +8,6 @@ import typer
 
 from finedata.cli.frame import AsJson, emit, tell_traffic, traffic_of
 
-__all__ = ["HELP", "export"]
-
 HELP = """Write a dataset, or a selection of it, in another format.
 
 Formats: lerobot-v2.1 (with modality.json for GR00T and StarVLA), starvla (the same with

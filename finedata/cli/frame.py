@@ -13,18 +13,6 @@ if TYPE_CHECKING:
 
     from finedata.engine.progress import OnProgress, Progress
 
-__all__ = [
-    "AsJson",
-    "Workers",
-    "emit",
-    "interruptible",
-    "listed",
-    "processes",
-    "progress_bar",
-    "tell_traffic",
-    "traffic_of",
-]
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Workers = Annotated[
     int | None,

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from finedata.quality.gate import GateSummary
 
-__all__ = ["HELP", "gate"]
-
 HELP = """Judge every episode: do action and state belong together, and is the log whole?
 
 Writes curation/gate.parquet, one row for each written episode with score, verdict and reasons;

@@ -8,8 +8,6 @@ import typer
 
 from finedata.cli.frame import tell_traffic, traffic_of
 
-__all__ = ["HELP", "info"]
-
 HELP = """Show a dataset on one page: sources, parts, rates, names, cameras, licence, flags.
 
 Of shards: sets, members, cameras and what was lost, texts and views.

@@ -11,8 +11,6 @@ from finedata.cli.frame import AsJson, emit, interruptible, processes, progress_
 from finedata.cli.shard import print_summary
 from finedata.errors import UsageError
 
-__all__ = ["HELP", "merge"]
-
 HELP = """Merge datasets into a new one, or finish a conversion that was split over machines.
 
 Parts stay side by side, their files linked; with --concatenate those of equal robot, features,

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from finedata.hub.send import PublishSummary
 
-__all__ = ["HELP", "publish"]
-
 HELP = """Publish a dataset, shards, or both as one repository of the Hugging Face Hub.
 
 It is verified first. A dataset goes up as LeRobot reads it, with the tag that LeRobot looks for,

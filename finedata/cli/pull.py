@@ -9,8 +9,6 @@ import typer
 
 from finedata.cli.frame import AsJson, emit, interruptible, progress_bar
 
-__all__ = ["HELP", "pull"]
-
 HELP = """Bring a published dataset, a selection of it, or shards here, and verify what arrived.
 
 The revision is pinned to its commit. With --where only the rows, pictures and videos of the chosen

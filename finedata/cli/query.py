@@ -9,8 +9,6 @@ import typer
 
 from finedata.cli.frame import tell_traffic
 
-__all__ = ["HELP", "query"]
-
 HELP = """Query a dataset's tables with SQL (Polars' dialect).
 
 Tables: episodes, frames, images, receipts, gate, clusters, representatives, steps, facts,

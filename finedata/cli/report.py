@@ -9,8 +9,6 @@ import typer
 
 from finedata.cli.frame import AsJson, emit
 
-__all__ = ["HELP", "report"]
-
 HELP = """Write one HTML file that shows what was kept and why; it needs no network.
 
 The funnel from episodes found to representatives, the distributions of length, gate score and

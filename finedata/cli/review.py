@@ -11,8 +11,6 @@ from typer.core import TyperGroup
 from finedata.cli.frame import AsJson, emit, interruptible
 from finedata.cli.view import Browser, Host, Port, opened
 
-__all__ = ["app"]
-
 HELP = """Decide about a dataset's facts in a browser: accept, edit, reject, skip, send back, undo.
 
 One fact after the other, the most doubtful first, by keyboard. Every decision is in a journal on

@@ -14,8 +14,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.serve.server import Listening
 
-__all__ = ["HELP", "serve"]
-
 HELP = """Serve a trained policy to robots and benchmarks, over a WebSocket.
 
 One port speaks openpi's and StarVLA's dialects; the path /vla-eval that of vla-evaluation-harness.

@@ -14,8 +14,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.shard.making.run import ShardEstimate, ShardSummary
 
-__all__ = ["HELP", "print_summary", "shard"]
-
 HELP = """Write WebDataset shards of datasets: pixels once, numbers and words beside them.
 
 A sample is a time step, shuffled over its whole set; sets are split by source, part, tier

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from finedata.sim.evaluate import Result
     from finedata.sim.record import RecordSummary
 
-__all__ = ["app"]
-
 app = typer.Typer(
     help="Record demonstrations in a simulator, and judge policies in it by the physics.\n\n"
     "Example: finedata sim record --out steer --episodes 200 --pictures 0",

@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["app"]
-
 _HEADER = ("NAME", "SOURCE", "READER", "ROBOT", "FPS", "LICENCE")
 # Wider cells end in an ellipsis where a person reads; --json has everything.
 _WIDEST = 44

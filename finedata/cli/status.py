@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from finedata.api.status import Status
 
-__all__ = ["HELP", "status"]
-
 HELP = """Show what was done in a folder, with which settings, what stopped, and what to type next.
 
 Works on a dataset and on one that is being made; changes nothing.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from finedata.shard.stream.diff import Difference
     from finedata.shard.stream.measure import Speed
 
-__all__ = ["HELP", "stream"]
-
 HELP = """Stream an exact mixture of shards, explain its samples, or compare two runs.
 
 Streams some batches and prints the receipt: what was asked, what was drawn, and the hash chain that

@@ -12,8 +12,6 @@ from finedata.cli.frame import AsJson, emit
 if TYPE_CHECKING:
     from finedata.annotate.summary import DatasetSummary, SourceSummary
 
-__all__ = ["HELP", "summary"]
-
 HELP = """How much is annotated, by source: FineVLA's Table 1, and facts by dimension.
 
 Density is words of the fine-grained instruction over words of the raw one.

@@ -14,8 +14,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.train.loop import Trained
 
-__all__ = ["app"]
-
 HELP = """Fine-tune a vision-language-action policy on shards.
 
 RECIPE is a name in trainers/ or a TOML file; --mix and --set change single keys and are recorded.

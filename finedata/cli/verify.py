@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finedata.motion import PartEvidence, Reading
     from finedata.shard.verify import ShardReport
 
-__all__ = ["HELP", "verify"]
-
 HELP = """Re-read source and output and prove the round trip; or prove the poses with --pose.
 
 The source is enumerated by another way than the converter's: each thing that it declares or holds

@@ -12,8 +12,6 @@ from finedata.cli.frame import AsJson, emit, interruptible
 if TYPE_CHECKING:
     from finedata.review import Served
 
-__all__ = ["HELP", "Browser", "Host", "Port", "opened", "view"]
-
 HELP = """Look at a dataset in a browser; nothing is written.
 
 Browse episodes by source, task, verdict, cluster and words; see every camera exact to the frame

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from finedata.cluster.choose.select import TaskOrder
 
-__all__ = ["Chosen", "KOrigin", "Method", "SampleError", "UnitClusters"]
-
 Method: TypeAlias = Literal["exact", "landmark", "trivial"]
 KOrigin: TypeAlias = Literal["fixed", "proportional", "auto"]
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from finedata.cluster.group.unit_groups import UnitGroup
 
-__all__ = ["other_ledgers", "tasks_apart"]
-
 
 def tasks_apart(groups: list[UnitGroup]) -> list[str]:
     """Say which tasks have episodes that cannot be compared with each other, and why."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["LEFT_OUT", "DatasetPlan", "PartPlan", "plan_dataset"]
-
 LEFT_OUT = {
     "failed_gate": "the gate found something wrong with them",
     "not_gated": "they have no row in curation/gate.parquet",

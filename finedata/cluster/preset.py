@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["preset_of"]
-
 
 def preset_of(
     dataset: Dataset, *, part: str, sources: Sequence[str]

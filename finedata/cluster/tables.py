@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from finedata.cluster.clusters import UnitClusters
     from finedata.cluster.group.unit_groups import UnitGroup
 
-__all__ = ["clusters_table", "first_components", "representatives_table"]
-
 
 def first_components(groups: Sequence[UnitGroup], clusters: Sequence[UnitClusters]) -> list[int]:
     """What is added to the first number of each unit's cluster keys.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import RawEpisode
     from finedata.schema.converter import Variant
 
-__all__ = ["left_out", "not_converted_flags"]
-
 # What the converter says of a form, not of its features; and what is matched by itself.
 _NO_FEATURES = ("name", "reader", "embodiment", "space", "when", "not_converted", "keep", "cameras")
 _FIELD = re.compile(r"\{([^{}]+)\}")

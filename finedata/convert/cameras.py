@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import RawEpisode
     from finedata.schema.converter import CameraSpec, Variant
 
-__all__ = ["absent_cameras", "check_camera_names", "resolved_cameras", "safe_name"]
-
 _UNSAFE = re.compile(r"[^a-z0-9_]+")
 
 

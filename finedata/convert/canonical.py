@@ -47,17 +47,6 @@ if TYPE_CHECKING:
         Variant,
     )
 
-__all__ = [
-    "ActionOrigin",
-    "CanonicalArm",
-    "CanonicalMotion",
-    "Pose",
-    "Written",
-    "canonical_motion",
-    "source_position_m",
-    "written_rotation",
-]
-
 ActionOrigin = Literal["recorded", "integrated_delta", "residual", "next_state"]
 _ORIGINS: dict[str, ActionOrigin] = {
     "absolute": "recorded",

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.convert.canonical import CanonicalArm, CanonicalMotion, Pose
     from finedata.schema.converter import ArmSpec
 
-__all__ = ["arm_receipt", "column_flags", "motion_flags"]
-
 # A quaternion this far from unit norm was not one (float32 noise is below 1e-6).
 _NORM_TOLERANCE = 1e-2
 # No recorded arm of the ten sources moves half a metre or 2 rad between two frames.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finedata.convert.forms import EpisodeView
     from finedata.schema.converter import TimeSpec
 
-__all__ = ["Clock", "read_clock", "source_time_s"]
-
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # A clock that starts later than this (1990) counts from 1970.
 _UNIX_S = 6.3e8

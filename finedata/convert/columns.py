@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.convert.planning.layout import PartLayout
     from finedata.schema.converter import Variant
 
-__all__ = ["EpisodeNumbers", "episode_numbers"]
-
 _MADE_HERE = frozenset(
     {
         "action_valid",

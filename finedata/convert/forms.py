@@ -40,15 +40,6 @@ if TYPE_CHECKING:
         When,
     )
 
-__all__ = [
-    "EpisodeView",
-    "UnknownFormError",
-    "choose_variant",
-    "fitted_variant",
-    "path_fields",
-    "view_episode",
-]
-
 Side = TypeVar("Side", "StateSpec", "ActionSpec")
 
 _SHARD_NUMBER = re.compile(r"-(\d+)-of-\d+$")

@@ -37,15 +37,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import PictureList
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = [
-    "CameraPictures",
-    "CameraScan",
-    "Rewriting",
-    "absent_pictures",
-    "examine_pictures",
-    "rows_per_slab",
-]
-
 # LeRobot's statistics need a sample: this many pictures of each camera and episode.
 SAMPLED_FRAMES = 4
 # Brightest value of an all-black picture: a JPEG of low quality rounds its zeros up to this.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import Source
     from finedata.schema.converter_file import ConverterFile
 
-__all__ = ["PreparedRun"]
-
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.convert.planning.layout import CameraLayout
     from finedata.readers.episode import PictureList
 
-__all__ = ["PictureSlabs"]
-
 
 class PictureSlabs:
     """The pictures of an episode, read once.

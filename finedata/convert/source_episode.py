@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import Found, RawEpisode, Shard, Source
     from finedata.schema.converter import CameraSpec, Converter, Variant
 
-__all__ = ["SourceEpisode", "read_episode"]
-
 
 @dataclass(frozen=True, slots=True)
 class SourceEpisode:

@@ -46,20 +46,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import OpenShard, Source
     from finedata.schema.converter import Variant
 
-__all__ = [
-    "EpisodeResult",
-    "FileResult",
-    "OpenShards",
-    "episode_result",
-    "file_is_there",
-    "file_kind",
-    "known_digests",
-    "part_schema",
-    "stored_cameras",
-    "without_videos",
-    "write_file",
-]
-
 
 class EpisodeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one written episode, beside its rows."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from finedata.hub.facts import AnnotationCounts
     from finedata.hub.files import Publication, Upload
 
-__all__ = ["FUNNEL_PICTURE", "card_licence", "draw_funnel", "write_card"]
-
 FUNNEL_PICTURE = "assets/funnel.png"
 _SECTION = re.compile(r"<!-- section: ([\w -]+?) -->\n(.*?)<!-- end: \1 -->\n?", re.DOTALL)
 _UNKNOWN = "unknown"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.hub.files import Publication, Upload
     from finedata.schema.shards_file import ShardSet
 
-__all__ = ["read_configs"]
-
 _TABLES = ("annotations", "curation")
 _SPLITS = {"train": ("train", "train"), "heldout": ("test", "test")}
 

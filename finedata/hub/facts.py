@@ -12,8 +12,6 @@ from finedata.schema.dimension import DIMENSIONS
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
 
-__all__ = ["AnnotationCounts", "DimensionCounts", "count_annotations", "count_funnel"]
-
 _LOOKED_AT = ("accepted", "edited", "rejected")
 # Who wrote rows, in the Hub's closed words for it.
 _CREATORS = {

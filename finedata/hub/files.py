@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["CARD", "MARKERS", "Digest", "Publication", "Upload", "digest_of_file", "read_roots"]
-
 CARD = "README.md"
 MARKERS = (DATASET_FILE, "shards.json", "shards/shards.json")
 """Files whose presence means that all others are there."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
         RotationAxis,
     )
 
-__all__ = ["ActionNamer"]
-
 # A held thing that rose by this much is off its support.
 _LIFTED_M = 0.015
 _STEEP, _RISING = 0.7071, 0.25

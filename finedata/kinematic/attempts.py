@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.kinematic.measured import GripperEvent, Segment
 
-__all__ = ["approach_frames", "grasp_tries"]
-
 # Between closing and opening, a try that carried something goes further than this.
 _CARRIED_M, _CARRIED_RAD = 0.06, 0.25
 # The next try is near the one before.

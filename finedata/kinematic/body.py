@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
     from finedata.kinematic.motion import BodyTrack, EpisodeMotion
 
-__all__ = [
-    "LEAST_DRIVE_M",
-    "LEAST_JOINT_RAD",
-    "LEAST_LIFT_M",
-    "LEAST_SPIN_RAD",
-    "measure_body",
-]
-
 LEAST_DRIVE_M = 0.05
 """A base that drives less than this within a stretch stands."""
 LEAST_SPIN_RAD = radians(8.0)

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
         Vector3,
     )
 
-__all__ = [
-    "AXES",
-    "LEAST_SHARE",
-    "OPPOSITE",
-    "SOURCE_WORDS",
-    "direction_words",
-    "path_shape",
-    "rotation_words",
-]
-
 AXES: dict[str, Vector3] = {
     "forward": (1.0, 0.0, 0.0),
     "backward": (-1.0, 0.0, 0.0),

@@ -17,21 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.kinematic.motion import ArmName, EpisodeMotion
 
-__all__ = [
-    "ACTIONS",
-    "ACTIVE_JOINT_RAD",
-    "Action",
-    "ArmMeasured",
-    "BodyMeasured",
-    "GraspTry",
-    "GripperEvent",
-    "Measured",
-    "PathShape",
-    "RotationSense",
-    "Segment",
-    "Vector3",
-]
-
 ACTIVE_JOINT_RAD = 0.1
 """An arm whose joints move by less does not act, where only they are known."""
 

@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.converter import BaseAxes
 
-__all__ = [
-    "ArmMotion",
-    "ArmName",
-    "BodyTrack",
-    "EpisodeMotion",
-    "Signed",
-    "ToolFrame",
-    "axis_vector",
-]
-
 ArmName = Literal["right", "left"]
 Signed = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
 ToolFrame = Literal["flange", "tcp", "vendor", "unknown"]

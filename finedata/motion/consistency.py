@@ -16,8 +16,6 @@ from finedata.motion.quaternion import geodesic_angle_rad
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["action_state_residual", "estimate_lag"]
-
 _SHORTEST_OVERLAP = 2
 
 _quiet = np.errstate(invalid="ignore", over="ignore", under="ignore")

@@ -26,8 +26,6 @@ from finedata.motion.rotation import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Composition", "Reference", "integrate_targets"]
-
 Composition = Literal["base_left", "base_left_about_measured", "tool_right", "component_sum"]
 Reference = Literal["previous_target", "measured"]
 

@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "from_open_fraction",
-    "hold_relative",
-    "open_fraction_by_range",
-    "to_open_fraction",
-]
-
 
 def to_open_fraction(
     values: ArrayLike, *, open_value: float, closed_value: float

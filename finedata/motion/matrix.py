@@ -16,14 +16,6 @@ from finedata.motion.quaternion import normalise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "matrix_from_6d",
-    "matrix_from_quaternion",
-    "nearest_rotation",
-    "quaternion_from_matrix",
-    "split_columns",
-]
-
 # A matrix further than this from its nearest rotation, in any element, is no rotation.
 _MATRIX_TOLERANCE = 0.1
 # Newton's error squares at each step: 0.3 needs five of them to reach 1e-16.

@@ -17,8 +17,6 @@ from finedata.errors import FeatureError, LengthError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["measured_fps", "nearest_by_ratio", "nearest_by_time", "strictly_increasing"]
-
 
 def nearest_by_ratio(length_from: int, length_to: int) -> NDArray[np.int64]:
     """Which of `length_from` rows belongs to each of `length_to` frames, where no clock says.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.quality.limits import Limits
     from finedata.store.motion.tracks import PartTracks
 
-__all__ = ["CheckColumn", "EpisodeFacts", "batch_checks", "joined_checks"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckColumn:

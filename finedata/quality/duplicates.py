@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from finedata.store.motion.tracks import PartTracks
 
-__all__ = ["has_motion", "kept_equals", "motion_digests"]
-
 _DIGEST_BYTES = 16
 
 

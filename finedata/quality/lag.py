@@ -15,8 +15,6 @@ from finedata.quality.segments import segment_max, segment_min
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["estimate_lags"]
-
 # Of the column that moves most: less than this many scales tells no lag from another.
 _LEAST_EXTENT = 1.0
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Limits"]
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the checks of motion allow.

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.motion.tracks import PartTracks
 
-__all__ = ["Measured", "measure_part", "part_facts"]
-
 _STATE_MAX, _STATE_MIN = "stats/observation.state/max", "stats/observation.state/min"
 _ACTION_MAX, _ACTION_MIN = "stats/action/max", "stats/action/min"
 # A column of an undeclared part that moves less than this does not move.

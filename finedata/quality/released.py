@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.quality.groups import Group
 
-__all__ = ["RELEASED_DEFAULT_THRESHOLD", "released_columns", "released_scores"]
-
 RELEASED_DEFAULT_THRESHOLD = 0.2
 _LEAST_FRAMES = 2
 _LEAST_RANGE = 0.05

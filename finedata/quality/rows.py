@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.quality.checks import CheckColumn
 
-__all__ = ["failed_names", "gate_rows"]
-
 
 def gate_rows(
     *,

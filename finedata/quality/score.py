@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.quality.groups import Group
     from finedata.store.motion.tracks import PartTracks
 
-__all__ = ["action_state_scores"]
-
 _POSE_WIDTH = 8
 _FARTHEST = 1e9
 _PLACE = {"position": slice(0, 3), "rotation": slice(3, 7), "gripper": slice(7, 8)}

@@ -13,18 +13,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "first_rows",
-    "rows_of",
-    "segment_max",
-    "segment_mean",
-    "segment_min",
-    "segment_quantile",
-    "segment_std",
-    "segment_sum",
-    "step_offsets",
-]
-
 
 def rows_of(chosen: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Spread a mark of each episode over its rows: (N,) to (rows,)."""

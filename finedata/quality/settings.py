@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset_file import SourceEntry
 
-__all__ = ["GateSettings", "gate_presets"]
-
 # Raised whenever the same settings give other rows.
 _RULES = 2
 _MOST_PERCENT = 100.0

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from finedata.quality.groups import Group
     from finedata.quality.limits import Limits
 
-__all__ = ["group_extents", "group_jumps"]
-
 # Two rotations are at most half a turn apart: a limit beyond it would never be reached.
 _WIDEST_STEP_RAD = 2.5
 _USUAL_SHARE = 0.75

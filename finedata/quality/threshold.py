@@ -13,8 +13,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["HIGHEST_DECLARED", "LEAST_SCORES", "percentile_threshold", "robust_threshold"]
-
 # Below this many scores their spread says nothing.
 LEAST_SCORES = 10
 # Twenty centimetres or a radian apart on the whole path: where the conventions are declared,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["HEAD_BYTES", "impostor"]
-
 HEAD_BYTES = 256
 """So many of a file's first bytes tell."""
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["SEEDS", "Coverage", "Curve", "Unit", "Units", "curves_of", "read_coverage"]
-
 SEEDS = 20
 _POINTS = 160
 

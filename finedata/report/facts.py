@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.dataset_file import PartEntry, SourceEntry
 
-__all__ = ["DatasetFacts", "SettingsFacts", "TaskCount", "read_facts"]
-
 _LEAST_LENGTH = "too_short"
 _MOST_SCORE_PLOTS = 4
 

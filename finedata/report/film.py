@@ -18,8 +18,6 @@ from finedata.store.pictures import as_rgb
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
 
-__all__ = ["FilmFrame", "FilmStrip", "frame_numbers", "read_film_strip", "small_jpeg"]
-
 _QUALITY = 72
 
 

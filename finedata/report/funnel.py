@@ -17,8 +17,6 @@ import polars as pl
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
 
-__all__ = ["Funnel", "FunnelRow", "episode_states", "gate_has_run", "read_funnel"]
-
 
 class FunnelRow(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of one source.

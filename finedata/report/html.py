@@ -15,20 +15,6 @@ from finedata.report.drawing.svg import escape, number_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "LONGEST_TEXT",
-    "NEXT_CLUSTER",
-    "NEXT_GATE",
-    "Cell",
-    "figure",
-    "jpeg_image",
-    "note",
-    "page",
-    "pairs",
-    "said",
-    "table",
-]
-
 LONGEST_TEXT = 240
 NEXT_GATE = "The gate has not run: <code>finedata gate DIR</code>."
 NEXT_CLUSTER = "Nothing is clustered yet: <code>finedata cluster DIR</code>."

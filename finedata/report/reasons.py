@@ -16,8 +16,6 @@ from finedata.schema import enums
 if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
 
-__all__ = ["CheckFacts", "ReasonFacts", "read_checks", "read_flags", "read_reasons"]
-
 _EXAMPLES = 3
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["Found", "plane_of", "task_tree"]
-
 _TRIVIAL = "The task has too few episodes to compare."
 _NO_LEDGER = (
     "The distances are not in this folder's ledger: clustered elsewhere, or the ledger was removed."

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from finedata.report.facts import TaskCount
     from finedata.store.dataset import Dataset
 
-__all__ = [
-    "ClusterFacts",
-    "DistanceReader",
-    "RepresentativeFacts",
-    "TaskFacts",
-    "TaskLimits",
-    "read_task",
-]
-
 # part, task_id -> episode ids and their condensed distances, or None
 DistanceReader: TypeAlias = Callable[[str, str], "tuple[list[str], NDArray[np.floating]] | None"]
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Agreement", "Share", "cohen_kappa", "krippendorff_alpha", "share_of", "wilson"]
-
 _Z = 1.959963984540054  # 97.5 % of the normal distribution
 _DRAWS = 1_000
 _AT_ONCE = 100

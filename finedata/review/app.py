@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["Pages", "guarded_app", "make_app"]
-
 _PER_PAGE = 48
 _TASKS_PER_PAGE = 200
 _SCALED_OVER = 60  # episodes of a task whose motion tells its scale

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["FILTERS", "REVIEW_STATES", "Catalog"]
-
 REVIEW_STATES = ("none", "unreviewed", "contradicted", "reviewed")
 """no fact; some fact not reviewed; some fact contradicted by motion; all facts reviewed."""
 

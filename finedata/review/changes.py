@@ -30,22 +30,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.tables.table import TableWriter
 
-__all__ = [
-    "CHANGING",
-    "EDITABLE",
-    "STEP_CHANGES",
-    "added_fact",
-    "check_conforms",
-    "edits_of",
-    "over",
-    "rows_after",
-    "rows_before",
-    "settle",
-    "step_change",
-    "taken_back",
-    "touched",
-]
-
 CHANGING = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
 """Decisions about a fact that write it anew, and its `review_status` then."""
 EDITABLE = ("text", "value", "start_frame", "end_frame")

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["Decisions"]
-
 _UNCHANGING = ("skip", "send_back")
 
 

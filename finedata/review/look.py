@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["Newest", "cameras_of", "episode_data", "unsaid"]
-
 _DECIMALS = 5
 _MOST_PLAIN = 16  # numbers of an undeclared vector that are drawn
 _SIDES = (("state", "observation.state", "observation"), ("action", "action", "action"))

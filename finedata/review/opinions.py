@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["Opinion", "Opinions", "known_answers", "read_gold", "standing_opinions"]
-
 GOLD_EVERY = 20
 """Of twenty decisions of a person one is about a fact with a known answer, where there is one."""
 SECOND_EVERY = 8

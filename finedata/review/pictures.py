@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from finedata.store.episode import Episode
 
-__all__ = ["CHUNK", "Kept", "packed_frames", "thumbnail"]
-
 CHUNK = 16
 """Frames that are fetched together."""
 _QUALITY = 92

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["Leases", "Queue", "in_audit", "in_second_share"]
-
 LEASE_S = 600.0
 _AUDIT_SHARE = 20
 _SECOND_SHARE = 10

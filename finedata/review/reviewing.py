@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from finedata.review.guard import Guard
     from finedata.store.dataset import Dataset
 
-__all__ = ["Decided", "make_review_app"]
-
 _COOKIE = "finedata_reviewer"
 _MOST_NAME = 64
 

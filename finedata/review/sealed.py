@@ -22,8 +22,6 @@ from finedata.store.dataset import open_dataset
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Limits", "ids_where"]
-
 
 class Limits(msgspec.Struct, frozen=True):
     """What one condition may cost.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["Alignment", "TaskMap", "align", "map_of", "tasks_of"]
-
 _MOST_POINTS = 400
 _MOST_CELLS = 4_000_000
 _SIDE = 100.0

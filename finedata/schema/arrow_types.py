@@ -19,8 +19,6 @@ import pyarrow as pa
 
 from finedata.errors import ConformError
 
-__all__ = ["canonical_type", "parse_type", "type_string", "vector_type"]
-
 _SCALARS: dict[str, pa.DataType] = {
     "string": pa.string(),
     "bool": pa.bool_(),

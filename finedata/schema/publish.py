@@ -39,17 +39,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = [
-    "DOCUMENTS",
-    "publish",
-    "publish_converters_page",
-    "published_texts",
-    "schema_from_json",
-    "table_from_json",
-    "table_to_json",
-]
-
-
 DOCUMENTS: Mapping[str, tuple[type[msgspec.Struct], str]] = {
     "shards": (ShardsFile, "finedata shards.json"),
     "roles": (RolesFile, "finedata roles.toml"),

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.columns import Column, EnumBy
 
-__all__ = [
-    "check_depending_enum",
-    "check_nulls",
-    "check_unique",
-    "check_values",
-    "refusal",
-]
-
 # The stubs spell each kernel's overloads per array class and type; columns here are a
 # `pa.ChunkedArray` of any type, and so are `Any` to the type checker.
 pc = cast("Any", _pc)

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from finedata.serve.desk import Answered, Desk
     from finedata.train.robot import Robot
 
-__all__ = ["Reply", "Talk", "VlaEvalTalk"]
-
 _log = logging.getLogger(__name__)
 _MOST_EXAMPLES = 64
 # Of StarVLA's clients: how its own heads are to draw. Ours follow the recipe.

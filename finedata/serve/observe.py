@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.serve.form import Form
     from finedata.train.robot import Robot
 
-__all__ = ["IGNORED", "Request", "numbers", "read_request", "words"]
-
 IGNORED = "-"
 """What a key is said to mean that is to be left out."""
 _PREFIXES = ("observation", "observations", "images", "image", "pictures", "picture")

@@ -21,8 +21,6 @@ from PIL import Image, UnidentifiedImageError
 
 from finedata.errors import UsageError
 
-__all__ = ["MOST_BYTES", "decode", "is_map", "pack", "read_arrays", "unpack"]
-
 MOST_BYTES = 64 * 2**20
 """Of a message."""
 _MOST_SIDE, _MOST_AXES = 8192, 8

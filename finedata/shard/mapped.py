@@ -22,8 +22,6 @@ from finedata.schema.tables.shards import BATCH_ROWS
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MappedTable"]
-
 
 class MappedTable:
     """A table of a shards folder, mapped.

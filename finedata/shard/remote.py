@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from finedata.store.remote.path import RemotePath
     from finedata.store.remote.stores import RemoteStore
 
-__all__ = ["CACHE_BYTES", "RemoteFiles", "open_remote"]
-
 _DOCUMENTS = "documents"
 CACHE_BYTES = 64_000_000_000
 """Bound of a cache where none is given."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from finedata.schema.roles_file import RolesFile
     from finedata.schema.shards_file import ShardSet
 
-__all__ = ["roles_text", "write_roles"]
-
 CAMERAS = ("main", "left_wrist", "right_wrist")
 _HEAD = """\
 # Which camera and which numbers of each part fill which role. Edit it as you like: streams read it

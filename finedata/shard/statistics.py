@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.shards_file import ShardFeature, ShardSet
 
-__all__ = ["COUNTED_TIERS", "Moments", "feature_names", "shard_statistics"]
-
 _QUANTILE_FRAMES = 500_000
 _ROWS_AT_ONCE = 65_536
 COUNTED_TIERS = ("rep", "rest")

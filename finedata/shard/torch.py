@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 # torch is no dependency, so its types are not known where this is checked.
 Tensor: TypeAlias = Any
 
-__all__ = ["TensorBatch", "TensorStream", "tensors"]
-
 
 @dataclass(frozen=True, slots=True)
 class TensorBatch:

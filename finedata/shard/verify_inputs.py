@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["check_inputs", "fingerprint"]
-
 _COLUMNS = {"state.npy": "observation.state", "action.npy": "action"}
 # Stands for a member that no tar had.
 _NONE = -1

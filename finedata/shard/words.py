@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from finedata.schema.documents import FileDigest
     from finedata.store.dataset import Dataset
 
-__all__ = ["WrittenWords", "column", "write_words"]
-
 # Every lot of episodes costs a pass over all rows, so lots are large; what is made of them (Arrow,
 # checked rows, batches of a file) goes through memory in small pieces.
 _ROWS_AT_ONCE = 200_000

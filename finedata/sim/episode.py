@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from finedata.sim.scene import Scene
     from finedata.sim.world import View
 
-__all__ = ["MOST_FRAMES", "Episode", "Noise", "demonstrate", "objects_of", "play", "settled"]
-
 MOST_FRAMES = 60
 _SETTLED_FRAMES = 2
 

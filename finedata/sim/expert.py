@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from finedata.sim.factors import Wish
     from finedata.sim.world import View
 
-__all__ = ["SIDE_PITCH_RAD", "command"]
-
 SIDE_PITCH_RAD = -0.95
 _TURN_RAD = 1.35
 _PLACE_Z_M = TRAY_FLOOR_M + 0.027

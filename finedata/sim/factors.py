@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.sim.scene import Scene
 
-__all__ = ["COLOURS", "COMBINATIONS", "MANNERS", "Wish", "balanced_wishes", "skewed_wish", "usual"]
-
 Colour = Literal["red", "green", "blue", "yellow"]
 ArmName = Literal["left", "right"]
 Approach = Literal["above", "side"]

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finedata.sim.scene import Scene
     from finedata.sim.world import View
 
-__all__ = ["FACTORS", "Outcome", "in_tray", "outcome_of", "scored"]
-
 FACTORS = ("colour", "arm", "approach", "rotation", "side")
 _LIFTED_M = 0.025
 _LET_GO_M = 0.04

@@ -12,8 +12,6 @@ import numpy as np
 
 from finedata.sim.factors import COLOURS, Colour
 
-__all__ = ["Scene", "scene_of"]
-
 _SLOTS_Y_M = (-0.17, 0.0, 0.17)
 _SLOT_X_M = 0.33
 _JITTER_M, _JITTER_RAD = 0.025, 0.25

@@ -19,8 +19,6 @@ from finedata.sim.world import FPS
 if TYPE_CHECKING:
     from finedata.sim.episode import Episode
 
-__all__ = ["ANNOTATOR", "Truth", "phases", "truth_of", "truth_rows"]
-
 ANNOTATOR = "finedata_sim"
 _HELD_BELOW, _IN_HAND_M = 0.7, 0.03
 _COME = {"above": "from above", "side": "from the side"}

@@ -15,8 +15,6 @@ import numpy as np
 if TYPE_CHECKING:
     from finedata.sim.factors import Wish
 
-__all__ = ["FINE", "FINE_HELD_OUT", "GOALS", "GOALS_HELD_OUT", "Wording", "goal", "say"]
-
 Wording = Literal["raw", "fine"]
 
 GOALS = (

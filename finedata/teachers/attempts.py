@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from finedata.teachers.calls.writer import CallWriter
     from finedata.teachers.protocol import Request, Teacher
 
-__all__ = ["Attempts", "Outcome", "Rules", "checked", "sum_charges"]
-
 _T = TypeVar("_T")
 
 

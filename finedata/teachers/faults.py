@@ -15,8 +15,6 @@ from finedata.teachers.protocol import TeacherError, TeacherSetupError, Temporar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["asked_wait_s", "broken_connection", "hide", "status_error"]
-
 _LONGEST_MESSAGE = 500
 _SETUP = (401, 403, 404)
 _TEMPORARY = (408, 409, 425, 429)

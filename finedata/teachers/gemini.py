@@ -32,8 +32,6 @@ from finedata.teachers.protocol import (
 if TYPE_CHECKING:
     from finedata.teachers.protocol import Request
 
-__all__ = ["GeminiTeacher"]
-
 _KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 # finish reasons by which the service declines, as opposed to being done or cut
 _REFUSALS = {

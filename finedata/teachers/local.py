@@ -20,8 +20,6 @@ from finedata.teachers.protocol import Answer, TeacherError, UnusableAnswerError
 if TYPE_CHECKING:
     from finedata.teachers.protocol import Picture, Request
 
-__all__ = ["LocalTeacher"]
-
 _DEFAULT_OUTPUT_TOKENS = 1024
 
 

@@ -28,8 +28,6 @@ from finedata.teachers.protocol import (
 if TYPE_CHECKING:
     from finedata.teachers.protocol import Request
 
-__all__ = ["OpenAITeacher"]
-
 _KEY = "OPENAI_API_KEY"
 _CALLS_PER_POOL = 4
 _NAMED = {"temperature", "top_p", "seed"}

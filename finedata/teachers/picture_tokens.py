@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from finedata.teachers.protocol import Picture
 
-__all__ = ["picture_tokens"]
-
 _UNKNOWN_SIZE = (512, 512)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from finedata.teachers.protocol import Request
 
-__all__ = ["RecordedAnswer", "ReplayTeacher", "record"]
-
 
 class RecordedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line of the file.

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "wait_s"]
-
 
 @dataclass(frozen=True)
 class Backoff:

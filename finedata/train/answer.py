@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from finedata.shard.stream.batch import Batch
     from finedata.train.heads.grid import Grid
 
-__all__ = ["IGNORED", "Answers", "reasoning_text"]
-
 IGNORED = -100
 """The label of a token that nobody is asked for."""
 _KEPT = 4096

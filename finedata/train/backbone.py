@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.recipe_file import Recipe
 
-__all__ = ["Backbone", "load_backbone"]
-
 _TINY = "tiny:"
 
 

@@ -42,20 +42,6 @@ if TYPE_CHECKING:
     from finedata.train.optimise import Average
     from finedata.train.policy import Policy
 
-__all__ = [
-    "Environment",
-    "Saved",
-    "TrainConfig",
-    "copy_tensors",
-    "find_checkpoint",
-    "load_weights",
-    "newest_checkpoint",
-    "read_checkpoint",
-    "restore",
-    "save_checkpoint",
-    "weights_of",
-]
-
 _MODEL, _STATE = "pretrained_model", "training_state"
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.shard.stream.stream import Stream
     from finedata.train.encode import EncoderSettings
 
-__all__ = ["Data", "cut", "inputs", "look", "look_at_answers", "open_stream"]
-
 # Prompts are padded to a multiple of this, so that few shapes are met.
 _LENGTHS = 32
 _BY_TOKEN = ("ids", "positions", "seen", "labels", "answer")

@@ -21,8 +21,6 @@ from finedata.schema.strict import Strict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Encoder", "EncoderSettings", "Words", "patches", "planes"]
-
 
 class EncoderSettings(Strict, frozen=True, kw_only=True):
     """All that encoding needs to know, as plain values.

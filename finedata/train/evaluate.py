@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from finedata.train.encode import EncoderSettings
     from finedata.train.ranks import Ranks
 
-__all__ = ["evaluate", "unit_errors"]
-
 _QUATERNION = ("qx", "qy", "qz", "qw")
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from finedata.errors import UsageError
 
-__all__ = ["FAMILIES", "Family", "family_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Family:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from finedata.schema.recipe_file import Recipe
     from finedata.train.policy import Policy
 
-__all__ = ["Average", "learning_rate", "make_optimiser", "reseed", "set_learning_rates"]
-
 
 def reseed(seed: int, step: int, rank: int) -> None:
     """Begin torch's random numbers of a step anew, from (seed, step, rank) alone."""

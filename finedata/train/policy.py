@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.schema.recipe_file import Recipe
     from finedata.train.backbone import Backbone
 
-__all__ = ["Policy", "make_policy"]
-
 _HEADS: dict[str, Any] = {"oft": OftHead, "gr00t": DitHead}
 
 

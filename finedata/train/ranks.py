@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.train.policy import Policy
 
-__all__ = ["Ranks", "Sharding", "join", "reshard", "synchronised"]
-
 Sharding: TypeAlias = Literal["fsdp", "ddp"]
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from finedata.schema.recipe_file import Recipe
     from finedata.train.policy import Policy
 
-__all__ = ["begin_with", "check_pinned", "commit_command", "is_hub_name"]
-
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 _PINNED = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 _WANTED = ("*.safetensors", "*.json")

@@ -16,8 +16,6 @@ from finedata.train.families import family_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["tiny_backbone"]
-
 _WORDS = (
     "put the red cup on the plate", "pick up the blue block and place it in the bowl",
     "move the left gripper to the drawer, then open it slowly", "1. reach 2. grasp 3. lift",

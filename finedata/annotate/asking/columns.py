@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.columns import Column
 
-__all__ = ["asked_columns", "asked_schema", "asked_text", "asked_values"]
-
 _JSON: dict[str, tuple[str, type]] = {
     "string": ("string", str),
     "bool": ("boolean", bool),

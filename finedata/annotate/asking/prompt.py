@@ -22,8 +22,6 @@ from finedata.schema.dimension import DIMENSION_MEANINGS, SLOT_MEANINGS, SLOTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BIMANUAL", "PROMPTS", "Prompt", "fill", "load_prompt", "prompt_name", "slot_table"]
-
 PROMPTS: dict[str, str] = {
     "sequence": "facts_sequence.v2",
     "steps": "facts_steps.v2",

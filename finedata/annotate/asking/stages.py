@@ -29,19 +29,6 @@ if TYPE_CHECKING:
     from finedata.annotate.settings import AnnotateSettings
     from finedata.teachers.asker import Outcome
 
-__all__ = [
-    "Ask",
-    "atoms_request",
-    "episode_prompt",
-    "facts_of_episode",
-    "refine_request",
-    "requests_of_episode",
-    "sequence_request",
-    "stage_end",
-    "stage_request",
-    "steps_request",
-]
-
 _T = TypeVar("_T")
 
 

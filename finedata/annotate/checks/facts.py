@@ -29,8 +29,6 @@ from finedata.schema.enums import FACT_UNITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-__all__ = ["check_facts", "deduplicated", "read_anchor"]
-
 _STEP_NUMBER = re.compile(r"\bsteps?[ _]*#?\d", re.IGNORECASE)
 _STEP = re.compile(r"step_?(\d+)")
 _BETWEEN = re.compile(r"between_?(?:step_?)?(\d+)(?:_and)?_?(?:step_?)?(\d+)")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from finedata.kinematic import EpisodeMotion, Measured, Omission
     from finedata.store.dataset import Dataset
 
-__all__ = ["judged_facts", "motions_in_order"]
-
 
 def motions_in_order(
     dataset: Dataset, ids: Sequence[str]

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from finedata.annotate.asking.answers import Step
     from finedata.kinematic import Measured
 
-__all__ = ["borne_out_steps"]
-
 
 def borne_out_steps(steps: Sequence[Step], measured: Measured | None) -> list[Step]:
     """The same steps, those that the motion contradicts in other words and with the reason.

@@ -25,8 +25,6 @@ from finedata.schema.identity import normalise_instruction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_refined", "check_sequence", "check_steps", "find_arm"]
-
 _ARMS = {
     **dict.fromkeys(("left", "left arm", "left gripper", "left hand", "l"), "left"),
     **dict.fromkeys(("right", "right arm", "right gripper", "right hand", "r"), "right"),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["forms"]
-
 _VOWELS = "aeiou"
 # Base -> past, participle (and further spellings); the rest of their forms go by rule.
 _PAST = {

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.export.episodes import ExportSummary
 
-__all__ = ["EVENT_ROW", "PERSISTENT_ROW", "export_lerobot_language"]
-
 _FIELDS: list[tuple[str, pa.DataType, bool]] = [
     ("role", pa.string(), False),
     ("content", pa.string(), True),

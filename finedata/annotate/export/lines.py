@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["export_finevla", "export_refinevla", "export_robofine"]
-
 _SHARD = re.compile(r"-(\d+)-of-\d+$")
 
 

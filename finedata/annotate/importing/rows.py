@@ -37,8 +37,6 @@ from finedata.store.lerobot.layout import picture_column
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["FORMATS", "Format", "Taken", "released_files"]
-
 _FINE_GRAINED = "FineGrainedInstruction.jsonl"
 _LANGUAGE = "en"
 # Times are float32 in LeRobot's files.

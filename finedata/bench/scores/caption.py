@@ -31,19 +31,6 @@ from finedata.schema.enums import LABELS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = [
-    "FACT_SCORE",
-    "NOTHING",
-    "CaptionScore",
-    "JudgedLine",
-    "Labelled",
-    "Tally",
-    "label_each",
-    "score_nothing",
-    "score_released",
-    "score_strict",
-]
-
 FACT_SCORE: dict[str, float] = {"match": 1.0, "partial": 0.5, "contradiction": 0.0, "omission": 0.0}
 """Label -> what the fact adds."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from finedata.bench.result import Result
 
-__all__ = ["Compared", "check_comparable", "compare_results"]
-
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """One paired difference, first minus second.

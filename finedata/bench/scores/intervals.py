@@ -30,18 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "FEWEST",
-    "Difference",
-    "Interval",
-    "Method",
-    "Ratios",
-    "difference",
-    "holm",
-    "interval",
-    "wilson",
-]
-
 Method = Literal["cluster_t", "cluster_bootstrap", "wilson", "none"]
 FEWEST = 30
 """Videos below which a number is unrankable."""

@@ -42,16 +42,6 @@ if TYPE_CHECKING:
     from finedata.bench.answerers import OwnAnswerer
     from finedata.bench.benchmark import Benchmark, Row
 
-__all__ = [
-    "Scored",
-    "VideoNumber",
-    "noise_of",
-    "ratios_of",
-    "score_answers",
-    "score_own",
-    "scores_of",
-]
-
 Mode = Literal["strict", "released"]
 MODES: tuple[Mode, ...] = ("strict", "released")
 _AT_MOST_ONE = (-np.inf, 1.0)  # released anti-hallucination has no lower end

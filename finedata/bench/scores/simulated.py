@@ -17,8 +17,6 @@ from finedata.bench.scores.intervals import Ratios, interval, wilson
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["IntervalCoverage", "coverage"]
-
 
 @dataclass(frozen=True)
 class IntervalCoverage:

@@ -18,15 +18,6 @@ from finedata.teachers.protocol import UnusableAnswerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "answers_of",
-    "parse_released",
-    "parse_strict",
-    "right_released",
-    "right_strict",
-    "shown_options",
-]
-
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _RELEASED_WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",

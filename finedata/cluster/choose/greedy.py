@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["greedy"]
-
 # Up to this many candidates all gains are computed anew at each step; above, only those in doubt.
 _DENSE = 128
 

@@ -22,8 +22,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MotionMeasures", "episode_quality", "motion_measures"]
-
 _CONSISTENCY, _MOTION, _SMOOTHNESS, _FLAGS = 5.0, 2.0, 2.0, 1.0
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.cluster.choose.select import TaskOrder
 
-__all__ = ["first_of_each", "random_members", "size_quotas"]
-
 
 def first_of_each(
     order: TaskOrder, labels: NDArray[np.int64], quota: int | NDArray[np.int64] = 1

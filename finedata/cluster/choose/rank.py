@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from finedata.cluster.group.units import UnitWork
     from finedata.cluster.settings import ClusterSettings
 
-__all__ = ["Representatives", "offsets_of", "rank_units"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Representatives:

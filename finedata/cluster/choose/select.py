@@ -31,19 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "SMALL_TASK",
-    "Ranking",
-    "Represented",
-    "Role",
-    "TaskOrder",
-    "decreases",
-    "rank_tasks",
-    "represented",
-    "task_order",
-    "uncovered_distances",
-]
-
 Role: TypeAlias = Literal["medoid", "quota", "kept_small_task", "random"]
 # Tasks of so few episodes keep them all.
 SMALL_TASK = 2

@@ -19,16 +19,6 @@ from finedata.cluster.distance.condensed import condensed_of
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "DistanceSource",
-    "LandmarkError",
-    "Landmarks",
-    "adjusted_rand",
-    "choose_landmarks",
-    "landmark_error",
-    "nearest_labels",
-]
-
 
 class DistanceSource(Protocol):
     """Gives the distances of some episodes of a task to others."""

@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from finedata.cluster.distance.pipeline import TileStore
     from finedata.cluster.group.unit_groups import UnitGroup
 
-__all__ = [
-    "FINISHED",
-    "IDS",
-    "INDEX",
-    "MANIFEST",
-    "Finished",
-    "StoredGroup",
-    "finished_bytes",
-    "numbers_of",
-    "store_manifest",
-    "stored_tiles",
-]
-
 # The ledger that says which ledger holds the last finished run; its lock is the verb's.
 INDEX = "cluster"
 FINISHED = "finished"

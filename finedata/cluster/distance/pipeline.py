@@ -30,19 +30,6 @@ if TYPE_CHECKING:
     from finedata.engine.engine import Engine
     from finedata.motion.dtw.distances import FrameCost
 
-__all__ = [
-    "TILE",
-    "Kernel",
-    "LargeUnit",
-    "MemoryStore",
-    "TileStore",
-    "UnitDistances",
-    "payload_values",
-    "stored_distances",
-    "unit_distances",
-    "units_of_tile",
-]
-
 TILE = "tile"
 _DIGEST_BYTES = 32
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.motion.tracks import ArmColumns
 
-__all__ = ["PartMotion", "open_motion", "undone_motion"]
-
 _FLOAT = 4
 _SCANNED_FRAMES = 200_000
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.cluster.distance.motion import UnitTracks
     from finedata.cluster.distance.tiles import Tile
 
-__all__ = ["KnownRanges", "Loaded", "compute", "digest", "load"]
-
 # Raised when the same motion would give other numbers.
 _KERNELS = 1
 

@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 
     from finedata.cluster.distance.motion import UnitTracks
 
-__all__ = [
-    "Subset",
-    "Tile",
-    "TileKind",
-    "TileLimits",
-    "UnitPlan",
-    "condensed_places",
-    "plan_tiles",
-]
-
 TileKind: TypeAlias = Literal["units", "block", "cross", "landmark", "sample"]
 
 

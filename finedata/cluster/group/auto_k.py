@@ -24,8 +24,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AutoK", "auto_k", "proportional_k", "released_k"]
-
 # Heights below this share of the highest one are noise: equal episodes give no endless gaps.
 _FLOOR = 0.01
 # Most merges join an episode to its like: this quantile of their heights is what is usual within

@@ -14,8 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Medoids", "medoids"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Medoids:

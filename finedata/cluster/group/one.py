@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from finedata.cluster.distance.pipeline import UnitDistances
     from finedata.cluster.settings import ClusterSettings
 
-__all__ = ["choose", "group_unit", "subset_for", "unit_rng"]
-
 # Of a unit with landmarks: enough for a Rand index to two digits, 1 % of the cells.
 _SAMPLE = 400
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from finedata.cluster.group.linkage import Method
 
-__all__ = ["RecursiveClusters", "recursive_clusters"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecursiveClusters:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from finedata.cluster.clusters import KOrigin
     from finedata.cluster.distance.pipeline import UnitDistances
 
-__all__ = ["QUALITY_WEIGHT", "random_choice", "small_unit"]
-
 # How much quality counts beside the distances; see `finedata.cluster.choose.select.task_order`.
 QUALITY_WEIGHT = 0.3
 # As in FineVLA's released code: a generator of this seed draws the members.

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from finedata.cluster.settings import ClusterSettings
     from finedata.engine.engine import Engine
 
-__all__ = ["UnitWork", "cluster_units", "plan_units"]
-
 # Tiles whose units wait to be grouped: more would only hold memory.
 _WAITING = 2
 

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from finedata.convert.verify.report import VerifyReport
     from finedata.readers.files import SourceFolder
 
-__all__ = ["CameraAccount"]
-
 _PACKETS_KEPT = 32
 _REWRITTEN = ("raw_pictures", "colour_fixed")
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.schema.converter import Converter
 
-__all__ = ["account_for"]
-
 # Columns that say where a row is: a source of another family may use such a name for anything.
 _POSITIONS = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
 _LEFT_OUT = "_not_converted"

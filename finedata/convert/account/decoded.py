@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.convert.verify.report import VerifyReport
     from finedata.store.videos.files import VideoSource
 
-__all__ = ["DecodedFiles", "small_pictures", "unlike_rows"]
-
 _SMALL = 24
 _TOLERANCE_S = 1e-4
 # Codecs change a grey level by a few; another frame of a still scene may differ by less.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import SourceFolder
 
-__all__ = ["hdf5_inventory"]
-
 _ENDINGS = (".hdf5", ".h5")
 # robomimic's, LIBERO's and ManiSkill's names, and their like.
 _NUMBERED = re.compile(r"(demo|episode|ep|traj|trajectory|rollout)_[0-9]{1,9}")

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import SourceFolder
 
-__all__ = ["lerobot_inventory"]
-
 _INFO = "meta/info.json"
 _OWN = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
 _EPISODE_FILE = re.compile(r"episode_?(\d+)\.(?:parquet|mp4)$", re.IGNORECASE)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.converter import Converter, Variant
 
-__all__ = ["Use", "ignored_texts", "uses_of"]
-
 _TEMPLATE = re.compile(r"\{([^{}]+)\}")
 _TASKS_OF = re.compile(r"tasks\[(.+)\]")
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from finedata.convert.verify.report import VerifyReport
     from finedata.store.dataset_file import DatasetFile
 
-__all__ = ["Output", "StoredEpisode", "StoredStats", "damage_of", "stored_tasks"]
-
 _CAMERA = "observation.images."
 _TABLES_OPEN = 2
 

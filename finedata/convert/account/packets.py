@@ -19,8 +19,6 @@ from finedata.store.videos.files import VideoSource, iter_packets, opened_video,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Packets", "frame_at", "read_packets", "shift_between", "unseen_rows"]
-
 # A window that is another one moved by this many frames at most is called shifted.
 _FARTHEST_SHIFT = 8
 # LeRobot's tolerance_s: how far a frame may lie from the time of its row.

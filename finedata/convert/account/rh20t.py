@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import SourceFolder
 
-__all__ = ["rh20t_inventory"]
-
 _SCENE = re.compile(r"((?:.*/)?task_(\d{4})_user_\d{4}_scene_\d{4}_cfg_\d{4}(?:_human)?)/(.+)")
 
 

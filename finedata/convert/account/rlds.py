@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader, SourceFolder
 
-__all__ = ["rlds_inventory"]
-
 _SHARD = re.compile(r".+-([^-]+)\.tfrecord-(\d+)-of-(\d+)")
 # A larger record is not parsed twice: memory is bounded.
 _LARGEST_RECORD = 256 << 20

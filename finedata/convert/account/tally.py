@@ -11,8 +11,6 @@ from finedata.convert.verify.report import Thing, Verdict
 if TYPE_CHECKING:
     from finedata.convert.verify.report import VerifyReport
 
-__all__ = ["Tallies", "Tally"]
-
 # The worst that was found of a thing is its verdict.
 _ORDER: tuple[Verdict, ...] = ("lost", "renamed", "kept", "left_out", "absent")
 

@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = [
-    "DAMAGE",
-    "Declared",
-    "Inventory",
-    "Pictures",
-    "SourceEpisode",
-    "UnreadError",
-    "VideoWindow",
-    "reading",
-    "said",
-]
-
 # What reading a damaged file raises, whichever library reads it.
 DAMAGE = (
     pa.ArrowException,

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.store.lerobot.layout import Feature
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = ["BLACK_STATS", "EpisodeFiles"]
-
 # Statistics of a camera that was not there: every picture is black. None counts.
 _NAMES = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
 BLACK_STATS: FeatureStats = {name: [0.0, 0.0, 0.0] for name in _NAMES} | {"count": [0.0]}

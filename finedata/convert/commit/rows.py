@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.schema.converter import Variant
     from finedata.schema.converter_file import ConverterFile
 
-__all__ = ["episode_row", "failed_receipt", "written_receipt"]
-
 
 def failed_receipt(run: PreparedRun, shard: ShardPlan, plan: RecordPlan) -> dict[str, Any]:
     """The receipt of a record that could not be converted; its frames count as dropped."""

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from finedata.store.lerobot.layout import Feature
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = ["Finished", "commit", "marker_of"]
-
 _RECEIPTS_PATH = "curation/receipts.parquet"
 _Row = dict[str, Any]
 _COUNTS = ("found", "written", "failed", "frames_read", "frames_written", "frames_dropped")

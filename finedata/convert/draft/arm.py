@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from finedata.convert.draft.look import NumberFeature
     from finedata.convert.draft.roles import Kind, Piece
 
-__all__ = ["arm_lines"]
-
 # A coordinate beyond this is no metre.
 _MOST_M = 10.0
 # No finger bends further.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from finedata.convert.draft.look import Look, NumberFeature
     from finedata.convert.draft.roles import Kind
 
-__all__ = ["ArmGuess", "Guess", "guess_arms"]
-
 ArmName = Literal["right", "left"]
 _KINDS: tuple[Kind, ...] = ("position", "rotation", "joints", "gripper", "hand")
 _PLAIN = frozenset({"state", "states", "action", "actions", "observation", "observations", "steps"})

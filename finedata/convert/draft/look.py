@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.episode import CameraKind, RawEpisode, Source
 
-__all__ = ["Camera", "Look", "NumberFeature", "look_at", "spread"]
-
 _READERS = ("rlds", "lerobot", "rh20t", "hdf5")
 # Episodes whose numbers are looked at: enough for ranges, quick on a big corpus.
 _EPISODES = 8

@@ -14,15 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = [
-    "ActionKind",
-    "GripperScale",
-    "action_kind",
-    "gripper_scale",
-    "has_unit_norm",
-    "is_large",
-]
-
 _NORM_TOLERANCE = 0.02
 # More than one turn and some: no joint of an arm does that in radians.
 _MOST_RADIANS = 6.8

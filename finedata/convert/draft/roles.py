@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from finedata.convert.draft.look import NumberFeature
 
-__all__ = ["LEFT_OUT", "Kind", "Piece", "Side", "is_action", "pieces_of", "pose_pieces", "words_of"]
-
 Kind = Literal["position", "rotation", "joints", "gripper", "hand"]
 Side = Literal["left", "right", ""]
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from finedata.convert.draft.look import Look
     from finedata.convert.draft.roles import Piece
 
-__all__ = ["draft_text"]
-
 _LANGUAGE = frozenset({"instruction", "instructions", "language", "task", "prompt"})
 _CLOCK = frozenset({"timestamp", "timestamps", "time", "stamp"})
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}

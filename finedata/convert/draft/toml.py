@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["comment", "toml_text", "toml_texts"]
-
 
 def toml_text(value: str) -> str:
     """A TOML string: JSON's escapes are TOML's, but for DEL."""

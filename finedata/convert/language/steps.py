@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from finedata.convert.language.text import Episode
     from finedata.schema.language_spec import Actor, Problem, StepsSpec, TextForm
 
-__all__ = ["read_steps"]
-
 _FRAME_NUMBER = re.compile(r"([0-9]+)(?:\.[A-Za-z0-9]+)?$")
 # Frame numbers are int32 in the tables; no episode is near it.
 _LARGEST_FRAME = 2**31 - 2

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.readers.sidecars import Sidecar
     from finedata.schema.language_spec import TextForm
 
-__all__ = ["Episode", "Formed", "find_record", "form_text", "form_texts"]
-
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _DIGIT_WORD = re.compile(r"(?<!\S)\d\S*")
 

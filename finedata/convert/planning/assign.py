@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.convert.planning.selection import Selection
     from finedata.readers.episode import Shard, Source
 
-__all__ = ["Assigner", "ClipJob", "EpisodeJob", "FileJob", "Part"]
-
 # What a frame costs beside its pictures: two vectors, indices, a share of the footer.
 _FRAME_BYTES = 128
 

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from finedata.schema.converter import CameraSpec, EpisodeSpec, SuccessSpec, Variant
     from finedata.schema.language_spec import EpisodeLanguage
 
-__all__ = ["ExaminedEpisode", "ZeroStepsError", "examine", "failure_reason", "picked_features"]
-
 
 class ZeroStepsError(LengthError):
     """The episode has no step."""

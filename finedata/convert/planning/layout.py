@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.convert.forms import EpisodeView
     from finedata.schema.converter import CameraSpec, Variant
 
-__all__ = ["CameraLayout", "PartLayout", "part_layout"]
-
 
 class CameraLayout(msgspec.Struct, frozen=True, kw_only=True):
     """One camera of a part.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.schema.converter import ArmSpec, Pick, Variant
     from finedata.store.lerobot.layout import Dtype
 
-__all__ = ["KeptFeatures", "arm_features", "kept_features", "sorted_arms", "vector_features"]
-
 _EE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 # LeRobot's own columns: made anew, whatever the source has in them.
 _STANDARD = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})

@@ -29,8 +29,6 @@ from finedata.schema.language_spec import EpisodeLanguage
 if TYPE_CHECKING:
     from finedata.readers.episode import Shard
 
-__all__ = ["RecordPlan", "ShardJob", "ShardPlan", "plan_shard"]
-
 _SILENT = EpisodeLanguage(instructions=(), steps=(), varies=False, flags=())
 
 

@@ -10,8 +10,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from finedata.convert.context import ConvertOptions
 
-__all__ = ["Selection", "parse_selection"]
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:

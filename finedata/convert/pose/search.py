@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import Found, RawEpisode, Source
     from finedata.schema.converter import Variant
 
-__all__ = ["PoseSearch"]
-
 # A pose that turns by less stands still; one that turns is not stuck, though its unit be wrong.
 _STILL_DEG = 0.1
 # Episodes looked at for each one wanted: where most stand still, the search ends somewhere.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.schema.converter import Variant
     from finedata.store.episode import Episode
 
-__all__ = ["check_pictures", "check_round_trips", "check_videos"]
-
 # float32 poses, back through a rotation encoding, against float32 source values.
 _POSITION_TOLERANCE_M = 1e-6
 _ROTATION_TOLERANCE_RAD = 1e-5

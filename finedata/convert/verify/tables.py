@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from finedata.convert.verify.report import VerifyReport
     from finedata.convert.work import EpisodeResult
 
-__all__ = ["TableChecks"]
-
 # Another version of NumPy may round the last digit of a statistic otherwise.
 _RELATIVE = 1e-9
 # All else is the same number: seconds since 1970 leave no room for more.

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.mp4.index import Mp4Index
 
-__all__ = [
-    "ClipPlan",
-    "clip_rows",
-    "encoder_of",
-    "forget_indexes",
-    "plan_clips",
-    "written_codec",
-]
-
 # The farthest a frame may lie from where LeRobot looks for it (its `tolerance_s`), with a margin.
 _TOLERANCE_S = 5e-5
 # Of a frame number that is rounded, with a margin.

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from finedata.convert.planning.layout import CameraLayout, PartLayout
     from finedata.readers.files import SourceFolder
 
-__all__ = ["clip_receipt", "write_clips"]
-
 
 def write_clips(
     view: EpisodeView,

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from finedata.convert.work import EpisodeResult
     from finedata.store.lerobot.stats import FeatureStats
 
-__all__ = ["SAMPLED_VIDEO_FRAMES", "VideoStats", "count_frames"]
-
 _LOG = logging.getLogger(__name__)
 
 # Of each camera and part.

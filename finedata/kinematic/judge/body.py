@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.judge.question import Question
     from finedata.kinematic.measured import Measured
 
-__all__ = ["base_motion", "camera_motion", "torso_motion"]
-
 _STILL_M, _STILL_RAD, _STILL_JOINT_RAD = 0.02, radians(3.0), 0.03
 _PLANE = ("forward", "backward", "left", "right")
 _TURNING = ("turn", "rotat", "spin", "pivot", "clockwise")

@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.judge.question import Question
     from finedata.kinematic.measured import ArmMeasured, Measured
 
-__all__ = [
-    "actor",
-    "attempt_count",
-    "failure",
-    "gripper_state",
-    "primitive_action",
-    "retry",
-]
-
 # A teacher's frames may be this far off an event that takes a moment.
 _MARGIN_S = 0.5
 # One opening of the gripper counts like this much of a way, where arms are compared.

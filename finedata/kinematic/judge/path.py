@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.judge.question import Question, Travel
     from finedata.kinematic.measured import ArmMeasured
 
-__all__ = [
-    "along_directions",
-    "approach_direction",
-    "path_shape",
-    "translation_direction",
-    "translation_extent",
-]
-
 STILL_M = 0.012
 """Less than this is noise and drift."""
 MOVED_M = 0.025

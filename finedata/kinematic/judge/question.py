@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.judge.claims import Fact
     from finedata.kinematic.measured import ArmMeasured, GripperEvent, Measured, Vector3
 
-__all__ = ["Question", "Travel", "travel_along", "untestable"]
-
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.measured import ArmMeasured, Measured
     from finedata.kinematic.motion import ArmName
 
-__all__ = ["judge", "judge_episode"]
-
 _OF_ARM: dict[str, Callable[[Question, ArmMeasured], Judged]] = {
     "primitive_action": judge_grip.primitive_action,
     "gripper_state": judge_grip.gripper_state,

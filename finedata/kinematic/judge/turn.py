@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.judge.question import Question
     from finedata.kinematic.measured import ArmMeasured, Vector3
 
-__all__ = ["rotation_angle", "rotation_direction", "total_turn"]
-
 TURNED_RAD = radians(12.0)
 """A rotation of at least this is one."""
 STILL_RAD = radians(7.0)

@@ -16,8 +16,6 @@ from finedata.motion.dtw.compiling import kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["corner_frames", "join_aligned", "join_zigzags", "turns_apart"]
-
 _MOVING = -1
 
 

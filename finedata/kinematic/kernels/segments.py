@@ -23,8 +23,6 @@ from finedata.motion.dtw.compiling import cached_kernel, kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FEATURES", "find_segments"]
-
 FEATURES = 16
 """Columns of a segment: see `find_segments`."""
 

@@ -12,8 +12,6 @@ from finedata.motion.dtw.compiling import cached_kernel, kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["approach_begin", "farthest", "piece_features", "row_distance", "travel"]
-
 _STEADY = 4
 
 

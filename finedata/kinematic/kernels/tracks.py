@@ -16,8 +16,6 @@ from finedata.motion.dtw.compiling import cached_kernel, kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["arm_tracks", "gripper_track", "smoothed"]
-
 
 @kernel
 def _bridge(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> int:

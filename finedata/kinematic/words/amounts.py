@@ -7,15 +7,6 @@ from math import radians, tau
 
 from finedata.kinematic.words.negation import is_negated
 
-__all__ = [
-    "angle_rad",
-    "closing_claim",
-    "count_claim",
-    "extent_m",
-    "shape_claim",
-    "verb_claim",
-]
-
 _NUMBER = r"(\d+(?:\.\d+)?)(?: ?(?:-|to) ?(\d+(?:\.\d+)?))?"
 _LENGTH = re.compile(rf"{_NUMBER} ?(mm|millimet\w*|cm|centimet\w*|m|met(?:er|re)s?|inch(?:es)?)\b")
 _ANGLE = re.compile(rf"{_NUMBER} ?(?:°|deg\b|degrees?\b)")

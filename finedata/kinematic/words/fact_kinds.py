@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["KINDS", "FactKind", "kind_of"]
-
 
 class FactKind(NamedTuple):
     """A kind; `slot` and `measure` name it.

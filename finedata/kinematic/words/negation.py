@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_negated"]
-
 _NEGATED = re.compile(
     r"n't\b|\b(?:not|without|never|no|neither|nor|instead|fails? to|cannot|unable)\b"
 )

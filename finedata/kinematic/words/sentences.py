@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.kinematic.measured import ArmMeasured, Measured
     from finedata.kinematic.words.steps import StepWords
 
-__all__ = ["COLUMNS", "WIDTH", "episode_facts"]
-
 COLUMNS = (
     *("kind", "value", "value_number", "actor", "text", "step_index", "next_step_index"),
     *("start_frame", "end_frame", "measured", "lower", "upper"),

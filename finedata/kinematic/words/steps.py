@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from finedata.kinematic.measured import Measured, Segment
 
-__all__ = ["SHAPE_WORDS", "StepWords", "base_words", "episode_steps", "joined"]
-
 _VERBS = {
     "idle": "stays still",
     "reach": "reaches",

@@ -16,8 +16,6 @@ from finedata.motion.dtw.compiling import cached_kernel, kernel
 from finedata.motion.dtw.lanes import splat, store, width_of
 from finedata.motion.dtw.sweep import sweep
 
-__all__ = ["run_blocks", "run_cross", "run_pairs"]
-
 # Packed numbers of one column block: about 24 KB with sixteen lanes of float32.
 _BLOCK_NUMBERS = 384
 _ALIGNMENT = 64

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from finedata.motion.dtw.kinds import FrameCost, Tracks
 
-__all__ = ["cpu_all_pairs", "cpu_cross", "cpu_pairs"]
-
 # Work of one call from Python: small enough to share out evenly, large enough (milliseconds) that
 # the call itself costs nothing.
 _FEWEST_CELLS, _MOST_CELLS = 4_000_000, 200_000_000

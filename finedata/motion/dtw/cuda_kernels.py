@@ -25,8 +25,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ANGLE_COEFFICIENTS", "alignment_kernel", "rows_in_tile"]
-
 # Numba has no types for its CUDA target. The simulator looks for a global of this very name.
 cuda: Any = import_module("numba.cuda")
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Distances", "FrameCost", "Space", "Tracks", "WarpingPath", "check_tracks"]
-
 Space: TypeAlias = Literal["pose", "joint", "euclidean", "pose_rms"]
 POSE_WIDTH = 8
 # Sums along a path must stay below what float32 and the kernels' "no path" can tell apart.

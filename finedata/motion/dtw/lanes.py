@@ -24,27 +24,6 @@ from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-__all__ = [
-    "LANES",
-    "absolute",
-    "add",
-    "any_above",
-    "fma",
-    "is_double",
-    "load",
-    "load_changing",
-    "minimum",
-    "mul",
-    "splat",
-    "sqrt",
-    "sqrt_multiplied",
-    "store",
-    "store_apart",
-    "sub",
-    "where_le",
-    "width_of",
-]
-
 
 def _has_avx512() -> bool:
     """Whether Numba will compile for 64-byte registers here."""

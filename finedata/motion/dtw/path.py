@@ -13,8 +13,6 @@ import numpy as np
 
 from finedata.motion.dtw.compiling import cached_kernel
 
-__all__ = ["POSE", "POSE_RMS", "VECTOR", "frame_cost", "warp"]
-
 POSE, VECTOR, POSE_RMS = 0, 1, 2
 _DIAGONAL, _UP, _LEFT = 0, 1, 2
 

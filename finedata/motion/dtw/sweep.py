@@ -34,8 +34,6 @@ from finedata.motion.dtw.lanes import (
     width_of,
 )
 
-__all__ = ["BIG", "sweep"]
-
 # Stands for "no path": an infinity would make NaN of the first difference.
 BIG = 1e30
 

@@ -35,8 +35,6 @@ from finedata.motion.rotation import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["absolute_readings", "delta_name", "delta_readings"]
-
 _COMPOSITIONS: tuple[Composition, ...] = (
     "base_left",
     "base_left_about_measured",

@@ -18,8 +18,6 @@ from finedata.motion.rotation import to_quaternion_xyzw
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["alternative_rotations", "declared_name"]
-
 
 def declared_name(encoding: str, *, unit: str = "rad") -> str:
     """The name that `alternative_rotations` gives to a declared encoding and its unit."""

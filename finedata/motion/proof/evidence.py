@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from finedata.motion.delta import Composition, Reference
     from finedata.motion.rotation import RotationEncoding
 
-__all__ = [
-    "PoseEvidence",
-    "WrittenAction",
-    "WrittenRotation",
-    "pool_evidence",
-    "pose_evidence",
-]
-
 # A verdict needs more change than this where a constant tool is allowed for.
 _TURN_NEEDED_DEG = 5.0
 _MOVE_NEEDED_M = 0.05

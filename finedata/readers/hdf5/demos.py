@@ -20,8 +20,6 @@ from finedata.errors import CorruptRecordError
 if TYPE_CHECKING:
     from finedata.readers.hdf5.file import Hdf5File
 
-__all__ = ["absent_demonstrations", "demonstrations", "json_values", "samples_differ"]
-
 _DEMONSTRATION = re.compile(r"(?:demo|episode|ep|traj|trajectory|rollout)_(\d{1,9})")
 _MOST_TEXT = 1 << 20
 _DEEPEST = 8

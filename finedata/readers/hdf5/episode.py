@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from finedata.readers.episode import Absent, CameraKind, VideoClip
     from finedata.readers.hdf5.file import Hdf5File
 
-__all__ = ["Hdf5Episode"]
-
 _DIGEST_BLOCK_BYTES = 8 << 20
 _MOST_ATTRIBUTE_BYTES = 16 << 20
 # The name of the group that is the recording; empty where the whole file is.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader
 
-__all__ = ["Hdf5File"]
-
 # What h5py raises at damage: HDF5's own errors are OSError, RuntimeError, KeyError or ValueError,
 # and nonsense types and sizes end in the others.
 _H5PY_ERRORS = (

@@ -20,8 +20,6 @@ from finedata.errors import CorruptRecordError
 if TYPE_CHECKING:
     from finedata.readers.hdf5.file import Hdf5File
 
-__all__ = ["vlen_places"]
-
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("index", "<u4")])
 _HEAD_BYTES = 4096  # the smallest heap HDF5 writes
 _ENTRY = struct.Struct("<H6xQ")

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.hdf5.file import Hdf5File
 
-__all__ = ["Hdf5Pictures", "PictureLayout", "picture_layout"]
-
 PictureLayout = Literal["vlen", "padded", "frames"]
 
 _MOST_ROWS = 64

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.lerobot.files import DatasetFiles, FileNumber
 
-__all__ = ["LerobotDataset"]
-
 _DATA_TEMPLATES = {
     1: "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
     2: "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from finedata.readers.lerobot.table import ParquetRows
     from finedata.readers.lerobot.video import VideoIndexes
 
-__all__ = ["LerobotEpisode"]
-
 _TASKS_OF = re.compile(r"tasks\[(.+)\]")
 # Index columns of every dataset; `task_index` has the shorter name `task`.
 _OWN_INDEXES = ("index", "frame_index", "episode_index", "task_index")

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import SourceFile
 
-__all__ = ["DataFile", "DatasetFiles", "FileNumber", "fill_template", "find_datasets", "recognises"]
-
 # (episode,) in v2.x; (chunk, file) in v3.0.
 FileNumber = tuple[int, ...]
 

@@ -23,8 +23,6 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["is_persistent_type", "language_texts"]
-
 _FIELDS = {"role", "content", "style", "timestamp"}
 _RUNNING = ("subtask", "motion")
 _WORDINGS = "task_aug"

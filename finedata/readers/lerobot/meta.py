@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.lerobot.files import DatasetFiles
 
-__all__ = ["DatasetInfo", "DatasetMeta", "read_info"]
-
 _LOG = logging.getLogger(__name__)
 
 # A vocabulary has hundreds of entries; an index beyond this is damage, not a long list.

@@ -18,8 +18,6 @@ from finedata.readers.byte_slices import BytesSlices
 if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
 
-__all__ = ["ArrowPictures"]
-
 
 @dataclass(frozen=True)
 class ArrowPictures:

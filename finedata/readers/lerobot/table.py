@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader
 
-__all__ = ["ParquetRows", "is_picture_type", "is_text_type", "is_truncated", "to_numbers"]
-
 # The stubs of pyarrow leave every type parameter open: checked by hand, so honest about it.
 _types: Any = pa.types
 _BATCH_ROWS = 256

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.readers.lerobot.dataset import LerobotDataset
     from finedata.readers.lerobot.files import DataFile
 
-__all__ = ["EpisodeVideos", "VideoIndexes"]
-
 # The farthest a start may lie from a frame: LeRobot refuses to show another one (`tolerance_s`).
 _TOLERANCE_S = 1e-4
 # As a share of a frame's time: nearer than this there is no doubt which frame is meant.

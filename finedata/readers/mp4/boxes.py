@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader
 
-__all__ = [
-    "box_name",
-    "boxes_of",
-    "child_boxes",
-    "corrupt_mp4",
-    "table_rows",
-    "top_boxes",
-    "unread_mp4",
-]
-
 _MOST_TOP_BOXES = 100_000
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"uuid")
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.errors import SourceError
     from finedata.readers.mp4.track import VideoTrack
 
-__all__ = ["Samples"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:

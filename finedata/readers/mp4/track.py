@@ -16,8 +16,6 @@ import numpy as np
 
 from finedata.readers.mp4.boxes import box_name, boxes_of, child_boxes, corrupt_mp4, unread_mp4
 
-__all__ = ["MOST_FRAMES", "VideoTrack", "edited_ticks", "video_track"]
-
 # No file of a corpus comes near; a table that claims more is not believed.
 MOST_FRAMES = 5_000_000
 _MOST_EDITS = 64

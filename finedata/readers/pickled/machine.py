@@ -25,8 +25,6 @@ from finedata.readers.pickled.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_UNFOLDING", "DamagedPickleError", "ForbiddenPickleError", "run_pickle"]
-
 # Shared members are written once and unfold wherever they are used.
 MAX_UNFOLDING = 64
 

@@ -18,8 +18,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NAMES", "Name", "Shell", "checked_array", "checked_dtype", "flat_key"]
-
 _MAX_DIMENSIONS = 32
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.rh20t.scene import Rh20tScene
 
-__all__ = ["Rh20tEpisode"]
-
 _TEXTS = (
     "scene/name",
     "scene/task",

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from finedata.readers.files import SourceFolder
     from finedata.readers.rh20t.scene import Rh20tScene
 
-__all__ = ["SceneFiles"]
-
 _MAX_NPY_BYTES = 1 << 30
 _HASH_BLOCK_BYTES = 8 << 20
 _HASHED_WHOLE = re.compile(r"metadata\.json|transformed/.+\.npy|cam_[^/]+/timestamps\.npy")

@@ -18,8 +18,6 @@ import numpy as np
 from finedata.errors import UnmatchedCameraError
 from finedata.readers.rh20t.samples import ALIGNMENT_MS, nearest_of
 
-__all__ = ["frames_of_rows"]
-
 # A row with more frames than this within 100 ms: time stamps that tell nothing apart.
 _MAX_CANDIDATES = 1000
 

@@ -16,17 +16,6 @@ import numpy as np
 
 from finedata.errors import FeatureError, LengthError, MissingFeatureError
 
-__all__ = [
-    "ALIGNMENT_MS",
-    "STREAMS",
-    "Stream",
-    "aligned_to_rows",
-    "holds_samples",
-    "milliseconds_of",
-    "nearest_of",
-    "samples_of",
-]
-
 # How far a sample may lie from the row it is shown in; the publisher's converters use the same.
 ALIGNMENT_MS: Final = 100
 

@@ -23,8 +23,6 @@ from finedata.errors import CorruptRecordError, SourceError
 if TYPE_CHECKING:
     from finedata.readers.files import SourceFile, SourceFolder
 
-__all__ = ["COLOUR_VIDEO", "Rh20tScene", "decode_json", "find_scenes", "is_scene_file"]
-
 # Name in a scene of a camera's colour video; the group is the serial.
 COLOUR_VIDEO: Final = re.compile(r"cam_([^/]+)/color\.mp4")
 

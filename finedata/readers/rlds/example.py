@@ -24,8 +24,6 @@ from finedata.store.tf_example import message_classes
 if TYPE_CHECKING:
     from finedata.readers.rlds.large_record import LargePayload, LargeSlices
 
-__all__ = ["Feature", "parse_example"]
-
 Kind = Literal["bytes", "float", "int64", "empty"]
 
 # Tags: field number << 3 | wire type. Everything in an Example is length-delimited.

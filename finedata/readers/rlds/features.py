@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.rlds.example import Feature
 
-__all__ = ["FeatureInfo", "Ragged", "decode_feature", "parse_features_json"]
-
 Encoding = Literal["none", "bytes", "zlib"]
 
 

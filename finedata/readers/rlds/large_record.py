@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader
 
-__all__ = ["LargePayload", "LargeSlices", "is_large", "read_exactly", "read_in_pieces"]
-
 # A longer record stays in its file; a shorter one is read at once, which is quicker.
 _LARGE_BYTES = 32 << 20
 # A walk over a list of pictures looks at a few bytes of each: reading much around them would

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from finedata.readers.files import RangeReader
 
-__all__ = ["FramingReason", "Record", "masked_crc32c", "scan_records"]
-
 FramingReason = Literal["framing_error", "checksum_mismatch", "truncated"]
 
 _HEADER_BYTES = 12

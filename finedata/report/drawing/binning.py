@@ -17,8 +17,6 @@ from finedata.report.drawing.svg import nice_step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Distribution", "bin_values"]
-
 _BINS = 40
 _FAR = 0.995
 _MOST_MARKS = 4

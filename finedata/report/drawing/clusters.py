@@ -27,8 +27,6 @@ from finedata.report.drawing.svg import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COLOURS", "MapPoint", "Tree", "dendrogram", "marker", "point_map"]
-
 COLOURS = 8
 _SHAPES = 4
 

@@ -28,8 +28,6 @@ from finedata.report.drawing.svg import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bins", "Line", "Mark", "funnel_bars", "histogram", "line_chart"]
-
 _FIRST_MARK = 32.0
 
 

@@ -13,25 +13,6 @@ import re
 from dataclasses import dataclass
 from html import escape as _escape_markup
 
-__all__ = [
-    "MINUS",
-    "TIMES",
-    "Frame",
-    "Scale",
-    "count_text",
-    "counted",
-    "element",
-    "escape",
-    "nice_step",
-    "nice_ticks",
-    "number_text",
-    "picture",
-    "polyline",
-    "text",
-    "x_axis",
-    "y_axis",
-]
-
 MINUS = "\u2212"
 TIMES = "\u00d7"
 # What XML 1.0 forbids, and what reorders the text around it (Unicode's embeddings, overrides and

@@ -12,8 +12,6 @@ from finedata.report.html import figure, note, table
 if TYPE_CHECKING:
     from finedata.report.coverage import Coverage
 
-__all__ = ["coverage_section"]
-
 _ROWS = 8
 
 

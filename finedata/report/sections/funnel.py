@@ -11,8 +11,6 @@ from finedata.report.html import NEXT_CLUSTER, NEXT_GATE, figure, note, table
 if TYPE_CHECKING:
     from finedata.report.funnel import Funnel, FunnelRow
 
-__all__ = ["funnel_section", "funnel_steps"]
-
 _MOST_ROWS = 60
 
 

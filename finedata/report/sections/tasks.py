@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from finedata.report.facts import TaskCount
     from finedata.report.tasks import RepresentativeFacts, TaskFacts
 
-__all__ = ["tasks_section"]
-
 _MOST_ROWS = 100
 _UNIT = "DTW distance"
 

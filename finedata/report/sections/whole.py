@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from finedata.report.drawing.binning import Distribution
     from finedata.report.facts import DatasetFacts
 
-__all__ = [
-    "dataset_section",
-    "distribution_figure",
-    "distributions_section",
-    "reasons_section",
-]
-
 _MOST_ROWS = 60
 # Outcome -> class of the style sheet, in the order of stacking.
 _OUTCOMES = {

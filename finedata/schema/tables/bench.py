@@ -9,8 +9,6 @@ from __future__ import annotations
 from finedata.schema import enums
 from finedata.schema.columns import Column, Table
 
-__all__ = ["BENCH_ANSWERS", "BENCH_ITEMS", "BENCH_RESULTS", "BENCH_SAMPLES"]
-
 _NON_NEGATIVE = (0.0, None)
 _SAMPLE_ID = Column("sample_id", "string", "the video; the cluster of every interval")
 _DATASET = Column("dataset", "string", "where it came from; the stratum of every interval")

@@ -9,8 +9,6 @@ from __future__ import annotations
 from finedata.schema import enums
 from finedata.schema.columns import Column, Open, Table
 
-__all__ = ["EPISODES", "FRAMES", "IMAGES", "IMAGE_PREFIX", "PICTURE_TYPE"]
-
 IMAGE_PREFIX = "observation.images."
 PICTURE_TYPE = "struct<bytes: binary, path: string>"
 

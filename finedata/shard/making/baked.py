@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["BakedWords", "prepare_baked"]
-
 _SECTIONS = ("observation", "situation_analysis", "spatial_reasoning", "task_planning")
 
 

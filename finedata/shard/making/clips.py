@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.shard.making.sample import CameraCounts
     from finedata.store.episode import Episode
 
-__all__ = ["episode_members"]
-
 _FEATURE_OF = {"state": "observation.state", "action": "action"}
 
 

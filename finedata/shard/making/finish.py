@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["add_camera", "as_listed", "finish_shards", "first_rows", "write_energon_folder"]
-
 
 def finish_shards(
     run: Prepared, results: Mapping[str, Sequence[TaskResult]], *, known: ShardsFile | None

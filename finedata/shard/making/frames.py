@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 
-__all__ = ["frame_columns", "write_episodes", "write_frames"]
-
 _LEFT_OUT = ("index", "episode_index", "task_index", "timestamp", "frame_index")
 _FRAMES_AT_ONCE = 16_384
 _RECEIPT = (

@@ -34,22 +34,6 @@ if TYPE_CHECKING:
 
     from finedata.shard.making.settings import ShardSettings
 
-__all__ = [
-    "CameraPlan",
-    "SetPlan",
-    "ShardContext",
-    "episode_units",
-    "forget_plans",
-    "iter_episodes",
-    "plan_cameras",
-    "plan_path",
-    "plan_table",
-    "plan_tars",
-    "samples_of",
-    "suffixes",
-    "write_plan_rows",
-]
-
 UNIT_BYTES = 96 << 20
 """Samples of about so many bytes are read, shuffled and spilled together: one worker's memory."""
 

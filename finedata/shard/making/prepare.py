@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import ShardsFile
     from finedata.shard.making.settings import ShardSettings
 
-__all__ = ["Prepared", "lineage_of", "prepare", "run_key", "versions"]
-
 _LIBRARIES = ("av", "numpy", "pillow", "pyarrow", "simplejpeg")
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 

@@ -33,16 +33,6 @@ if TYPE_CHECKING:
     from finedata.shard.making.settings import ShardSettings
     from finedata.store.episode import Episode
 
-__all__ = [
-    "CameraCounts",
-    "PictureCoder",
-    "iter_steps",
-    "npy",
-    "npy_rows",
-    "sample_key",
-    "step_meta",
-]
-
 _JPEG_END = b"\xff\xd9"
 # Members of numbers are made for so many frames at once: one call of NumPy for each would cost more
 # than writing them, and those of a long episode at once would fill memory.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Spilled", "read_tar_samples", "write_spill"]
-
 _FOOTER_BYTES = 16
 
 

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = [
-    "BLOCK_BYTES",
-    "Sample",
-    "TarPlaces",
-    "member_headers",
-    "write_energon_index",
-    "write_tar",
-]
-
 BLOCK_BYTES = 512
 _END = bytes(2 * BLOCK_BYTES)
 # Bytes of a member's size that a header can write in octal.

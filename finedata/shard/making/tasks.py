@@ -35,19 +35,6 @@ from finedata.shard.order.permute import permute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "ShardTask",
-    "TarResult",
-    "TaskResult",
-    "is_done",
-    "measure_sample_bytes",
-    "spill_path",
-    "write_episode_tar",
-    "write_set_tar",
-    "write_step_tar",
-    "write_unit",
-]
-
 # Where the mean size of a sample is measured.
 _MEASURED_EPISODES, _MEASURED_FRAMES = 8, 4
 

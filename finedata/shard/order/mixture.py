@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from finedata.shard.order.source import SourceOrder
 
-__all__ = ["Draws", "Mixture", "View"]
-
 
 @dataclass(frozen=True, slots=True)
 class Draws:

@@ -31,8 +31,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_PERIOD", "Schedule", "Weight", "by_size", "exact_weights"]
-
 # A period of 4,194,304 steps is 8 MB of memory and some seconds of computing; a longer one only
 # comes from weights that somebody measured, and measured weights can be rounded.
 MAX_PERIOD = 1 << 22

@@ -24,8 +24,6 @@ from finedata.shard.order.permute import derive_key, permute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Place", "SourceOrder", "select"]
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from finedata.schema.roles_file import RolesFile
     from finedata.shard.shards import Shards
 
-__all__ = ["action_statistics", "statistics_digest"]
-
 _FRAMES = 1_000_000
 _QUANTILE_ROWS = 2_000_000
 _ROWS_AT_ONCE = 65_536

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.shard.remote import RemoteFiles
     from finedata.shard.stream.sequence import Sequence
 
-__all__ = ["Ahead", "next_uses", "reads_ahead"]
-
 _LOG = logging.getLogger(__name__)
 
 

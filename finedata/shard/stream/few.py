@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Policy
     from finedata.shard.shards import Shards
 
-__all__ = ["SHARE", "FewSamples", "Ranges"]
-
 SHARE = 1 / 8
 """Of a tar's samples; where more are wanted, the tar comes whole."""
 # Tars of which the ranges are kept in memory.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.shard.shards import Shards
     from finedata.shard.stream.settings import Wanted
 
-__all__ = ["Bad", "Filler", "picture_size"]
-
 _MEMBER_COLUMNS = ("member_offset", "member_size", "member_crc32c")
 
 

@@ -12,8 +12,6 @@ from finedata.shard.stream.fill import Bad  # noqa: TC001  (msgspec reads it at 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Done", "Refusal", "Task", "receive", "send"]
-
 _LENGTH = struct.Struct("<Q")
 
 

@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Policy
     from finedata.shard.order.schedule import Weight
 
-__all__ = [
-    "VIEW_TIERS",
-    "Mix",
-    "empty_view",
-    "is_released",
-    "read_mix",
-    "read_released",
-    "released_mix",
-    "split_pairs",
-]
-
 Mix: TypeAlias = "Mapping[str, Weight] | str"
 
 VIEW_TIERS: dict[str, tuple[str, ...]] = {

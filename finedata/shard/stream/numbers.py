@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from finedata.shard.shards import Shards
     from finedata.shard.stream.settings import Numbers
 
-__all__ = ["Vector", "VectorReader"]
-
 
 @dataclass(frozen=True, slots=True)
 class Vector:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from finedata.shard.stream.sequence import Samples
     from finedata.shard.stream.settings import Pictures
 
-__all__ = ["SamplePlaces", "prepare_places", "write_places"]
-
 _NONE = 0xFFFFFFFF
 
 

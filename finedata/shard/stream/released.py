@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from finedata.shard.shards import Shards
     from finedata.shard.stream.mix import Mix
 
-__all__ = ["ReleasedSequence", "open_sequence"]
-
 _COUNTED_AT_ONCE = 65_536
 
 

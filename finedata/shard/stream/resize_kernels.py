@@ -12,8 +12,6 @@ from numba import int32, uint64
 
 from finedata.motion.dtw.compiling import cached_kernel
 
-__all__ = ["resize_rows"]
-
 BITS = 22
 _HALF = 1 << (BITS - 1)
 _ONE, _TWO, _THREE = uint64(1), uint64(2), uint64(3)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from finedata.shard.stream.sequence import Samples
     from finedata.shard.stream.settings import Wanted
 
-__all__ = ["Ring"]
-
 # Batches that a worker was sent: while it reads one, the next lies at its door.
 _SENT = 2
 # Batches more, for every worker but one, that the others may read while that one is late.

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from finedata.shard.shards import Shards
     from finedata.shard.stream.mix import Mix
 
-__all__ = ["Samples", "Sequence"]
-
 
 @dataclass(frozen=True, slots=True)
 class Samples:

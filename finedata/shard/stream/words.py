@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.shard.shards import Shards
     from finedata.shard.stream.settings import Policy, Words
 
-__all__ = ["WordReader", "needs_text"]
-
 _OF_REVISION = ("fine", "steps", "numbered", "both", "facts")
 
 

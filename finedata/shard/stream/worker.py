@@ -21,8 +21,6 @@ from finedata.shard.stream.messages import Done, Refusal, Task, receive, send
 from finedata.shard.stream.sequence import Samples
 from finedata.shard.stream.settings import Wanted
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Arguments: descriptor of the socket, of the memory, samples of a slot."""

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["export_lerobot_v21", "export_lerobot_v21_pictures"]
-
 
 def export_lerobot_v21(dataset: Dataset, *, out: Path, episode_ids: Sequence[str]) -> ExportSummary:
     """Write the chosen episodes as LeRobot v2.1, cameras as H.264 videos.

@@ -25,8 +25,6 @@ from finedata.store.lerobot.layout import Feature, picture_column
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["modality_json", "rotation_columns", "rotation_features", "side_features"]
-
 _SIDES = {"state": "observation.", "action": "action."}
 _MAIN = {"state": "observation.state", "action": "action"}
 _WXYZ = "rotation_wxyz"

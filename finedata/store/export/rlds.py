@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["export_rlds"]
-
 _SHARD_BYTES = 256 << 20
 _FRAME_BYTES = 16
 _DEFAULT_SPLIT = "train"

@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset_file import SourceEntry
     from finedata.store.lerobot.layout import Feature
 
-__all__ = [
-    "DATASET_VERSION",
-    "MAIN_COLUMNS",
-    "dataset_info",
-    "dataset_name",
-    "features_json",
-    "step_vectors",
-]
-
 DATASET_VERSION = "1.0.0"
 MAIN_COLUMNS = {
     "timestamp": "timestamp",

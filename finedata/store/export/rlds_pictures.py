@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from finedata.store.episode import Episode, VideoSpan
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["RldsPictures"]
-
 _QUALITY = 95
 
 

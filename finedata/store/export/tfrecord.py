@@ -22,8 +22,6 @@ from finedata.store.tf_example import message_classes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["ExampleValue", "encode_example", "frame_record"]
-
 ExampleValue: TypeAlias = "np.ndarray | Sequence[bytes]"
 
 _crc32c = cast(

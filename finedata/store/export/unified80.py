@@ -30,17 +30,6 @@ if TYPE_CHECKING:
 
     from finedata.store.lerobot.layout import Feature
 
-__all__ = [
-    "SLOTS",
-    "UNIFIED_DIM",
-    "Unified",
-    "delta_joints",
-    "delta_pose",
-    "relative_joints",
-    "relative_pose",
-    "unify",
-]
-
 UNIFIED_DIM = 80
 SLOTS: dict[str, tuple[int, int]] = {
     "left_joint": (0, 7),

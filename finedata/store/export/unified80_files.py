@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from finedata.store.dataset import Dataset
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["export_unified80"]
-
 
 def export_unified80(dataset: Dataset, *, out: Path, episode_ids: Sequence[str]) -> ExportSummary:
     """Write `unified_output/episode_*.parquet` and `unified_meta.json`, without pictures.

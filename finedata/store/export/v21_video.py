@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from finedata.store.episode import Episode, VideoSpan
     from finedata.store.lerobot.layout import Feature
 
-__all__ = ["camera_stats", "is_deep_video", "video_feature", "write_video"]
-
 _SAMPLED_FRAMES = 4
 _KEYS = ("min", "max", "mean", "std", "count")
 

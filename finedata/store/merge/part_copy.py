@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-__all__ = ["PartSlice", "copy_part", "link_part"]
-
 _ROWS_AT_ONCE = 1_000
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["NewPart", "grouped_parts", "named_parts", "table_origins", "write_part"]
-
 # Which episodes were converted, not how: halves of a source differ in nothing else.
 _SELECTING_OPTIONS = ("episodes", "max_episodes")
 

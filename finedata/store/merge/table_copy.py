@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["TableOrigin", "copy_annotations", "copy_curation", "copy_receipts"]
-
 _ROWS_AT_ONCE = 10_000
 
 

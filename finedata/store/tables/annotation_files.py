@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["count_values", "never_revised"]
-
 
 def never_revised(paths: Iterable[Path]) -> bool:
     """Whether every row has revision 0, as the footers say; false where they do not say.

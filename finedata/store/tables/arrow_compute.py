@@ -10,8 +10,6 @@ from typing import Any, cast
 
 import pyarrow.compute as pc
 
-__all__ = ["compute"]
-
 
 def compute(name: str, *arguments: Any, **options: Any) -> Any:
     """Call the kernel `name` of `pyarrow.compute`."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DataFile", "DataFileCache", "Stretch", "column_array"]
-
 _EPISODE = "episode_index"
 # Footers that are kept: a reader that goes through a dataset in order needs one.
 _KEPT_FOOTERS = 16

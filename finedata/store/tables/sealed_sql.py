@@ -22,8 +22,6 @@ from finedata.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SealedQuery", "seal_condition", "seal_query"]
-
 # The nearest to Polars of sqlglot's dialects: EXCLUDE, REPLACE, QUALIFY, ILIKE, SEMI JOIN, //.
 _DIALECT = "duckdb"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\s+[A-Za-z_][A-Za-z_0-9]*)*", re.ASCII)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["OpenVideos"]
-
 # Videos that stay open while nobody decodes them.
 _IDLE_VIDEOS = 8
 

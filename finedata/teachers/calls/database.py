@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["CallDatabase"]
-
 _BUSY_S = 120.0  # how long other processes are waited for
 
 

@@ -14,8 +14,6 @@ from finedata.store.lock import locked, take_lock
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Owner"]
-
 
 class Owner:
     """This process among those that write one ledger; holds its lock until `close`.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from finedata.teachers.calls.ledger import CallLedger
 
-__all__ = ["CallWriter"]
-
 _R = TypeVar("_R")
 _MOST_IN_ONE = 500  # bounds how long one transaction keeps other processes waiting
 _Job = tuple["Callable[[], Any]", "asyncio.Future[Any]"]

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from finedata.teachers.protocol import Request
     from finedata.train.backbone import Backbone
 
-__all__ = ["LessonEncoder", "asked_text", "stacked"]
-
 # What a question shows of earlier answers.
 _GIVEN = ("sequence", "main_object", "raw_steps", "steps")
 

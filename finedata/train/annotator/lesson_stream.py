@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Side
     from finedata.train.backbone import Backbone
 
-__all__ = ["LessonBatch", "LessonData", "LessonStream", "frame_settings", "look_at_lessons"]
-
 _AHEAD = 2
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finedata.schema.recipe_file import Recipe
     from finedata.train.backbone import Backbone
 
-__all__ = ["AnnotatorHead"]
-
 
 class AnnotatorHead(nn.Module):
     """Reads the backbone's words out.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.recipe_file import Recipe
 
-__all__ = ["DitHead"]
-
 # Time is cut into so many buckets, and Beta's support ends a little before 1.
 _BUCKETS, _LONGEST = 1000, 0.999
 _TIME_WIDTH = 256

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["AXES", "PUBLISHED", "SPANS", "Grid", "fit_grid", "gaussian_edges", "grid_size"]
-
 AXES = ("theta", "phi", "r", "roll", "pitch", "yaw")
 """Of a translation: angle from z, angle about z, distance; of a rotation: angles, scaled."""
 SPANS: tuple[tuple[float, float], ...] = (

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from finedata.schema.recipe_file import Recipe
 
-__all__ = ["OftHead"]
-
 
 class _Block(nn.Module):
     def __init__(self, width: int) -> None:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from finedata.train.policy import Policy
 
-__all__ = ["is_spatialvla", "load_spatialvla"]
-
 _BASE = "backbone.model.model."
 # Their beginning of a name to ours, the longer first.
 _NAMES = (

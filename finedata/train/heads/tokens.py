@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from finedata.train.backbone import Backbone
     from finedata.train.data import Data
 
-__all__ = ["TokenHead"]
-
 _AXES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 _TEXT = 0
 _TOKEN = "<ACTION{:05d}>"
