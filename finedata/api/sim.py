@@ -121,6 +121,7 @@ def sim_evaluate(
                         place=str(policy),
                         found="no such run",
                         wanted=f"a run, ws://HOST:PORT, or one of {', '.join(SCRIPTED)}",
+                        next_command="finedata sim evaluate expert --out RESULT",
                     )
                 from finedata.api.policy import policy as load
 

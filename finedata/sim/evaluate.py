@@ -364,7 +364,12 @@ def _lines(path: Path) -> list[bytes]:
     try:
         return path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
-        raise ConformError(place=str(path), found=str(error), wanted="a result") from error
+        raise ConformError(
+            place=str(path),
+            found=f"{error.strerror or error}",
+            wanted="the file of a result",
+            next_command="finedata sim evaluate expert --out RESULT  # writes one",
+        ) from error
 
 
 def _same(path: Path, lines: list[bytes], head: dict[str, Any]) -> None:

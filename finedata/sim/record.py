@@ -165,6 +165,7 @@ def record(
     need("h5py", extra="sim", place="recording")
     root = Path(out)
     folder = root.with_name(root.name + ".source")
+    _check_ours(root, folder)
     renderer = find_renderer() if wanted.pictures else ""
     _claim(folder, wanted)
     tried = _record_all(folder, wanted, renderer=renderer, workers=workers, on_progress=on_progress)
@@ -196,6 +197,19 @@ def record(
             if abs(after - before) > _SHIFT_TOLD
         ],
     )
+
+
+def _check_ours(root: Path, folder: Path) -> None:
+    """Refuse a folder of somebody else's before minutes of physics, not behind them."""
+    if (folder / _MARKER).is_file() or not root.exists():
+        return
+    if not root.is_dir() or any(root.iterdir()):
+        raise UsageError(
+            place=str(root),
+            found="something that is no recording of ours",
+            wanted="a new or empty folder, or one begun by the same command",
+            next_command=f"finedata sim record --out {root}-2",
+        )
 
 
 def estimate_recording(settings: RecordSettings | None = None) -> dict[str, Any]:

@@ -441,6 +441,9 @@ def find_checkpoint(place: Path) -> Path:
     found = newest_checkpoint(place)
     if found is None:
         raise UsageError(
-            place=str(place), found="no checkpoint", wanted="a run, or a checkpoint of one"
+            place=str(place),
+            found="no checkpoint",
+            wanted="a run, or a checkpoint of one",
+            next_command=f"finedata train RECIPE --shards SHARDS --out {place}",
         )
     return found

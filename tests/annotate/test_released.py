@@ -152,3 +152,11 @@ def test_no_language_columns(tmp_path) -> None:
     path.write_bytes(b"PAR1 no")
     with pytest.raises(ConformError, match="file-000"):
         list(read_language(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "\n", "[]"])
+def test_a_review_without_a_record_is_no_review(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "review.json"
+    path.write_text(content)
+    with pytest.raises(ConformError, match="no record"):
+        read_human_review(path)

@@ -194,3 +194,12 @@ def _converter() -> str:
     import finedata.sim
 
     return str(Path(finedata.sim.__file__).with_name("converter.toml"))
+
+
+def test_a_folder_of_somebody_else_is_refused_before_anything_is_played(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").write_text("keep me")
+    with pytest.raises(UsageError, match="no recording of ours"):
+        fd.sim_record(out, **_SMALL)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "notes.txt"]

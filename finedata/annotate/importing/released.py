@@ -151,7 +151,7 @@ def read_human_review(path: Path) -> list[HumanReview]:
     """Read records with `Human_Review`: a JSON list, or JSON Lines.
 
     Raises:
-        ConformError: A record has no sample_id or no steps, or one is there twice.
+        ConformError: There is no record, one has no sample_id or no steps, or one is there twice.
         UsageError: There is no such file.
     """
     found: dict[str, HumanReview] = {}
@@ -179,6 +179,13 @@ def read_human_review(path: Path) -> list[HumanReview]:
                 wanted="every sample once",
             )
         found[one.sample_id] = one
+    if not found:
+        raise ConformError(
+            place=str(path),
+            found="no record",
+            wanted="records with sample_id and Human_Review, as a JSON list or JSON Lines",
+            next_command="finedata review export DIR --out FILE  # writes such a file",
+        )
     return list(found.values())
 
 
