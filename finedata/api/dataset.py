@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from finedata.hub.send import PublishSummary
     from finedata.quality.gate import GateSummary
     from finedata.report.report import ReportSummary
-    from finedata.shard.making.run import ShardEstimate, ShardSummary
+    from finedata.shard.making.summary import ShardEstimate, ShardSummary
     from finedata.store.episode import Episode
     from finedata.store.export.episodes import ExportSummary
     from finedata.store.index_map import EpisodePlace

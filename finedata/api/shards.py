@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import TextRevision
     from finedata.schema.stream_receipt import StreamReceipt
     from finedata.shard.making.compact import CompactSummary
-    from finedata.shard.making.run import ShardSummary
+    from finedata.shard.making.summary import ShardSummary
     from finedata.shard.stream.diff import Difference
     from finedata.shard.stream.measure import Speed
     from finedata.shard.stream.stream import Stream

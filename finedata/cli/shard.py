@@ -12,7 +12,7 @@ from finedata.cli.frame import AsJson, Workers, emit, interruptible, listed, pro
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from finedata.shard.making.run import ShardEstimate, ShardSummary
+    from finedata.shard.making.summary import ShardEstimate, ShardSummary
 
 HELP = """Write WebDataset shards of datasets: pixels once, numbers and words beside them.
 
@@ -144,7 +144,7 @@ def shard(
 ) -> None:
     """See HELP."""
     from finedata.api import is_shards, open
-    from finedata.shard.making.run import ShardEstimate
+    from finedata.shard.making.summary import ShardEstimate
 
     leaks = _ids(check_leaks, "--check-leaks") if check_leaks else ()
     if out is None and len(datasets) == 1 and is_shards(datasets[0]):

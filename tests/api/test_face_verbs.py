@@ -197,7 +197,7 @@ def test_every_result_is_a_summary() -> None:
     from finedata.annotate.estimate import AnnotateEstimate
     from finedata.cluster.summary import ClusterSummary
     from finedata.convert.verify.report import VerifyReport
-    from finedata.shard.making.run import ShardSummary
+    from finedata.shard.making.summary import ShardSummary
 
     for kind in (AnnotateEstimate, ClusterSummary, VerifyReport, ShardSummary):
         assert issubclass(kind, Summary)

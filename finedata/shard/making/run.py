@@ -22,11 +22,12 @@ from finedata.engine.local import LocalEngine
 from finedata.engine.progress import Progress
 from finedata.engine.run_plan import Flow
 from finedata.errors import UsageError
-from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, ViewCounts, decode_shards
+from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, decode_shards
 from finedata.shard.files import episodes_path, is_shards, share_ledgers
 from finedata.shard.making.finish import finish_shards
 from finedata.shard.making.prepare import Prepared, prepare, run_key
 from finedata.shard.making.settings import ShardSettings
+from finedata.shard.making.summary import SetSummary, ShardEstimate, ShardSummary
 from finedata.shard.making.tasks import (
     ShardTask,
     TaskResult,
@@ -40,7 +41,6 @@ from finedata.shard.mapped import MappedTable
 from finedata.store.atomic import output_errors
 from finedata.store.run.ledger import LEDGER_FOLDER, Ledger
 from finedata.store.run.ledger_state import ledger_item
-from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,66 +50,12 @@ if TYPE_CHECKING:
     from finedata.shard.making.plan import SetPlan
 
 __all__ = [
-    "ShardEstimate",
-    "ShardSummary",
     "estimate_shards",
     "finish_shard_shares",
     "shard_datasets",
 ]
 
 _CALL = "call"
-
-
-class SetSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A set in numbers."""
-
-    name: str
-    tier: str
-    side: str
-    episodes: int
-    samples: int
-    tars: int
-    bytes: int
-    encoded: int
-    psnr_db: float | None
-
-
-class ShardSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
-    """What shards hold.
-
-    Attributes:
-        out: Their folder.
-        identity: Their identity; "" where only a share was written.
-        sets: The sets.
-        views: What each view holds under the newest text revision.
-        left_out: Reason to how many episodes are in no set.
-        share: `i/n` where only a share was written, else "".
-        added: Episodes that this call added; 0 where all of them had been there.
-    """
-
-    out: str
-    identity: str
-    sets: list[SetSummary]
-    views: list[ViewCounts]
-    left_out: dict[str, int]
-    share: str = ""
-    added: int = 0
-
-
-class ShardEstimate(Summary, msgspec.Struct, frozen=True, kw_only=True):
-    """What a run would write.
-
-    Attributes:
-        sets: The sets; their bytes are estimated from a few samples each.
-        left_out: Reason to how many episodes are in no set.
-        bytes: Of all tars.
-        scratch_bytes: Of the spill files meanwhile.
-    """
-
-    sets: list[SetSummary]
-    left_out: dict[str, int]
-    bytes: int
-    scratch_bytes: int
 
 
 def estimate_shards(
