@@ -91,7 +91,8 @@ def sim_evaluate(
         device: Of a run.
         on_progress: Told after each episode.
         settings: `scenes`, `first`, `prompts` (`raw`, `fine`), `wording` (`seen`, `held_out`),
-            `execute` and `seed`; see `finedata.sim.evaluate.EvaluateSettings`.
+            `goals` (`fine`, `raw_only`, `all`), `execute` and `seed`; see
+            `finedata.sim.evaluate.EvaluateSettings`.
 
     Raises:
         MissingExtraError: Without the extra `sim`, or what the policy needs.

@@ -23,9 +23,9 @@ app = typer.Typer(
 
 _RECORD = """Record simulated demonstrations as a canonical dataset that every verb takes.
 
-Two arms, three coloured blocks and a tray. A scripted expert does what it is wished (which arm,
-from where, how it turns the block, on which side it puts it), is pushed about, and is kept where
-the physics says that all of it came true. Every episode has the goal in words and its true facts;
+Two arms, three coloured blocks, a tray and a mat. A scripted expert does what it is wished (which
+arm, from where, how it turns the block, where it puts it), is pushed about, and is kept where the
+physics says that all of it came true. Every episode has the goal in words and its true facts;
 a share has a fine-grained text too.
 
 Example: finedata sim record --out steer --episodes 200 --pictures 0
@@ -116,6 +116,10 @@ def evaluate(
     wording: Annotated[
         Literal["seen", "held_out"], typer.Option(help="Phrasings of demonstrations, or others.")
     ] = "held_out",
+    goals: Annotated[
+        Literal["fine", "raw_only", "all"],
+        typer.Option(help="Goals that fine texts speak of, that only raw data has, or all."),
+    ] = "fine",
     execute: Annotated[int, typer.Option(help="Steps of an answer that are taken.")] = 4,
     seed: Annotated[int, typer.Option(help="Of wishes and phrasings.")] = 0,
     name: Annotated[
@@ -142,6 +146,7 @@ def evaluate(
             first=first,
             prompts=prompts,
             wording=wording,
+            goals=goals,
             execute=execute,
             seed=seed,
         )
@@ -201,7 +206,7 @@ def _rate_lines(result: Result) -> Iterator[str]:
     settings = result.settings
     yield (
         f"{result.policy}: {settings.scenes} scenes from {settings.first}, {settings.prompts} "
-        f"prompts, {settings.wording.replace('_', ' ')} wording"
+        f"prompts, {settings.wording.replace('_', ' ')} wording, goals {settings.goals}"
     )
     for one in sim_rates(result):
         yield (

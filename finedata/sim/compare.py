@@ -82,13 +82,15 @@ def wilson(share: float, trials: int) -> tuple[float, float]:
 
 
 def rates(result: Result) -> list[Rate]:
-    """Every score of a result."""
-    count = len(result.episodes)
+    """Every score of a result; the side among the scenes in which the tray was wished."""
     found: list[Rate] = []
     for score in SCORES:
-        share = sum(one.scored[score] for one in result.episodes) / count
-        low, high = wilson(share, count)
-        found.append(Rate(score=score, share=share, low=low, high=high, scenes=count))
+        votes = [one.scored[score] for one in result.episodes if score in one.scored]
+        if not votes:
+            continue
+        share = sum(votes) / len(votes)
+        low, high = wilson(share, len(votes))
+        found.append(Rate(score=score, share=share, low=low, high=high, scenes=len(votes)))
     return found
 
 
@@ -113,16 +115,18 @@ def differences(results: Sequence[Result], *, seed: int = 0) -> list[Difference]
                 f"{first.settings.scenes} of them, seed {first.settings.seed}",
                 next_command="finedata sim evaluate with the same --scenes, --first and --seed",
             )
-        draws = np.random.Generator(np.random.PCG64([seed, 6])).integers(
-            0, len(first.episodes), (_DRAWS, len(first.episodes))
-        )
         for score in SCORES:
             apart = np.array(
                 [
                     float(mine.scored[score]) - float(theirs.scored[score])
                     for mine, theirs in zip(result.episodes, first.episodes, strict=True)
+                    if score in mine.scored
                 ]
             )
+            if not len(apart):
+                continue
+            rng = np.random.Generator(np.random.PCG64([seed, 6]))
+            draws = rng.integers(0, len(apart), (_DRAWS, len(apart)))
             low, high = np.quantile(apart[draws].mean(axis=1), [0.025, 0.975])
             found.append(
                 Difference(

@@ -14,7 +14,7 @@ import numpy as np
 
 from finedata.sim.expert import command
 from finedata.sim.factors import skewed_wish
-from finedata.sim.outcome import in_tray, outcome_of, scored
+from finedata.sim.outcome import outcome_of, place_of, scored
 from finedata.sim.scene import scene_of
 from finedata.sim.world import ARMS, Pose, World, block_rgba, pose_columns
 
@@ -58,7 +58,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
         return _columns(self.actions)
 
     def objects(self) -> NDArray[np.float32]:
-        """(T, 26) of each block x, y, z, cos and sin of its yaw, red, green, blue; the tray's x, y.
+        """(T, 28) of each block x, y, z, cos and sin of its yaw, its RGB; x, y of tray and mat.
 
         Colours are part of what is seen, so that a policy can tell blocks apart.
         """
@@ -66,12 +66,12 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def objects_of(scene: Scene, view: View) -> NDArray[np.float32]:
-    """(26,) as in `Episode.objects`."""
+    """(28,) as in `Episode.objects`."""
     found: list[float] = []
     for k in range(3):
         yaw = float(view.blocks_yaw_rad[k])
         found += [*view.blocks_m[k], np.cos(yaw), np.sin(yaw), *block_rgba(scene.colours[k])[:3]]
-    return np.array([*found, *view.tray_m], np.float32)
+    return np.array([*found, *view.tray_m, *view.mat_m], np.float32)
 
 
 class Noise:
@@ -154,8 +154,8 @@ def play(
 
 
 def settled(view: View) -> bool:
-    """Whether a block lies in the tray and every gripper has left it: nothing is left to do."""
-    if not any(in_tray(view, k) for k in range(3)):
+    """Whether a block lies at a place and every gripper has left it: nothing is left to do."""
+    if not any(place_of(view, k) for k in range(3)):
         return False
     return all(
         min(float(np.linalg.norm(np.array(pose.position_m) - one)) for one in view.blocks_m) > 0.08

@@ -22,7 +22,7 @@ from finedata.engine.progress import Progress
 from finedata.errors import ConformError, UsageError
 from finedata.sim.episode import objects_of, play
 from finedata.sim.expert import command
-from finedata.sim.factors import balanced_wishes, usual
+from finedata.sim.factors import Goals, balanced_wishes, usual
 from finedata.sim.outcome import Outcome, scored
 from finedata.sim.scene import scene_of
 from finedata.sim.wording import goal, say
@@ -73,6 +73,8 @@ _OBJECT_NAMES = (
     ),
     "tray_x",
     "tray_y",
+    "mat_x",
+    "mat_y",
 )
 
 
@@ -84,6 +86,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         first: Number of the first one.
         prompts: `raw` names the goal only, `fine` the manner too.
         wording: Phrasings that describe demonstrations (`seen`), or the `held_out` ones.
+        goals: Those that `fine` texts speak of, those that `raw_only` data has, or `all`.
         execute: Steps of an answer that are taken before the policy is asked again.
         seed: Of wishes and phrasings.
     """
@@ -92,6 +95,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     first: int = FIRST_SCENE
     prompts: Literal["raw", "fine"] = "fine"
     wording: Literal["seen", "held_out"] = "held_out"
+    goals: Goals = "fine"
     execute: int = 4
     seed: int = 0
 
@@ -99,13 +103,20 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse what is no evaluation.
 
         Raises:
-            UsageError: A number below its least.
+            UsageError: A number below its least; fine prompts of goals that they do not speak of.
         """
         for name, least in (("scenes", 1), ("first", 0), ("execute", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(
                     parameter=name, found=f"{getattr(self, name)}", wanted=f"at least {least}"
                 )
+        if self.prompts == "fine" and self.goals != "fine":
+            raise UsageError(
+                parameter="goals",
+                found=f"{self.goals!r} with fine prompts",
+                wanted="'fine': no fine-grained text speaks of the mat or of a yellow block",
+                next_command="finedata sim evaluate POLICY --prompts raw --goals raw_only",
+            )
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,13 +127,13 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
         wish: What was wished.
         prompt: What was said.
         outcome: What the physics says.
-        scored: `goal`, each factor, `all`.
+        scored: `goal`, each factor, `all`; no `side` where the mat was wished.
         frames: How many actions were executed.
         fault: `not_finite` where the policy's answer was no number; else empty.
     """
 
     scene: int
-    wish: dict[str, str]
+    wish: dict[str, str | None]
     prompt: str
     outcome: Outcome
     scored: dict[str, bool]
@@ -183,7 +194,7 @@ class Scripted:
 
     def begin(self, scene: Scene, wish: Wish) -> None:
         """Take what it knows: all of the wish, its goal, or nothing."""
-        self._wish = wish if self._name == "expert" else usual(scene, wish.colour)
+        self._wish = wish if self._name == "expert" else usual(scene, wish.colour, wish.place)
         self._rng = np.random.Generator(np.random.PCG64([scene.number, 5]))
 
     def act(self, view: View, scene: Scene, prompt: str, pictures: Any) -> np.ndarray:
@@ -240,7 +251,7 @@ def evaluate(
     check_mujoco()
     wanted = settings or EvaluateSettings()
     scenes = [scene_of(wanted.first + k) for k in range(wanted.scenes)]
-    wishes = balanced_wishes(scenes, seed=wanted.seed)
+    wishes = balanced_wishes(scenes, seed=wanted.seed, goals=wanted.goals)
     head = {
         "policy": policy,
         "settings": msgspec.to_builtins(wanted),
@@ -320,7 +331,7 @@ def _episode(
     except NotFiniteError:
         fault, frames = "not_finite", 0
         outcome = Outcome(
-            colour=None, in_tray=False, arm=None, approach=None, rotation=None, side=None,
+            colour=None, place=None, arm=None, approach=None, rotation=None, side=None,
             lift_frame=None, turned_rad=0.0, lifts=0,
         )  # fmt: skip
     return Judged(

@@ -41,8 +41,10 @@ def command(view: View, wish: Wish, *, colours: tuple[str, ...]) -> dict[str, Po
     """
     block = colours.index(wish.colour)
     at = view.blocks_m[block]
-    side = 1 if wish.side == "left" else -1
-    place = np.array([view.tray_m[0], view.tray_m[1] + side * TRAY_HALF_M[1] / 2])
+    place = np.array(view.mat_m)
+    if wish.place == "tray":
+        side = 1 if wish.side == "left" else -1
+        place = np.array([view.tray_m[0], view.tray_m[1] + side * TRAY_HALF_M[1] / 2])
     arm = view.arms[wish.arm]
     tool = np.array(arm.position_m)
     off = float(np.linalg.norm(at[:2] - place))

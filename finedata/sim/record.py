@@ -35,7 +35,7 @@ from finedata.errors import OutputError, UsageError, need
 from finedata.schema.identity import hash16
 from finedata.sim.camera import CAMERAS, Cameras, find_renderer
 from finedata.sim.episode import demonstrate
-from finedata.sim.factors import COMBINATIONS, MANNERS
+from finedata.sim.factors import COMBINATIONS, MANNERS, Wish
 from finedata.sim.outcome import scored
 from finedata.sim.scene import scene_of
 from finedata.sim.truth import Truth, phases, truth_of, truth_rows
@@ -66,7 +66,8 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
         first: Number of the first scene.
         noise: Scale of what pushes the demonstrator; 0 for none.
         pictures: Width and height of both cameras' pictures in pixels; 0 for none.
-        fine: Share of the demonstrations that have a fine-grained text.
+        fine: Share of the demonstrations that have a fine-grained text, if so many have a goal that
+            such texts speak of: the tray, and no yellow block.
     """
 
     episodes: int = 2000
@@ -107,6 +108,7 @@ class RecordSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
         fine_grained: Episodes with a fine-grained text.
         missed: Factor (or `goal`) -> demonstrations that were left out for it.
         usual: Factor -> share of its first value: among all wishes, and among what was kept.
+        on_mat: Episodes that end on the mat.
         renderer: `egl` or `osmesa`; empty without pictures.
         notes: What is to be known.
     """
@@ -119,6 +121,7 @@ class RecordSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
     fine_grained: int
     missed: dict[str, int]
     usual: dict[str, tuple[float, float]]
+    on_mat: int
     renderer: str
     notes: list[str]
 
@@ -134,7 +137,7 @@ class _Tried(msgspec.Struct, frozen=True, kw_only=True):
     """A demonstration: its truth where it was kept, else what it missed."""
 
     number: int
-    wish: dict[str, str]
+    wish: dict[str, str | None]
     truth: Truth | None
     missed: list[str]
 
@@ -189,12 +192,19 @@ def record(
         fine_grained=len(chosen),
         missed=dict(sorted(Counter(name for one in tried for name in one.missed).items())),
         usual=usual,
+        on_mat=sum(one.wish["place"] == "mat" for one in kept),
         renderer=renderer,
         notes=[
             f"keeping what succeeded shifts {name} from {before:.0%} to {after:.0%} "
             f"{MANNERS[name][0]}"
             for name, (before, after) in usual.items()
             if abs(after - before) > _SHIFT_TOLD
+        ]
+        + [
+            f"fine-grained text on {len(chosen)} of the {wanted_fine} demonstrations that were "
+            "asked for: the others have goals that such texts do not speak of"
+            for wanted_fine in [math.floor(len(kept) * wanted.fine + 1e-9)]
+            if len(chosen) < wanted_fine
         ],
     )
 
@@ -335,15 +345,19 @@ def _stage(pictures: int, renderer: str) -> tuple[World, Cameras | None]:
 
 
 def _with_fine_text(kept: list[_Tried], share: float) -> set[int]:
-    """Numbers of the demonstrations with fine-grained text: a share of each of the sixteen manners.
+    """Numbers of the demonstrations with fine-grained text.
 
-    Of each manner the first so many, what is left over of a share being carried to the next one.
+    As many as the share is of all, taken evenly from the sixteen manners of those whose goal such
+    texts speak of: of each manner the first so many, what is left over of a share being carried to
+    the next one.
     """
     chosen: set[int] = set()
     carried = 0.0
+    able = [one for one in kept if msgspec.convert(one.wish, Wish).in_fine_texts]
+    share = min(1.0, share * len(kept) / max(1, len(able)))
     for combination in COMBINATIONS:
         mine = [
-            one.number for one in kept if tuple(one.wish[name] for name in MANNERS) == combination
+            one.number for one in able if tuple(one.wish[name] for name in MANNERS) == combination
         ]
         wanted = len(mine) * share + carried
         take = min(len(mine), math.floor(wanted + 1e-9))
@@ -387,7 +401,9 @@ def _append_truth(
 
 def _shares(name: str, tried: list[_Tried], kept: list[_Tried]) -> tuple[float, float]:
     first = MANNERS[name][0]
-    return (
-        sum(one.wish[name] == first for one in tried) / len(tried),
-        sum(one.wish[name] == first for one in kept) / len(kept),
-    )
+
+    def share(of: list[_Tried]) -> float:
+        values = [one.wish[name] for one in of if one.wish[name] is not None]
+        return sum(value == first for value in values) / max(1, len(values))
+
+    return share(tried), share(kept)

@@ -1,4 +1,4 @@
-"""A scene is a pure function of its number: which blocks stand where, and where the tray is.
+"""A scene is a pure function of its number: where blocks, tray and mat are.
 
 Lengths are metres in the robot's base frame, which both arms share: x forward, y left, z up, the
 table's top at z = 0. Blocks take one of three slots each and are shifted within it, so no scene
@@ -16,6 +16,7 @@ _SLOTS_Y_M = (-0.17, 0.0, 0.17)
 _SLOT_X_M = 0.33
 _JITTER_M, _JITTER_RAD = 0.025, 0.25
 _TRAY_M, _TRAY_JITTER_M = (0.56, 0.0), 0.02
+_MAT_M, _MAT_JITTER_M = (0.54, 0.29), 0.02
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         blocks_m: (x, y) of each block.
         yaws_rad: How far each is turned about the vertical.
         tray_m: (x, y) of the middle of the tray.
+        mat_m: (x, y) of the middle of the mat, which lies to the left or the right of the tray.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     blocks_m: tuple[tuple[float, float], ...]
     yaws_rad: tuple[float, ...]
     tray_m: tuple[float, float]
+    mat_m: tuple[float, float]
 
 
 def scene_of(number: int) -> Scene:
@@ -52,6 +55,8 @@ def scene_of(number: int) -> Scene:
     jitter = 2 * rng.random((3, 2)) - 1
     turn = 2 * rng.random(3) - 1
     tray = 2 * rng.random(2) - 1
+    mat = 2 * rng.random(2) - 1
+    beside = 1 if rng.random() < 0.5 else -1
     colours: list[Colour] = [COLOURS[k] for k in order[:3]]
     return Scene(
         number=number,
@@ -67,5 +72,9 @@ def scene_of(number: int) -> Scene:
         tray_m=(
             _TRAY_M[0] + _TRAY_JITTER_M * float(tray[0]),
             _TRAY_M[1] + _TRAY_JITTER_M * float(tray[1]),
+        ),
+        mat_m=(
+            _MAT_M[0] + _MAT_JITTER_M * float(mat[0]),
+            beside * (_MAT_M[1] + _MAT_JITTER_M * float(mat[1])),
         ),
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ANNOTATOR = "finedata_sim"
 _HELD_BELOW, _IN_HAND_M = 0.7, 0.03
 _COME = {"above": "from above", "side": "from the side"}
+_IN = {"tray": "in", "mat": "on"}
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +84,7 @@ def phases(truth: Truth) -> list[str]:
     block = f"{wish.colour} block"
     texts = (
         f"Reach for the {block} {_COME[wish.approach]} and grasp it.",
-        f"Lift the {block}, turn it {wish.rotation} and bring it to the {wish.side} half of the"
-        " tray.",
+        f"Lift the {block}, turn it {wish.rotation} and bring it to the {_there(wish)}.",
         f"Let the {block} go and draw back.",
     )
     cuts = [0, truth.grasp_frame, truth.release_frame, truth.frames]
@@ -129,8 +129,8 @@ def truth_rows(
               step=move, actor=wish.arm, object=block,
               value_number=abs(truth.turned_rad), unit="rad"),
         _fact(said_by, named, "final_configuration", "final_workspace_location",
-              f"{wish.side} half of the tray",
-              f"In the end the block lies in the {wish.side} half of the tray.", truth,
+              "on the mat" if wish.place == "mat" else _there(wish),
+              f"In the end the block lies {_IN[wish.place]} the {_there(wish)}.", truth,
               object=block, end=True),
     ]  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {"facts": facts, "instructions": []}
@@ -143,6 +143,10 @@ def truth_rows(
             )
         ]  # fmt: skip
     return rows
+
+
+def _there(wish: Wish) -> str:
+    return "mat" if wish.place == "mat" else f"{wish.side} half of the tray"
 
 
 def _fact(

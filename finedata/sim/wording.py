@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 Wording = Literal["raw", "fine"]
 
 GOALS = (
-    "put the {colour} block in the tray",
-    "place the {colour} block on the tray",
-    "move the {colour} cube to the tray",
-    "the {colour} block goes into the tray",
-    "bring the {colour} cube over to the tray",
-    "tidy the {colour} block away into the tray",
+    "put the {colour} block {inside}",
+    "place the {colour} block on the {place}",
+    "move the {colour} cube to the {place}",
+    "the {colour} block goes {into}",
+    "bring the {colour} cube over to the {place}",
+    "tidy the {colour} block away {into}",
 )
 GOALS_HELD_OUT = (
-    "I want the {colour} block in the tray",
-    "could you set the {colour} cube down in the tray",
-    "drop off the {colour} block at the tray",
+    "I want the {colour} block {inside}",
+    "could you set the {colour} cube down {inside}",
+    "drop off the {colour} block at the {place}",
 )
 FINE = (
     "with the {arm} arm, grasp the {colour} block {approach}, turn it {rotation} and put it in the"
@@ -62,6 +62,10 @@ _SAID = {
     "clockwise": ("clockwise", "to the right, clockwise"),
     "counter-clockwise": ("counter-clockwise", "anticlockwise"),
 }
+_WHERE = {
+    "tray": {"place": "tray", "inside": "in the tray", "into": "into the tray"},
+    "mat": {"place": "mat", "inside": "on the mat", "into": "onto the mat"},
+}
 
 
 def goal(wish: Wish) -> str:
@@ -74,7 +78,7 @@ def goal(wish: Wish) -> str:
         ... )
         'put the red block in the tray'
     """
-    return GOALS[0].format(colour=wish.colour)
+    return GOALS[0].format(colour=wish.colour, **_WHERE[wish.place])
 
 
 def say(wish: Wish, *, wording: Wording, seed: int, held_out: bool = False) -> str:
@@ -85,7 +89,13 @@ def say(wish: Wish, *, wording: Wording, seed: int, held_out: bool = False) -> s
         wording: `raw` names the goal only, `fine` the manner too.
         seed: Which phrasing and which synonyms.
         held_out: Take a phrasing that describes no demonstration.
+
+    Raises:
+        ValueError: A fine text of a goal that fine texts do not speak of.
     """
+    if wording == "fine" and not wish.in_fine_texts:
+        msg = f"no fine text speaks of the {wish.place} and a {wish.colour} block"
+        raise ValueError(msg)
     rng = np.random.Generator(np.random.PCG64([seed, 4]))
     templates = {
         ("raw", False): GOALS,
@@ -98,4 +108,6 @@ def say(wish: Wish, *, wording: Wording, seed: int, held_out: bool = False) -> s
         name: _SAID[value][int(rng.random() * len(_SAID[value]))]
         for name, value in (("approach", wish.approach), ("rotation", wish.rotation))
     }
-    return template.format(colour=wish.colour, arm=wish.arm, side=wish.side, **words)
+    return template.format(
+        colour=wish.colour, arm=wish.arm, side=wish.side, **_WHERE[wish.place], **words
+    )

@@ -1,4 +1,4 @@
-"""The world: two Cartesian arms with grippers over a table, three blocks and a tray, in MuJoCo.
+"""The world: two Cartesian arms with grippers over a table, three blocks, a tray, a mat; MuJoCo.
 
 An arm is three slides and two hinges (yaw about the vertical, then pitch), so its joints are the
 pose of its tool, and no inverse kinematics stands between a policy and the physics. The two
@@ -32,6 +32,7 @@ __all__ = [
     "ARMS",
     "FPS",
     "HOME",
+    "MAT_HALF_M",
     "MUJOCO",
     "TRAY_FLOOR_M",
     "TRAY_HALF_M",
@@ -52,6 +53,8 @@ FPS = 10
 BLOCK_HALF_M = (0.02, 0.02, 0.025)
 TRAY_HALF_M = (0.08, 0.16)
 TRAY_FLOOR_M = 0.004
+"""Height of the tray's floor, and of the mat."""
+MAT_HALF_M = (0.06, 0.06)
 _FINGER_TRAVEL_M = 0.04
 _SUBSTEPS, _PIECES = 40, 4
 _MOST_M, _MOST_RAD = 0.06, 0.5
@@ -99,12 +102,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         blocks_m: (3, 3) positions of the blocks' middles.
         blocks_xyzw: (3, 4) their rotations.
         tray_m: (x, y) of the tray.
+        mat_m: (x, y) of the mat.
     """
 
     arms: dict[str, Pose]
     blocks_m: NDArray[np.float64]
     blocks_xyzw: NDArray[np.float64]
     tray_m: tuple[float, float]
+    mat_m: tuple[float, float]
 
     @property
     def blocks_yaw_rad(self) -> NDArray[np.float64]:
@@ -220,7 +225,7 @@ class World:
         self.reset(scene)
 
     def reset(self, scene: Scene) -> None:
-        """Begin a scene: arms at home, blocks and tray in place, everything at rest."""
+        """Begin a scene: arms at home, blocks, tray and mat in place, everything at rest."""
         self.scene = scene
         self._mujoco.mj_resetData(self.model, self.data)
         for arm in ARMS:
@@ -230,7 +235,7 @@ class World:
             half = scene.yaws_rad[k] / 2
             self.data.qpos[address : address + 3] = [*scene.blocks_m[k], BLOCK_HALF_M[2]]
             self.data.qpos[address + 3 : address + 7] = [np.cos(half), 0, 0, np.sin(half)]
-        self.data.mocap_pos[0] = [*scene.tray_m, 0.0]
+        self.data.mocap_pos[:2] = [[*scene.tray_m, 0.0], [*scene.mat_m, 0.0]]
         self._ctrl = np.concatenate([_joints_of(HOME[arm]) for arm in ARMS])
         self.data.ctrl[:] = self._ctrl
         self._mujoco.mj_forward(self.model, self.data)
@@ -244,6 +249,7 @@ class World:
             blocks_m=places,
             blocks_xyzw=wxyz[:, [1, 2, 3, 0]],
             tray_m=self.scene.tray_m,
+            mat_m=self.scene.mat_m,
         )
 
     def step(self, targets: dict[str, Pose]) -> None:
@@ -335,6 +341,10 @@ def _xml() -> str:
       <geom {rim} size="{long} .004 .006" pos="0 {-wide - 0.004} .006"/>
       <geom {rim} size=".004 {wide + 0.008} .006" pos="{long + 0.004} 0 .006"/>
       <geom {rim} size=".004 {wide + 0.008} .006" pos="{-long - 0.004} 0 .006"/>
+    </body>
+    <body name="mat" mocap="true" pos=".54 .29 0">
+      <geom name="mat" type="box" size="{MAT_HALF_M[0]} {MAT_HALF_M[1]} {TRAY_FLOOR_M / 2}"
+        pos="0 0 {TRAY_FLOOR_M / 2}" contype="1" conaffinity="1" rgba=".38 .30 .46 1"/>
     </body>{blocks}{arms}
   </worldbody>
   <equality>{coupled}

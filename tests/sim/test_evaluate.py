@@ -85,6 +85,25 @@ def test_differences_are_paired_and_other_scenes_refused(
         fd.sim_compare([read[0], other])
 
 
+def test_goals_that_only_raw_data_has_are_asked_for_in_raw_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no fine-grained text speaks of the mat"):
+        EvaluateSettings(goals="raw_only")
+    for name in ("usual", "expert"):
+        fd.sim_evaluate(
+            name, out=tmp_path / f"{name}.jsonl", scenes=8, prompts="raw", goals="raw_only"
+        )
+    read = [fd.sim_result(tmp_path / f"{name}.jsonl") for name in ("usual", "expert")]
+    on_mat = sum(one.wish["place"] == "mat" for one in read[0].episodes)
+    assert 0 < on_mat < 8
+    for one in read[0].episodes:
+        assert ("mat" in one.prompt) == (one.wish["place"] == "mat")
+        assert one.wish["place"] == "mat" or "yellow" in one.prompt
+    rates = {one.score: one for one in fd.sim_rates(read[1])}
+    assert (rates["goal"].share, rates["all"].scenes) == (1.0, 8)
+    assert rates["side"].scenes == 8 - on_mat
+    assert {one.score for one in fd.sim_compare(read)} == set(rates)
+
+
 def test_a_stopped_result_is_finished_to_the_same_bytes(
     results: dict[str, Path], tmp_path: Path
 ) -> None:

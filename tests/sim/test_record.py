@@ -69,11 +69,22 @@ def test_facts_are_true_and_every_text_is_made_of_them(recorded: Path) -> None:
     for row in said:
         mine = [values[one] for one in row["fact_ids"]]
         assert len(mine) == 7
-        colour = next(v for v in mine if v in ("red", "green", "blue", "yellow"))
+        colour = next(v for v in mine if v in ("red", "green", "blue"))
+        assert not {"on the mat", "yellow"} & set(mine)
         assert colour in row["text"]
         assert ("left half" in " ".join(mine)) == any(
             f"left {what}" in row["text"] for what in ("half", "side")
         )
+    places = facts.filter(pl.col("slot") == "final_workspace_location")["value"].to_list()
+    assert 0 < places.count("on the mat") < 12  # what only raw data has
+    primary = dict(
+        dataset.instructions.filter(pl.col("is_primary"))
+        .select("episode_id", "text")
+        .collect()
+        .rows()
+    )
+    for row in facts.filter(pl.col("slot") == "final_workspace_location").to_dicts():
+        assert ("mat" in primary[row["episode_id"]]) == (row["value"] == "on the mat")
     goals = dataset.instructions.filter(pl.col("is_primary")).collect()["text"].to_list()
     assert all(text.startswith("put the ") for text in goals)
     steps = dataset.steps.collect()
@@ -154,6 +165,13 @@ def test_no_renderer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_settings_out_of_range_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(bad))):
         RecordSettings(**bad)
+
+
+def test_fine_texts_are_only_of_goals_that_they_speak_of(tmp_path: Path) -> None:
+    summary = fd.sim_record(tmp_path / "out", episodes=8, pictures=0, fine=1.0)
+    assert 0 < summary.fine_grained < summary.kept
+    assert 0 < summary.on_mat <= summary.kept - summary.fine_grained
+    assert "goals that such texts do not speak of" in summary.notes[-1]
 
 
 def test_demonstrations_that_fail_are_left_out_and_told(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,11 +18,27 @@ from finedata.errors import FinedataError
 from finedata.sim import world as sim_world
 from finedata.sim.episode import Episode, demonstrate, play
 from finedata.sim.expert import command
-from finedata.sim.factors import COMBINATIONS, MANNERS, Wish, balanced_wishes, skewed_wish
+from finedata.sim.factors import (
+    COMBINATIONS,
+    FINE_COLOURS,
+    MANNERS,
+    Wish,
+    balanced_wishes,
+    skewed_wish,
+)
 from finedata.sim.outcome import scored
 from finedata.sim.scene import scene_of
 from finedata.sim.wording import FINE, FINE_HELD_OUT, GOALS, GOALS_HELD_OUT, say
-from finedata.sim.world import HOME, Pose, World, check_mujoco, pose_columns, pose_of
+from finedata.sim.world import (
+    HOME,
+    MAT_HALF_M,
+    TRAY_HALF_M,
+    Pose,
+    World,
+    check_mujoco,
+    pose_columns,
+    pose_of,
+)
 
 _DIGEST = """
 import hashlib
@@ -44,6 +62,11 @@ def test_a_scene_is_a_function_of_its_number() -> None:
         places = np.array(scene.blocks_m)
         apart = [np.linalg.norm(places[i] - places[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
         assert min(apart) > 0.1
+        # Mat and tray do not touch, and no block stands on the mat.
+        assert abs(scene.mat_m[1]) - MAT_HALF_M[1] > abs(scene.tray_m[1]) + TRAY_HALF_M[1] + 0.008
+        for x, y in scene.blocks_m:
+            assert max(abs(x - scene.mat_m[0]), abs(y - scene.mat_m[1])) > MAT_HALF_M[0] + 0.03
+    assert {scene.mat_m[1] > 0 for scene in scenes} == {True, False}
 
 
 def test_the_expert_does_every_manner(world: World) -> None:
@@ -59,6 +82,46 @@ def test_the_expert_does_every_manner(world: World) -> None:
             changed = Wish(**{**_as_dict(wish), factor: other})
             missed = [k for k, ok in scored(episode.outcome, changed).items() if not ok]
             assert missed == [factor, "all"]
+
+
+def test_the_expert_brings_a_block_to_the_mat(world: World) -> None:
+    scenes = [scene_of(51_000 + k) for k in range(16)]
+    wishes = balanced_wishes(scenes, seed=3, goals="raw_only")
+    places = {wish.place for wish in wishes}
+    assert places == {"tray", "mat"}
+    for scene, wish in zip(scenes, wishes, strict=True):
+        episode, _, good = demonstrate(scene.number, wish=wish, world=world)
+        assert good, scored(episode.outcome, wish)
+        assert episode.outcome.place == wish.place
+        assert ("side" in scored(episode.outcome, wish)) == (wish.place == "tray")
+        if wish.place == "mat":
+            assert episode.outcome.side is None
+            other = msgspec.structs.replace(wish, place="tray", side="left")
+            missed = [k for k, ok in scored(episode.outcome, other).items() if not ok]
+            assert missed == ["goal", "place", "side", "all"]
+
+
+def test_goals_of_every_kind_are_paired_and_balanced() -> None:
+    scenes = [scene_of(1_000_000 + k) for k in range(192)]
+    wishes = balanced_wishes(scenes, seed=0)
+    assert Counter((w.arm, w.approach, w.rotation, w.side) for w in wishes) == dict.fromkeys(
+        COMBINATIONS, 12
+    )
+    assert all(wish.in_fine_texts for wish in wishes)
+    assert {wish.colour for wish in wishes} == set(FINE_COLOURS)
+    raw_only = balanced_wishes(scenes, seed=0, goals="raw_only")
+    assert not any(wish.in_fine_texts for wish in raw_only)
+    assert 40 < sum(wish.place == "tray" for wish in raw_only) < 100
+    assert {wish.colour for wish in raw_only if wish.place == "mat"} == {*FINE_COLOURS, "yellow"}
+    everything = balanced_wishes(scenes, seed=0, goals="all")
+    assert 0.3 < np.mean([wish.in_fine_texts for wish in everything]) < 0.8
+    # What is wished of the manner is the same, whatever the goals are.
+    for name in ("arm", "approach", "rotation"):
+        of = [[getattr(w, name) for w in some] for some in (wishes, raw_only, everything)]
+        assert of[0] == of[1] == of[2]
+    for scene, wish in zip(scenes, everything, strict=True):
+        assert wish.colour in scene.colours
+        assert (wish.side is None) == (wish.place == "mat")
 
 
 def test_a_block_that_is_dropped_is_fetched_again(world: World) -> None:
@@ -165,7 +228,7 @@ def test_another_mujoco_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_demonstrators_are_skewed() -> None:
     draws = 1_000
-    counts = dict.fromkeys(MANNERS, 0)
+    counts = dict.fromkeys((*MANNERS, "tray"), 0)
     for number in range(draws):
         scene = scene_of(number)
         wish = skewed_wish(scene, np.random.Generator(np.random.PCG64([number, 3])))
@@ -173,7 +236,11 @@ def test_demonstrators_are_skewed() -> None:
         counts["arm"] += wish.arm == near
         counts["approach"] += wish.approach == "above"
         counts["rotation"] += wish.rotation == "clockwise"
+        counts["tray"] += wish.place == "tray"
+        assert (wish.side is None) == (wish.place == "mat")
         counts["side"] += wish.side == wish.arm
+    on_tray = counts["tray"]
+    assert abs(counts.pop("side") - 0.75 * on_tray) < 50
     for count in counts.values():
         assert 700 < count < 800  # 3.7 standard deviations either way
 
@@ -207,6 +274,17 @@ def test_goals_name_the_goal_only_and_fine_texts_all() -> None:
             assert all(word in fine for word in ("blue", "left", "right", "clockwise"))
             assert "from the side" in fine or "sideways" in fine
     assert not {*FINE, *GOALS} & {*FINE_HELD_OUT, *GOALS_HELD_OUT}
+    for held_out in (False, True):
+        for seed in range(40):
+            on_mat = say(
+                msgspec.structs.replace(wish, place="mat", side=None),
+                wording="raw", seed=seed, held_out=held_out,
+            )  # fmt: skip
+            assert "mat" in on_mat
+            assert "tray" not in on_mat
+    for unspoken in ({"place": "mat", "side": None}, {"colour": "yellow"}):
+        with pytest.raises(ValueError, match="no fine text"):
+            say(msgspec.structs.replace(wish, **unspoken), wording="fine", seed=0)
     texts = {say(wish, wording="fine", seed=seed) for seed in range(200)}
     assert len(texts) > 20
 
@@ -220,5 +298,5 @@ def test_episodes_tell_their_shapes(world: World) -> None:
     assert isinstance(episode, Episode)
     frames = len(episode.actions)
     assert episode.states().shape == episode.targets().shape == (frames, 16)
-    assert episode.objects().shape == (frames, 26)
+    assert episode.objects().shape == (frames, 28)
     assert np.isfinite(episode.states()).all()
