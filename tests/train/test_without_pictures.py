@@ -26,7 +26,7 @@ def test_states_alone_are_trained_on_and_asked(tmp_path: Path) -> None:
     assert told["finedata"]["cameras"] == []
     (robot,) = told["finedata"]["embodiments"].values()
     assert sorted(robot["needed_states"]) == ["environment", "state"]
-    assert len(robot["states"]["environment"]) == 26
+    assert len(robot["states"]["environment"]) == 28
     found = fd.sim_evaluate(tmp_path / "run", out=tmp_path / "r.jsonl", scenes=1, device="cpu")
     assert found.policy == "tiny_gr00t, step 2"
     assert (found.episodes[0].fault, found.episodes[0].frames) == ("", 60)
