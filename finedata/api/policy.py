@@ -67,7 +67,7 @@ class Policy:
         from finedata.serve.client import Action
         from finedata.serve.session import Session
 
-        desk = self._desk()
+        desk = self.desk()
         request = desk.read({**observation, "reasoning": reasoning})
         found = desk.ask([Session(desk.use)], [request])
         return Action(
@@ -101,7 +101,7 @@ class Policy:
         """
         from finedata.serve.server import serve
 
-        serve(self._desk(**how), host=host, port=port, api_key=api_key, on_ready=on_ready)
+        serve(self.desk(**how), host=host, port=port, api_key=api_key, on_ready=on_ready)
 
     def serving(
         self,
@@ -139,7 +139,7 @@ class Policy:
         """
         from finedata.serve.server import serving
 
-        desk = self._desk(
+        desk = self.desk(
             execute=execute,
             ensemble=ensemble,
             rotation=rotation,
@@ -183,7 +183,7 @@ class Policy:
         from finedata.serve.server import serving
         from finedata.train.recorded import recorded_episodes
 
-        desk, predictor = self._desk(**how), self.predictor
+        desk, predictor = self.desk(**how), self.predictor
         opened = open(dataset) if isinstance(dataset, str | Path) else dataset
         recorded = recorded_episodes(
             opened,
@@ -216,9 +216,9 @@ class Policy:
         Raises:
             UsageError: An argument does not fit the policy.
         """
-        return self._desk(**how).metadata()
+        return self.desk(**how).metadata()
 
-    def _desk(
+    def desk(
         self,
         *,
         execute: int | None = None,
@@ -228,6 +228,19 @@ class Policy:
         key: Mapping[str, str] | None = None,
         reasoning: bool = False,
     ) -> Desk:
+        """What a server asks, without one.
+
+        Args:
+            execute: As for `serving`, as all that follows.
+            ensemble: See there.
+            rotation: See there.
+            gripper: See there.
+            key: See there.
+            reasoning: See there.
+
+        Raises:
+            UsageError: An argument does not fit the policy.
+        """
         from finedata.serve.desk import Desk
         from finedata.serve.form import Form
         from finedata.serve.session import Use

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from finedata.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from finedata.api.sim_policy import Asked
     from finedata.engine.progress import OnProgress
-    from finedata.serve.client import Connection
     from finedata.sim.compare import Difference, Rate
-    from finedata.sim.evaluate import Mind, Result
+    from finedata.sim.evaluate import Mind, Result, Run
     from finedata.sim.record import RecordSummary
     from finedata.sim.world import World
 
@@ -103,41 +101,27 @@ def sim_evaluate(
     Example:
         >>> sim_evaluate("expert", out="expert.jsonl", scenes=16)  # doctest: +SKIP
     """
-    from pathlib import Path
-
     from finedata.sim.camera import Cameras, find_renderer
     from finedata.sim.evaluate import SCRIPTED, EvaluateSettings, Scripted, evaluate
 
     wanted = EvaluateSettings(**settings)
     with ExitStack() as stack:
         mind: Mind
+        run: Run | None = None
         eyes: Callable[[World], Cameras] | None = None
         if str(policy) in SCRIPTED:
             mind, known = Scripted(str(policy)), str(policy)
         else:
-            address = str(policy)
-            if not address.startswith(_ADDRESS):
-                if not Path(policy).exists():
-                    raise UsageError(
-                        place=str(policy),
-                        found="no such run",
-                        wanted=f"a run, ws://HOST:PORT, or one of {', '.join(SCRIPTED)}",
-                        next_command="finedata sim evaluate expert --out RESULT",
-                    )
-                from finedata.api.policy import policy as load
-
-                address = stack.enter_context(load(policy, device=device).serving()).address
-            served = _Served(address, api_key=api_key)
-            stack.callback(served.close)
-            mind, known = served, served.name
-            if served.cameras:
-                renderer, size = find_renderer(), served.pictures
-                eyes = partial(Cameras, size=size, renderer=renderer)
+            asked = stack.enter_context(_asked(policy, api_key=api_key, device=device))
+            mind, known, run = asked, asked.name, asked.run
+            if asked.cameras:
+                eyes = partial(Cameras, size=asked.pictures, renderer=find_renderer())
         return evaluate(
             mind,
             out,
             policy=name or known,
             settings=wanted,
+            run=run,
             camera=eyes,
             on_progress=on_progress,
         )
@@ -176,76 +160,32 @@ def sim_rates(result: Result) -> list[Rate]:
     return rates(result)
 
 
-class _Served:
-    """A served policy, asked through its client.
+@contextmanager
+def _asked(policy: str | Path, *, api_key: str, device: str) -> Generator[Asked]:
+    """A run in this process, or a served policy, for as long as the context lasts."""
+    from pathlib import Path
 
-    Each episode has a connection of its own, so that the policy's noise starts anew with it.
+    from finedata.api.sim_policy import Asked, Here
+    from finedata.sim.evaluate import SCRIPTED
 
-    Attributes:
-        name: Its recipe and step.
-        cameras: What it must be shown.
-        pictures: Pixels of them.
-    """
-
-    def __init__(self, address: str, *, api_key: str) -> None:
-        self._address, self._api_key = address, api_key
-        self._connection = self._connect()
-        told = self._connection.metadata.get("finedata", {})
-        self.name = f"{told.get('recipe', 'policy')}, step {told.get('step', '?')}"
-        self.cameras: tuple[str, ...] = tuple(told.get("cameras", ()))
-        self.pictures = int(self._connection.metadata.get("training_obs_image_size", [128])[0])
-        robots: Mapping[str, Any] = told.get("embodiments", {})
-        self._robot = next(
-            (one for one in robots if one.endswith("gantry")), next(iter(robots), "")
-        )
-        self._states: dict[str, list[str]] = robots.get(self._robot, {}).get("states", {})
-        self._needed: list[str] = robots.get(self._robot, {}).get("needed_states", [])
-
-    def begin(self, scene: Any, wish: Any) -> None:
-        """Begin a connection; the policy is told neither scene nor wish."""
-        del scene, wish
-        self._connection.close()
-        self._connection = self._connect()
-
-    def act(self, view: Any, scene: Any, prompt: str, pictures: Any) -> np.ndarray:
-        """Ask; see `finedata.sim.evaluate.Mind`."""
-        from finedata.sim.evaluate import ACTION_NAMES, observed
-
-        numbers = observed(view, scene)
-        shown: dict[str, Any] = {"prompt": prompt}
-        if self._robot:
-            shown["embodiment"] = self._robot
-        for role in self._needed:
-            missing = [one for one in self._states[role] if one not in numbers]
-            if missing:
-                raise self._stranger(found=f"a policy that must be told {', '.join(missing[:3])}")
-            shown[f"state/{role}"] = np.array(
-                [numbers[one] for one in self._states[role]], np.float32
-            )
-        if self.cameras:
-            drawn = pictures()
-            unknown = [one for one in self.cameras if one not in drawn]
-            if unknown:
-                raise self._stranger(found=f"a policy that must be shown {', '.join(unknown)}")
-            shown |= {one: drawn[one] for one in self.cameras}
-        said = self._connection.act(shown)
-        if sorted(said.names) != sorted(ACTION_NAMES):
-            raise self._stranger(found=f"answers named {', '.join(said.names[:4]) or 'nothing'}")
-        order = [said.names.index(one) for one in ACTION_NAMES]
-        return np.asarray(said.actions, np.float64)[:, order]
-
-    def close(self) -> None:
-        """End the connection."""
-        self._connection.close()
-
-    def _connect(self) -> Connection:
+    place = str(policy)
+    if place.startswith(_ADDRESS):
         from finedata.serve.client import connect
 
-        return connect(self._address, api_key=self._api_key)
+        asked = Asked(place, partial(connect, place, api_key=api_key))
+    else:
+        if not Path(policy).exists():
+            raise UsageError(
+                place=place,
+                found="no such run",
+                wanted=f"a run, ws://HOST:PORT, or one of {', '.join(SCRIPTED)}",
+                next_command="finedata sim evaluate expert --out RESULT",
+            )
+        from finedata.api.policy import policy as load
 
-    def _stranger(self, *, found: str) -> UsageError:
-        return UsageError(
-            place=self._address,
-            found=found,
-            wanted="a policy that was trained on what finedata sim record wrote",
-        )
+        desk = load(policy, device=device).desk()
+        asked = Asked(place, partial(Here, desk, desk.metadata()))
+    try:
+        yield asked
+    finally:
+        asked.close()

@@ -216,3 +216,10 @@ def _rate_lines(result: Result) -> Iterator[str]:
     faults = sum(bool(episode.fault) for episode in result.episodes)
     if faults:
         yield f"  {faults} episodes ended by an answer that is no number"
+    frames = sum(episode.frames for episode in result.episodes)
+    beyond = sum(episode.out_of_reach for episode in result.episodes)
+    if 2 * beyond > frames:
+        yield (
+            f"  {beyond} of {frames} actions were where no arm gets: other units, another frame, "
+            "or a gripper that counts the other way?"
+        )

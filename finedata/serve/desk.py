@@ -126,6 +126,7 @@ class Desk:
             said = self.predictor.predict(
                 [(robot, observation) for _, robot, observation in asked],
                 draw=sessions[0].asked,
+                noise=requests[0].noise,
                 reasoning=self.reasoning or any(request.reasoning for request in requests),
             )
         else:
@@ -181,6 +182,7 @@ class Desk:
                 "recipe": self.predictor.saved.recipe.name,
                 "recipe_sha256": self.predictor.saved.recipe.sha256,
                 "step": self.predictor.saved.step,
+                "trained": self.predictor.trained,
                 "cameras": list(self.predictor.cameras),
                 "horizon": self.use.horizon,
                 "stride": recipe.stride,

@@ -49,6 +49,7 @@ class Request:
         embodiment: The robot; empty where the client names none.
         reset: An episode begins.
         reasoning: It wants to know why, too.
+        noise: Number that the policy's noise is drawn from; None for that of the connection.
     """
 
     pictures: dict[str, np.ndarray | None] = field(default_factory=dict[str, Any])
@@ -57,6 +58,7 @@ class Request:
     embodiment: str = ""
     reset: bool = False
     reasoning: bool = False
+    noise: int | None = None
 
     def observation(self, robot: Robot, form: Form) -> Observation:
         """For a robot whose client writes numbers in a form.
@@ -167,6 +169,8 @@ def read_request(
             found.embodiment = words(value, last) if value is not None else ""
         elif len(meant) == 1 and last in ("reset", "reasoning"):
             setattr(found, last, _flag(value, last))
+        elif len(meant) == 1 and last == "noise":
+            found.noise = _number(value, last)
         else:
             raise _unknown("/".join(path), last, cameras, states)
     return found
@@ -247,6 +251,12 @@ def _flag(value: Any, place: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise UsageError(place=place, found=type(value).__name__, wanted="true or false")
     return bool(value)
+
+
+def _number(value: Any, place: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(place=place, found=repr(value)[:80], wanted="a whole number of 0 or more")
+    return value
 
 
 def _unknown(name: str, last: str, cameras: Sequence[str], states: Sequence[str]) -> UsageError:

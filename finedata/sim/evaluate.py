@@ -33,6 +33,7 @@ from finedata.sim.world import (
     Pose,
     World,
     check_mujoco,
+    in_reach,
     pose_columns,
     pose_of,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Judged",
     "Mind",
     "Result",
+    "Run",
     "Scripted",
     "evaluate",
     "observed",
@@ -130,6 +132,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
         scored: `goal`, each factor, `all`; no `side` where the mat was wished.
         frames: How many actions were executed.
         fault: `not_finite` where the policy's answer was no number; else empty.
+        out_of_reach: How many of the actions were cut off, being where no arm gets.
     """
 
     scene: int
@@ -139,6 +142,31 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     scored: dict[str, bool]
     frames: int
     fault: str = ""
+    out_of_reach: int = 0
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What was trained: what tells the runs of a study apart, and what they share.
+
+    Attributes:
+        recipe: Name of the recipe.
+        family: Its digest without mixture, seed and length.
+        mix: Views and weights.
+        seed: Of order, wording, initial weights and noise.
+        step: Optimiser steps done.
+        batch: Samples of each.
+        drawn: View -> samples that were learnt from.
+        shards: Digest of what they were drawn from.
+    """
+
+    recipe: str
+    family: str
+    mix: str
+    seed: int
+    step: int
+    batch: int
+    drawn: dict[str, int]
+    shards: str
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +178,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         scenes_sha256: Of scenes and wishes: what must be equal for a comparison.
         mujoco: Its version.
         episodes: In the order of the scenes.
+        run: What was trained; None of a scripted policy, or of a server that does not tell.
     """
 
     policy: str
@@ -157,6 +186,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     scenes_sha256: str
     mujoco: str
     episodes: list[Judged]
+    run: Run | None = None
 
 
 class Mind(Protocol):
@@ -229,6 +259,7 @@ def evaluate(
     *,
     policy: str,
     settings: EvaluateSettings | None = None,
+    run: Run | None = None,
     camera: Callable[[World], Any] | None = None,
     on_progress: OnProgress = None,
 ) -> Result:
@@ -239,13 +270,15 @@ def evaluate(
         out: The result, JSON Lines; `OUT.partial` until it is whole.
         policy: Its name, in the result.
         settings: What it is put before.
+        run: What was trained.
         camera: Makes what draws a world, where the policy wants pictures.
         on_progress: Told after each episode.
 
     Raises:
         MissingExtraError: Without the extra `sim`.
         FinedataError: Another MuJoCo, or the policy's server is gone.
-        UsageError: `out` is of another policy or of other settings.
+        UsageError: `out` is of another policy or of other settings; the policy's answers are of
+            another shape than `ACTION_NAMES` wants, or empty.
         OutputError: It cannot be written.
     """
     check_mujoco()
@@ -257,6 +290,7 @@ def evaluate(
         "settings": msgspec.to_builtins(wanted),
         "scenes_sha256": _digest(scenes, wishes),
         "mujoco": MUJOCO,
+        "run": msgspec.to_builtins(run),
     }
     path = Path(out)
     partial = path.with_name(path.name + ".partial")
@@ -314,14 +348,19 @@ def _episode(
         prompt = goal(wish)
     mind.begin(scene, wish)
     waiting: list[np.ndarray] = []
+    beyond = 0
 
     def controller(view: View, frame: int) -> dict[str, Pose]:
+        nonlocal beyond
         del frame
         if not waiting:
             pictures = None if eyes is None else (lambda: eyes.pixels(world))
-            waiting.extend(mind.act(view, scene, prompt, pictures)[: settings.execute])
-        row = np.asarray(waiting.pop(0), np.float64)
-        return {arm: pose_of(row[8 * k : 8 * k + 8]) for k, arm in enumerate(ARMS)}
+            said = _checked(mind.act(view, scene, prompt, pictures))
+            waiting.extend(said[: settings.execute])
+        row = waiting.pop(0)
+        poses = {arm: pose_of(row[8 * k : 8 * k + 8]) for k, arm in enumerate(ARMS)}
+        beyond += not all(in_reach(pose) for pose in poses.values())
+        return poses
 
     fault = ""
     try:
@@ -342,7 +381,24 @@ def _episode(
         scored=scored(outcome, wish),
         frames=frames,
         fault=fault,
+        out_of_reach=0 if fault else beyond,
     )
+
+
+def _checked(said: np.ndarray) -> np.ndarray:
+    """An answer as (steps, 16) float64.
+
+    Raises:
+        UsageError: It is of another shape, or empty: nothing would be judged but the first pose.
+    """
+    answer = np.asarray(said, np.float64)
+    if answer.ndim != 2 or answer.shape[1] != len(ACTION_NAMES) or not len(answer):
+        raise UsageError(
+            place="the policy's answer",
+            found=f"an array of shape {answer.shape}",
+            wanted=f"(steps, {len(ACTION_NAMES)}), one step at least: {', '.join(ACTION_NAMES)}",
+        )
+    return answer
 
 
 def _row(poses: Mapping[str, Pose]) -> np.ndarray:

@@ -42,6 +42,7 @@ __all__ = [
     "World",
     "block_rgba",
     "check_mujoco",
+    "in_reach",
     "pose_columns",
     "pose_of",
 ]
@@ -66,6 +67,8 @@ _RGBA = {
 }
 _LOW = np.array([0.05, -0.45, 0.012, -2.6, -1.3])
 _HIGH = np.array([0.75, 0.45, 0.40, 2.6, 0.3])
+# Of what is told as out of reach: metres, radians, share of the opening.
+_SLACK = np.array([0.03, 0.03, 0.03, 0.1, 0.1, 0.2])
 
 
 class NotFiniteError(ValueError):
@@ -149,6 +152,17 @@ def pose_of(columns: NDArray[np.float64]) -> Pose:
         pitch_rad=float(np.arctan2(-forward, -along[2])),
         open=float(columns[7]),
     )
+
+
+def in_reach(pose: Pose) -> bool:
+    """Whether a target is one that the arms reach, a little slack allowed.
+
+    Others are cut off (`World.step`), and a policy whose targets mostly are answers in other units,
+    in another frame, or counts its grippers the other way.
+    """
+    joints = np.array([*pose.position_m, pose.yaw_rad, pose.pitch_rad, pose.open])
+    low, high = np.append(_LOW, 0.0) - _SLACK, np.append(_HIGH, 1.0) + _SLACK
+    return bool(((joints >= low) & (joints <= high)).all())
 
 
 def check_mujoco() -> None:

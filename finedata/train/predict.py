@@ -11,10 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import torch
 
 from finedata.errors import UsageError
+from finedata.schema.recipe_file import recipe_digest
 from finedata.shard.stream.resize import resize_into
 from finedata.train.checkpoint import find_checkpoint, read_checkpoint
 from finedata.train.data import cut
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["Predictor"]
 
 _COLOURS = 3
+# No recipe's: seeds of recipes are whole numbers.
+_SHARED_SEED = -1
+# What does not tell recipes of one study apart: which mixture, how often, how long, how watched.
+_VARIED = {
+    "mix": "", "seed": 0, "steps": 1, "warmup": 0, "save_every": 1, "keep": 1, "eval_every": 0,
+    "eval_samples": 1, "log_every": 1,
+}  # fmt: skip
 
 
 class Predictor:
@@ -100,6 +109,29 @@ class Predictor:
         """Steps of a chunk."""
         return self.recipe.horizon
 
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What was trained, in a few words: what a study's runs differ in, and what they share.
+
+        `family` is the recipe's digest without its mixture, seed and length; `drawn` how many
+        samples of each view were learnt from, `shards` the digest of what they were drawn from.
+        """
+        recipe, receipts = self.recipe, self.saved.receipts
+        drawn: dict[str, int] = {}
+        for receipt in receipts:
+            for one in receipt["drawn"]:
+                drawn[one["view"]] = drawn.get(one["view"], 0) + one["samples"]
+        return {
+            "recipe": self.saved.recipe.name,
+            "family": recipe_digest(msgspec.structs.replace(recipe, **_VARIED))[:16],
+            "mix": recipe.mix,
+            "seed": recipe.seed,
+            "step": self.saved.step,
+            "batch": recipe.batch,
+            "drawn": dict(sorted(drawn.items())),
+            "shards": receipts[-1]["shards"][:16] if receipts else "",
+        }
+
     def robot(self, name: str = "") -> Robot:
         """A robot by its name; see `robot_named`."""
         return robot_named(self.robots, name)
@@ -110,6 +142,7 @@ class Predictor:
         asked: Sequence[tuple[Robot, Observation]],
         *,
         draw: int = 0,
+        noise: int | None = None,
         reasoning: bool = False,
     ) -> list[Predicted]:
         """Answer several observations at once.
@@ -117,6 +150,8 @@ class Predictor:
         Args:
             asked: Robot and observation of each.
             draw: Number of the noise, where the policy draws any.
+            noise: A number that the noise is drawn from instead, whatever the recipe's seed: two
+                policies that are asked with one number begin at the same noise.
             reasoning: Let it say why, too.
 
         Raises:
@@ -129,7 +164,8 @@ class Predictor:
                 found=f"a policy with the head {self.recipe.head}",
                 wanted="one that speaks, with the head tokens",
             )
-        reseed(self.recipe.seed, draw, 0)
+        seed, number = (self.recipe.seed, draw) if noise is None else (_SHARED_SEED, noise)
+        reseed(seed, number, 0)
         said = self.policy(self._batch(asked), predict=True, reasoning=reasoning)
         actions = said["action"].float().cpu().numpy()
         return [

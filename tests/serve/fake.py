@@ -64,12 +64,15 @@ class FakePredictor:
         self.recipe = SimpleNamespace(head="tokens" if speaks else "oft", pictures=56, stride=1)
         self.saved = SimpleNamespace(recipe=SimpleNamespace(name="fake", sha256="0" * 64), step=7)
         self.says = says or (lambda number: np.tile(STILL, (HORIZON, 1)))
+        self.trained: dict[str, Any] = {}
         self.seen: list[Any] = []
 
     def robot(self, name: str = "") -> Any:
         return robot_named(self.robots, name)
 
-    def predict(self, asked: Any, *, draw: int = 0, reasoning: bool = False) -> list[Predicted]:
+    def predict(
+        self, asked: Any, *, draw: int = 0, noise: int | None = None, reasoning: bool = False
+    ) -> list[Predicted]:
         number = len(self.seen)
         self.seen.append((asked, draw, reasoning))
         for robot, observation in asked:

@@ -196,9 +196,9 @@ def refusing() -> Any:
     predictor = FakePredictor()
     predict = predictor.predict
 
-    def fails(asked: Any, *, draw: int = 0, reasoning: bool = False) -> Any:
+    def fails(asked: Any, *, reasoning: bool = False, **more: Any) -> Any:
         assert not reasoning
-        return predict(asked, draw=draw)
+        return predict(asked, **more)
 
     predictor.predict = fails
     return desk(predictor)

@@ -150,6 +150,54 @@ def test_an_answer_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
     assert [one.scored["all"] for one in found.episodes] == [True, False, True, False]
 
 
+@pytest.mark.parametrize(
+    "said", [np.zeros((0, 16)), np.zeros(16), np.zeros((4, 14)), np.zeros((2, 4, 16))]
+)
+def test_an_answer_of_another_shape_is_refused(said: np.ndarray, tmp_path: Path) -> None:
+    # An empty chunk was played as an episode in which nothing was commanded (strands-labs/robots
+    # 3620); others ended in a traceback.
+    class Odd(Scripted):
+        def act(self, view: Any, scene: Any, prompt: str, pictures: Any) -> np.ndarray:
+            return said
+
+    settings = EvaluateSettings(scenes=1)
+    with pytest.raises(UsageError, match=r"wanted \(steps, 16\)"):
+        evaluate(Odd("expert"), tmp_path / "r.jsonl", policy="odd", settings=settings)
+
+
+@pytest.mark.parametrize("kind", ["width", "one step", "nothing"])
+def test_a_server_whose_answer_does_not_fit_its_names_is_refused(kind: str, tmp_path: Path) -> None:
+    shape = {"width": (4, 14), "one step": (16,), "nothing": (0, 16)}[kind]
+    with (
+        _server(lambda _: np.zeros(shape, np.float32)) as address,
+        pytest.raises(UsageError, match="shape"),
+    ):
+        fd.sim_evaluate(address, out=tmp_path / "r.jsonl", scenes=1)
+
+
+def test_targets_where_no_arm_gets_are_counted(tmp_path: Path) -> None:
+    # Metres taken for millimetres, or a gripper that counts from -1: cut off without a word, such
+    # an answer looks like a policy that learnt nothing.
+    class Wrong(Scripted):
+        factor, shift = 1.0, 0.0
+
+        def act(self, view: Any, scene: Any, prompt: str, pictures: Any) -> np.ndarray:
+            said = super().act(view, scene, prompt, pictures)
+            said[:, :3] *= self.factor
+            said[:, 7] += self.shift
+            return said
+
+    settings = EvaluateSettings(scenes=1)
+    counted: list[tuple[int, int]] = []
+    for name, factor, shift in (("metres", 1.0, 0.0), ("mm", 1000.0, 0.0), ("signed", 1.0, -1.5)):
+        mind = Wrong("expert")
+        mind.factor, mind.shift = factor, shift
+        found = evaluate(mind, tmp_path / f"{name}.jsonl", policy=name, settings=settings)
+        counted.append((found.episodes[0].out_of_reach, found.episodes[0].frames))
+    assert counted[0][0] == 0
+    assert all(beyond == frames > 0 for beyond, frames in counted[1:])
+
+
 def test_a_server_is_asked_and_one_that_dies_is_gone_on_with(tmp_path: Path) -> None:
     home = np.array([[0.22, -0.27, 0.2, 1, 0, 0, 0, 1, 0.22, 0.27, 0.2, 1, 0, 0, 0, 1]])
     asked: list[dict[str, Any]] = []
