@@ -302,7 +302,14 @@ def restore(
         }
     path = saved.folder / _STATE / "optimizer_state.safetensors"
     moments, taken = dict(_moments(policy, optimiser)), set()
-    if copy_tensors(path, moments, taken) or taken != set(moments):
+    spare = copy_tensors(path, moments, taken)
+    # What had no gradient yet, as a vision encoder without pictures, has no moments either.
+    for name, parameter in policy.named_parameters():
+        mine = {f"{key}.{name}" for key in optimiser.state.get(parameter, {})}
+        if mine.isdisjoint(taken):
+            optimiser.state.pop(parameter, None)
+            moments = {key: value for key, value in moments.items() if key not in mine}
+    if spare or taken != set(moments):
         raise ConformError(
             place=str(path), found="moments of other parameters", wanted="those of this recipe"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset.cluster()
     dataset.shard(folder / "shards")
     recipe = fd.recipe(
-        "tiny_gr00t", steps=2, batch=4, micro_batch=4, states=["state", "environment"]
+        "tiny_gr00t", steps=2, batch=4, micro_batch=4, states=["state", "environment"], save_every=1
     )
     done = recipe.train(folder / "shards", out=folder / "run", device="cpu", workers=1)
     assert done.step == 2
@@ -54,6 +55,20 @@ def test_states_alone_are_trained_on_and_asked(run: Path, policy: Any, tmp_path:
     assert (found.run.recipe, found.run.mix, found.run.step) == ("tiny_gr00t", "raw=1", 2)
     assert found.run.drawn == {"raw": 8}
     assert len(found.run.shards) == len(found.run.family) == 16
+
+
+def test_what_has_no_gradient_is_gone_on_with_all_the_same(run: Path, tmp_path: Path) -> None:
+    # Without pictures the vision encoder never gets moments, and a checkpoint holds none of it.
+    again = tmp_path / "again"
+    shutil.copytree(run, again, symlinks=True)
+    shutil.rmtree(again / "checkpoints" / "000002")
+    (again / "checkpoints" / "last").unlink()
+    found = fd.recipe(
+        "tiny_gr00t", steps=2, batch=4, micro_batch=4, states=["state", "environment"], save_every=1
+    ).train(run.parent / "shards", out=again, resume=True, device="cpu", workers=0)
+    assert found.step == 2
+    weights = "checkpoints/000002/pretrained_model/model.safetensors"
+    assert (again / weights).read_bytes() == (run / weights).read_bytes()
 
 
 def test_in_this_process_and_through_a_socket_the_same_bytes(run: Path, tmp_path: Path) -> None:
