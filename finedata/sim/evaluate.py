@@ -58,6 +58,7 @@ __all__ = [
     "evaluate",
     "observed",
     "read_result",
+    "scenes_digest",
 ]
 
 FIRST_SCENE = 1_000_000
@@ -288,7 +289,7 @@ def evaluate(
     head = {
         "policy": policy,
         "settings": msgspec.to_builtins(wanted),
-        "scenes_sha256": _digest(scenes, wishes),
+        "scenes_sha256": scenes_digest(scenes, wishes),
         "mujoco": MUJOCO,
         "run": msgspec.to_builtins(run),
     }
@@ -405,7 +406,8 @@ def _row(poses: Mapping[str, Pose]) -> np.ndarray:
     return np.array([number for arm in ARMS for number in pose_columns(poses[arm])])
 
 
-def _digest(scenes: list[Scene], wishes: list[Wish]) -> str:
+def scenes_digest(scenes: list[Scene], wishes: list[Wish]) -> str:
+    """What results must share to be compared."""
     return hashlib.sha256(msgspec.json.encode([scenes, wishes], order="sorted")).hexdigest()
 
 

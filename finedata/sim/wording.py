@@ -8,11 +8,16 @@ vocabulary and not for a sentence.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from finedata.sim.factors import MANNERS
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from finedata.sim.factors import Wish
 
 Wording = Literal["raw", "fine"]
@@ -31,23 +36,24 @@ GOALS_HELD_OUT = (
     "drop off the {colour} block at the {place}",
 )
 FINE = (
-    "with the {arm} arm, grasp the {colour} block {approach}, turn it {rotation} and put it in the"
-    " {side} half of the tray",
-    "use the {arm} gripper to take the {colour} cube {approach}; rotate it {rotation}, then set it"
-    " down on the {side} side of the tray",
-    "the {arm} arm picks the {colour} block up {approach}, rotates it {rotation} and places it in"
-    " the {side} half of the tray",
-    "grasp the {colour} block {approach} with the {arm} gripper, turn it {rotation}, and place it"
-    " on the {side} side of the tray",
-    "put the {colour} cube in the {side} half of the tray: {arm} arm, grasp {approach}, turn"
-    " {rotation}",
-    "approach the {colour} block {approach} with the {arm} arm, lift it, turn it {rotation} and"
-    " lower it onto the {side} side of the tray",
-    "move the {colour} block to the {side} side of the tray with the {arm} arm; take it {approach}"
-    " and rotate it {rotation} on the way",
-    "take the {colour} cube {approach} using the {arm} arm, spin it {rotation}, put it down in the"
-    " {side} half of the tray",
+    "[with the {arm} arm, ]grasp the {colour} block[ {approach}][, turn it {rotation}] and put it"
+    " in the [{side} half of the ]tray",
+    "[use the {arm} gripper to ]take the {colour} cube[ {approach}][; rotate it {rotation}], then"
+    " set it down on the [{side} side of the ]tray",
+    "the [{arm} arm|robot] picks the {colour} block up[ {approach}][, rotates it {rotation}] and"
+    " places it in the [{side} half of the ]tray",
+    "grasp the {colour} block[ {approach}][ with the {arm} gripper][, turn it {rotation}], and"
+    " place it on the [{side} side of the ]tray",
+    "put the {colour} cube in the [{side} half of the ]tray[: {arm} arm][, grasp {approach}]"
+    "[, turn {rotation}]",
+    "approach the {colour} block[ {approach}][ with the {arm} arm], lift it[, turn it {rotation}]"
+    " and lower it onto the [{side} side of the ]tray",
+    "move the {colour} block to the [{side} side of the ]tray[ with the {arm} arm]; take it"
+    "[ {approach}][ and rotate it {rotation} on the way]",
+    "take the {colour} cube[ {approach}][ using the {arm} arm][, spin it {rotation}], put it down"
+    " in the [{side} half of the ]tray",
 )
+"""In brackets: what is said only if the value is known, and behind the bar what is said if not."""
 FINE_HELD_OUT = (
     "the {colour} block should end in the {side} half of the tray, lifted {approach} by the {arm}"
     " arm and turned {rotation}",
@@ -62,6 +68,7 @@ _SAID = {
     "clockwise": ("clockwise", "to the right, clockwise"),
     "counter-clockwise": ("counter-clockwise", "anticlockwise"),
 }
+_IF_KNOWN = re.compile(r"\[(?P<said>[^\]|]*\{(?P<name>\w+)\}[^\]|]*)(?:\|(?P<else>[^\]]*))?\]")
 _WHERE = {
     "tray": {"place": "tray", "inside": "in the tray", "into": "into the tray"},
     "mat": {"place": "mat", "inside": "on the mat", "into": "onto the mat"},
@@ -96,18 +103,38 @@ def say(wish: Wish, *, wording: Wording, seed: int, held_out: bool = False) -> s
     if wording == "fine" and not wish.in_fine_texts:
         msg = f"no fine text speaks of the {wish.place} and a {wish.colour} block"
         raise ValueError(msg)
+    if wording == "raw":
+        templates = GOALS_HELD_OUT if held_out else GOALS
+        rng = np.random.Generator(np.random.PCG64([seed, 4]))
+        template = templates[int(rng.random() * len(templates))]
+        return template.format(colour=wish.colour, **_WHERE[wish.place])
+    known = {name: getattr(wish, name) for name in ("colour", *MANNERS)}
+    return describe(known, seed=seed, held_out=held_out)
+
+
+def describe(known: Mapping[str, str], *, seed: int, held_out: bool = False) -> str:
+    """A fine-grained text of what is known; what is not known is left out.
+
+    Args:
+        known: `colour`, and of the factors of the manner those that are known.
+        seed: Which phrasing and which synonyms.
+        held_out: Take a phrasing that describes no demonstration; everything must be known.
+
+    Example:
+        >>> describe({"colour": "red", "arm": "left"}, seed=3)
+        'grasp the red block with the left gripper, and place it on the tray'
+    """
     rng = np.random.Generator(np.random.PCG64([seed, 4]))
-    templates = {
-        ("raw", False): GOALS,
-        ("raw", True): GOALS_HELD_OUT,
-        ("fine", False): FINE,
-        ("fine", True): FINE_HELD_OUT,
-    }[wording, held_out]
+    templates = FINE_HELD_OUT if held_out else FINE
     template = templates[int(rng.random() * len(templates))]
-    words = {
-        name: _SAID[value][int(rng.random() * len(_SAID[value]))]
-        for name, value in (("approach", wish.approach), ("rotation", wish.rotation))
-    }
-    return template.format(
-        colour=wish.colour, arm=wish.arm, side=wish.side, **_WHERE[wish.place], **words
-    )
+    drawn = {name: float(rng.random()) for name in ("approach", "rotation")}
+    words = dict(known)
+    for name, which in drawn.items():
+        if name in known:
+            synonyms = _SAID[known[name]]
+            words[name] = synonyms[int(which * len(synonyms))]
+
+    def told(found: re.Match[str]) -> str:
+        return found["said"] if found["name"] in words else found["else"] or ""
+
+    return _IF_KNOWN.sub(told, template).format(**words)

@@ -1,0 +1,234 @@
+"""What the study's results say: every cell, the seeds' range, and paired differences, each apart.
+
+A cell has Wilson's interval over its scenes, which knows nothing of how far seeds of training
+differ; so the lowest and the highest seed stand beside it. A contrast is the mean over shared seeds
+and scenes of the difference of two ratios; its interval is a bootstrap that draws seeds and scenes.
+With three seeds such an interval is rough. What was not run is said.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from steer_plan import cell_of, steps_of
+
+import finedata
+from finedata.sim.compare import wilson
+from finedata.store.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from steer_plan import Cell, Part, Plan
+
+# (evaluation, score, heading): the columns of a table; factors follow.
+MEASURES = {
+    False: (
+        ("fine", "all", "all, fine prompt"), ("fine", "goal", "goal, fine prompt"),
+        ("raw", "goal", "goal, raw prompt"), ("raw_only", "goal", "goal that only raw data has"),
+    ),
+    True: (
+        ("fine_seen", "all", "all, fine prompt, seen wording"),
+        ("fine_seen", "goal", "goal, fine prompt, seen wording"),
+        ("raw_seen", "goal", "goal, raw prompt, seen wording"),
+    ),
+}  # fmt: skip
+FACTORS = ("arm", "approach", "rotation", "side")
+_DRAWS = 4000
+
+
+def write_tables(plan: Plan, stamp: str, out: Path) -> None:
+    """Write `table.md` and `table.json`."""
+    found = {"stamp": stamp, "parts": [_part(plan, part, out) for part in plan.parts]}
+    for group in (group for part in found["parts"] for group in part["groups"]):
+        for row in group["cells"]:
+            del row["scores"]  # they stand in the results
+    write_atomic(out / "table.json", (json.dumps(found, indent=1) + "\n").encode())
+    write_atomic(out / "table.md", "".join(_markdown(found)).encode())
+
+
+def contrast(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> tuple[float, float, float]:
+    """Mean difference and its 95 % interval.
+
+    Args:
+        first: (seeds, scenes) scores, 0 or 1.
+        second: The same of the other, paired.
+        seed: Of the bootstrap.
+
+    Example:
+        >>> contrast(np.ones((3, 8)), np.zeros((3, 8)))
+        (1.0, 1.0, 1.0)
+    """
+    apart = first.astype(float) - second.astype(float)
+    rng = np.random.Generator(np.random.PCG64([seed, 8]))
+    seeds, scenes = apart.shape
+    chosen = rng.integers(0, seeds, (_DRAWS, seeds))
+    # Scenes are shared by the seeds, so a draw takes the same scenes in each of its seeds.
+    drawn = rng.integers(0, scenes, (_DRAWS, scenes))
+    means = np.array([apart[np.ix_(a, b)].mean() for a, b in zip(chosen, drawn, strict=True)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(apart.mean()), float(low), float(high)
+
+
+def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
+    groups: list[dict[str, Any]] = []
+    for data in part.data:
+        for head in part.heads:
+            for budget in part.budgets:
+                rows = [
+                    _cell(plan, cell, out)
+                    for ratio in part.ratios
+                    for seed in plan.seeds
+                    if (cell := cell_of(plan, data, head, budget, ratio, seed)) is not None
+                ]
+                seen = any(name.endswith("_seen") for name in part.evaluations)
+                groups.append(
+                    {
+                        "data": data, "head": head, "budget": budget, "seen": seen, "cells": rows,
+                        "ratios": _ratios(rows, MEASURES[seen]),
+                        "contrasts": _contrasts(plan, rows, MEASURES[seen]),
+                    }
+                )  # fmt: skip
+    return {"name": part.name, "about": part.about, "groups": groups}
+
+
+def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
+    """A cell's rates, and its scores by scene for what is paired."""
+    folder = out / "cells" / cell.name
+    rates: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    results: dict[str, str] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        result = finedata.sim_result(path)
+        results[path.stem] = str(path.relative_to(out))
+        rates[path.stem] = {
+            one.score: [one.share, one.low, one.high, one.scenes]
+            for one in finedata.sim_rates(result)
+        }
+        rates[path.stem]["faults"] = sum(bool(one.fault) for one in result.episodes)
+        scores[path.stem] = {
+            score: [one.scored[score] for one in result.episodes] for score in ("goal", "all")
+        }
+    trained = folder / "trained.json"
+    told = json.loads(trained.read_text()) if trained.exists() else {}
+    return {
+        "name": cell.name, "ratio": cell.ratio, "seed": cell.seed, "steps": steps_of(plan, cell),
+        "cpu_s": told.get("cpu_s"), "rates": rates, "results": results, "scores": scores,
+    }  # fmt: skip
+
+
+def _ratios(rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...]) -> list[Any]:
+    """Ratio -> mean over seeds, lowest and highest seed, of every measure that every seed has."""
+    found: list[Any] = []
+    for ratio in dict.fromkeys(row["ratio"] for row in rows):
+        mine = [row for row in rows if row["ratio"] == ratio]
+        told: dict[str, Any] = {"ratio": ratio}
+        for evaluation, score, heading in measures:
+            shares = [r["rates"][evaluation][score][0] for r in mine if evaluation in r["rates"]]
+            if shares:
+                told[heading] = {
+                    "mean": float(np.mean(shares)), "lowest": min(shares), "highest": max(shares),
+                    "seeds": len(shares),
+                }  # fmt: skip
+        found.append(told)
+    return found
+
+
+def _contrasts(
+    plan: Plan, rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...]
+) -> list[Any]:
+    found: list[Any] = []
+    for first, second in plan.contrasts:
+        for evaluation, score, heading in measures:
+            pairs = [
+                (a["scores"][evaluation][score], b["scores"][evaluation][score])
+                for a in rows
+                for b in rows
+                if (a["ratio"], b["ratio"]) == (first, second)
+                and a["seed"] == b["seed"]
+                and evaluation in a["scores"]
+                and evaluation in b["scores"]
+            ]
+            if pairs:
+                mean, low, high = contrast(
+                    np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
+                )
+                found.append(
+                    {
+                        "first": first, "second": second, "measure": heading, "mean": mean,
+                        "low": low, "high": high, "seeds": len(pairs),
+                        "primary": (evaluation, score)
+                        == (plan.primary["evaluation"], plan.primary["score"]),
+                    }
+                )  # fmt: skip
+    return found
+
+
+def _markdown(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['stamp']}\n"
+    for part in found["parts"]:
+        yield f"\n## {part['name'].replace('_', ' ')}: {part['about']}\n"
+        for group in part["groups"]:
+            yield f"\n{group['data']}, head {group['head']}, equal {group['budget']}\n\n"
+            if not any(row["rates"] for row in group["cells"]):
+                yield "Not run yet.\n"
+                continue
+            yield from _cells_markdown(group)
+            yield from _ratios_markdown(group)
+            yield from _contrasts_markdown(group)
+
+
+def _cells_markdown(group: dict[str, Any]) -> Iterator[str]:
+    measures = MEASURES[group["seen"]]
+    fine = measures[0][0]
+    yield "Every cell, percent [Wilson 95 % over scenes]; factors with fine prompts.\n\n"
+    yield "| FG:Raw | seed | steps | " + " | ".join(heading for *_, heading in measures)
+    yield f" | {' / '.join(FACTORS)} | faults | CPU s |\n" + "|---" * (len(measures) + 6) + "|\n"
+    for row in group["cells"]:
+        told = [_rate(row["rates"].get(name, {}).get(score)) for name, score, _ in measures]
+        rates = row["rates"].get(fine)
+        factors = " / ".join(f"{100 * rates[name][0]:.0f}" for name in FACTORS) if rates else "-"
+        faults = sum(one["faults"] for one in row["rates"].values()) if row["rates"] else "-"
+        yield f"| {row['ratio']} | {row['seed']} | {row['steps']} | {' | '.join(told)} | {factors} "
+        yield f"| {faults} | {row['cpu_s'] or '-'} |\n"
+
+
+def _rate(rate: list[float] | None) -> str:
+    if rate is None:
+        return "not run"
+    share, scenes = rate[0], int(rate[3])
+    low, high = wilson(share, scenes)
+    return f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _ratios_markdown(group: dict[str, Any]) -> Iterator[str]:
+    measures = MEASURES[group["seen"]]
+    yield "\nMean over seeds (lowest seed to highest seed).\n\n| FG:Raw | seeds | "
+    yield " | ".join(heading for *_, heading in measures)
+    yield " |\n" + "|---" * (len(measures) + 2) + "|\n"
+    for row in group["ratios"]:
+        told = [
+            "{mean:.0f} ({lowest:.0f} to {highest:.0f})".format(
+                **{name: 100 * row[h][name] for name in ("mean", "lowest", "highest")}
+            )
+            if h in row
+            else "not run"
+            for *_, h in measures
+        ]
+        seeds = max((row[h]["seeds"] for *_, h in measures if h in row), default=0)
+        yield f"| {row['ratio']} | {seeds} | {' | '.join(told)} |\n"
+
+
+def _contrasts_markdown(group: dict[str, Any]) -> Iterator[str]:
+    if not group["contrasts"]:
+        return
+    yield "\nPaired differences in points [bootstrap over seeds and scenes, 95 %].\n\n"
+    yield "| contrast | measure | difference | seeds |\n|---|---|---|---|\n"
+    for one in group["contrasts"]:
+        mark = " (primary)" if one["primary"] else ""
+        yield f"| {one['first']} - {one['second']} | {one['measure']}{mark} "
+        yield f"| {100 * one['mean']:+.1f} "
+        yield f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}] | {one['seeds']} |\n"

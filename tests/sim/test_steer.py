@@ -1,0 +1,201 @@
+"""The study's runner at a tiny size: what it refuses, what a kill leaves, its tables."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import finedata as fd
+
+_BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+_EVALUATIONS = ["fine", "raw"]
+
+
+@pytest.fixture(scope="module")
+def steer() -> Any:
+    sys.path.insert(0, str(_BENCHMARKS))
+    try:
+        yield importlib.import_module("steer")
+    finally:
+        sys.path.remove(str(_BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def plan(steer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ratios, one seed, four scenes, six steps."""
+    content = steer.draft(steps=6, episodes=10)
+    content["recipe"] = "tiny_gr00t"
+    small = {"batch": 4, "micro_batch": 4, "save_every": 2, "words_fg": "fine", "warmup": 1}
+    content["heads"] = {"flow": {"states": ["state", "environment"], **small}}
+    content["seeds"] = [0]
+    content["scenes"]["count"] = 4
+    content["data"] |= {"fine": 0.4, "wrong": 0.5}
+    content["parts"] = [
+        {**part, "heads": ["flow"], "ratios": ["1:1", "fg"], "evaluations": _EVALUATIONS}
+        for part in content["parts"]
+        if part["name"] in ("first_table", "annotation")
+    ]
+    path = tmp_path_factory.mktemp("plan") / "plan.toml"
+    steer.prepare(path, content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(steer: Any, plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demonstrations of every kind, as the study would make them."""
+    out = tmp_path_factory.mktemp("study")
+    for kind in ("truth", "kinematic", "corrupted"):
+        steer.make_shards(steer.read_plan(plan), kind, out, workers=1)
+    return out
+
+
+def test_a_plan_that_was_changed_or_is_not_committed_is_refused(
+    steer: Any, plan: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "plan.toml"
+    mine.write_bytes(plan.read_bytes())
+    with pytest.raises(SystemExit, match="is not committed"):
+        steer.check(mine, tmp_path / "out", uncommitted=False)
+    assert not (tmp_path / "out").exists()
+    _, stamp = steer.check(mine, tmp_path / "out", uncommitted=True)
+    assert stamp == f"draft {steer.file_sha256(plan)[:12]}"
+    assert steer.check(mine, tmp_path / "out", uncommitted=True)[1] == stamp
+    mine.write_text(mine.read_text().replace('"1:1", "raw"', '"1:4", "raw"'))
+    with pytest.raises(SystemExit, match="has results of the preregistration"):
+        steer.check(mine, tmp_path / "out", uncommitted=True)
+    for old, new in (
+        ("count = 4", "count = 5"),
+        ("noise = 0.8", "noise = 0.7"),
+        ("batch = 4", "batch = 2"),
+    ):
+        mine.write_text(plan.read_text().replace(old, new))
+        assert mine.read_text() != plan.read_text()
+        with pytest.raises(SystemExit, match="this checkout has"):
+            steer.check(mine, tmp_path / "other", uncommitted=True)
+
+
+def test_every_kind_of_text_is_of_the_same_demonstrations(data: Path) -> None:
+    texts: dict[str, dict[str, str]] = {}
+    for kind in ("truth", "kinematic", "corrupted"):
+        rows = fd.open(data / "data" / kind / "dataset").instructions
+        found = rows.filter(pl.col("kind") == "fine_grained").collect()
+        texts[kind] = dict(zip(found["episode_id"], found["text"], strict=True))
+    assert len(texts["truth"]) == 4
+    assert set(texts["truth"]) == set(texts["kinematic"]) == set(texts["corrupted"])
+    for episode, text in texts["truth"].items():
+        measured = texts["kinematic"][episode]
+        # The motion names no half of the tray; the arm it names is the true one.
+        assert not any(
+            f"{side} {what}" in measured for side in ("left", "right") for what in ("half", "side")
+        )
+        arm = "left" if any(f"left {what}" in text for what in ("arm", "gripper")) else "right"
+        assert f"{arm} arm" in measured or f"{arm} gripper" in measured
+        colour = next(one for one in ("red", "green", "blue") if one in text)
+        assert colour in measured
+    assert texts["corrupted"] != texts["truth"]
+
+
+def test_as_many_facts_are_wrong_as_were_asked_for() -> None:
+    steer_data = importlib.import_module("steer_data")
+    true = {
+        "colour": "red",
+        "arm": "left",
+        "approach": "above",
+        "rotation": "clockwise",
+        "side": "left",
+    }
+    wrong: Counter[str] = Counter()
+    for seed in range(2000):
+        found = steer_data.corrupted(true, wrong=0.05, seed=seed)
+        wrong.update(name for name, value in found.items() if value != true[name])
+        assert found == steer_data.corrupted(true, wrong=0.05, seed=seed)
+    assert all(60 < wrong[name] < 140 for name in true)  # 100, four standard deviations either way
+    assert steer_data.corrupted(true, wrong=0.0, seed=1) == true
+
+
+def test_what_was_measured_is_told_and_nothing_else() -> None:
+    steer_data = importlib.import_module("steer_data")
+
+    def row(
+        slot: str, value: str, origin: str = "kinematic", actor: str | None = "left"
+    ) -> dict[str, Any]:
+        return {"slot": slot, "value": value, "origin": origin, "actor": actor}
+
+    colour = row("color", "red", "source")
+    assert steer_data.measured_values([colour]) == {"colour": "red"}
+    both = [colour, row("actor", "left"), row("actor", "right", actor="right")]
+    assert steer_data.measured_values(both) == {"colour": "red"}
+    whole = [
+        colour, row("actor", "left"), row("approach_direction", "from the front"),
+        row("rotation_direction", "clockwise about the vertical axis"),
+        row("rotation_direction", "counter-clockwise about the vertical axis"),
+        row("rotation_direction", "clockwise about the vertical axis", actor="right"),
+        row("rotation_direction", "clockwise about the vertical axis", "source"),
+    ]  # fmt: skip
+    assert steer_data.measured_values(whole) == {
+        "colour": "red", "arm": "left", "approach": "side", "rotation": "counter-clockwise"
+    }  # fmt: skip
+
+
+def test_a_study_that_was_killed_is_finished_to_the_same_bytes(
+    plan: Path, data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    runs = {name: tmp_path / name for name in ("whole", "killed")}
+    for out in runs.values():
+        (out / "data").mkdir(parents=True)
+        (out / "data" / "truth").symlink_to(data / "data" / "truth")
+    command = [
+        sys.executable, str(_BENCHMARKS / "steer.py"), "run", "--plan", str(plan), "--draft",
+        "--part", "first_table", "--workers", "2", "--out",
+    ]  # fmt: skip
+    with subprocess.Popen([*command, str(runs["killed"])], start_new_session=True) as run:
+        while run.poll() is None and not list(
+            runs["killed"].glob("cells/*/run/checkpoints/000002")
+        ):
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert not list(runs["killed"].glob("cells/*/*.jsonl"))
+    for out in runs.values():
+        subprocess.run([*command, str(out)], check=True)
+    found = {name: sorted(out.glob("cells/*/*.jsonl")) for name, out in runs.items()}
+    assert [path.parent.name for path in found["whole"]] == [
+        "truth.flow.steps.1-1.seed0"] * 2 + ["truth.flow.steps.fg.seed0"] * 2  # fmt: skip
+    for mine, theirs in zip(found["whole"], found["killed"], strict=True):
+        assert mine.read_bytes() == theirs.read_bytes()
+        assert fd.sim_result(mine).policy.startswith(mine.parent.name)
+        assert "draft " in fd.sim_result(mine).policy
+    tables = [(out / "table.json").read_text() for out in runs.values()]
+    cells = json.loads(tables[0])["parts"][0]["groups"][0]["cells"]
+    assert [(cell["ratio"], cell["steps"]) for cell in cells] == [("1:1", 6), ("fg", 6)]
+    assert cells[0]["results"]["fine"] == "cells/truth.flow.steps.1-1.seed0/fine.jsonl"
+    written = (runs["whole"] / "table.md").read_text()
+    assert "Not run yet." in written  # the other part
+    assert "| 1:1 - fg | all, fine prompt (primary) |" in written
+
+
+def test_an_interval_knows_of_seeds_that_differ(steer: Any) -> None:
+    tables = importlib.import_module("steer_tables")
+    rng = np.random.Generator(np.random.PCG64(1))
+    scores = rng.random((3, 192)) < 0.5
+    mean, low, high = tables.contrast(scores, scores)
+    assert (mean, low, high) == (0, 0, 0)
+    alike = np.ones((3, 192)), rng.random((3, 192)) < 0.5
+    apart = np.ones((3, 192)), rng.random((3, 192)) < np.array([[0.1], [0.5], [0.9]])
+    widths = [np.diff(tables.contrast(*pair)[1:])[0] for pair in (alike, apart)]
+    assert widths[0] < 0.12
+    assert widths[1] > 3 * widths[0]
+    one_seed = tables.contrast(scores[:1], ~scores[:1])
+    assert one_seed[1] < one_seed[0] < one_seed[2]
