@@ -45,24 +45,28 @@ class Recipe(Strict, frozen=True, kw_only=True):
     Attributes:
         version: 1.
         head: `oft`, action queries through an MLP; `gr00t`, a flow-matching transformer; `tokens`,
-            actions and reasoning as words of the backbone; `annotator`, what happens in an episode.
+            actions and reasoning as words of the backbone; `annotator`, what happens in an episode;
+            `steer`, a small one over words and states.
         backbone: A Hugging Face vision-language model by Hub name or folder, or `tiny:FAMILY`, a
-            small one with random weights that is made on the spot.
+            small one with random weights that is made on the spot. Of the head `steer`
+            `words:minilm`, frozen features of words, or `words:trained`.
         revision: The commit of a Hub name, 40 hex digits.
         init_from: A run, a checkpoint of one, or `org/name@COMMIT` on the Hub, whose weights are
             taken; "" for none.
         mix: Views and weights.
         words_fg: Form of words of the view fg.
         words_raw: Form of words of the view raw.
+        paraphrase: Probability that another wording of the goal stands for it, where there is one.
         prompt: What is asked. Of an annotator `{request}` is the pipeline's question with the
             answer's schema, `{stage}` its name, `{given}` the earlier answers that it shows, and
             `{instruction}`, `{arms}`, `{last_frame}`, `{duration_s}` the episode's. Of others
             `{text}` is the sample's words, `{lower}` the same in small letters, `{horizon}` the
             steps of a chunk.
-        cameras: Picture roles in the order of the prompt; empty for all of the shards. Of an
-            annotator cameras of the dataset; empty for one that is drawn, as a teacher is shown.
+        cameras: Picture roles in the order of the prompt; empty for all of the shards, and for none
+            with the head `steer`. Of an annotator cameras of the dataset; empty for one that is
+            drawn, as a teacher is shown.
         pictures: Height and width of pictures in pixels.
-        states: Vector roles that the head is given (`gr00t` only); empty for none.
+        states: Vector roles that the head is given (`gr00t`, `steer`); empty for none.
         actions: Vector roles that are predicted, side by side; empty for all actions.
         action_dim: Their width; 0 for that of the shards.
         horizon: Steps of an action chunk.
@@ -81,7 +85,16 @@ class Recipe(Strict, frozen=True, kw_only=True):
         dit_dropout: Dropout.
         dit_future: Learned tokens beside state and actions.
         dit_mlp: Hidden width of state encoder and action decoder.
-        noise_repeats: Draws of noise and time for each sample and step.
+        loss: `flow`, flow matching, or `l1` (`steer`, as all that begins with `steer`).
+        steer_width: Width of the layers.
+        steer_blocks: Residual blocks.
+        steer_noise_blocks: The same of what takes noise away (`flow`).
+        steer_queries: Learned queries that read the words.
+        steer_code: Numbers that they come to.
+        steer_dropout: Share of the features of words that a reading must do without.
+        steer_heads: How many objects are looked at, at once.
+        noise_repeats: Draws of noise and time for each sample and step (`gr00t`, and `steer` with
+            `flow`, as all that begins with `noise`).
         noise_beta: First parameter of the Beta distribution of time; the second is 1.
         noise_steps: Euler steps of a prediction.
         order: What is said first (`tokens`, as all down to `stay_bin`): `action_first` or
@@ -107,7 +120,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
         batch: Samples of an optimiser step, over all ranks.
         micro_batch: Samples of a rank that are in memory at once.
         seed: Of order, wording, initial weights, noise and dropout.
-        lr_vlm: Highest learning rate of the language model.
+        lr_vlm: Highest learning rate of the language model, or of `words:trained`.
         lr_vision: Of the vision encoder.
         lr_head: Of the head.
         schedule: `cosine` down to `lr_min_ratio`, or `constant`.
@@ -139,7 +152,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     """
 
     version: Literal[1]
-    head: Literal["oft", "gr00t", "tokens", "annotator"]
+    head: Literal["oft", "gr00t", "tokens", "annotator", "steer"]
     backbone: str
     revision: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{40})?$")] = ""
     init_from: str = ""
@@ -147,6 +160,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     mix: str = "fg=1,raw=1"
     words_fg: Form = "steps"
     words_raw: Form = "goal"
+    paraphrase: Share = 0.0
     prompt: str = "{text} Please predict the next {horizon} robot actions:"
     cameras: tuple[str, ...] = ()
     pictures: Positive = 224
@@ -169,6 +183,14 @@ class Recipe(Strict, frozen=True, kw_only=True):
     dit_dropout: Share = 0.2
     dit_future: Whole = 32
     dit_mlp: Positive = 1024
+    loss: Literal["flow", "l1"] = "flow"
+    steer_width: Positive = 256
+    steer_blocks: Positive = 3
+    steer_noise_blocks: Positive = 2
+    steer_queries: Positive = 8
+    steer_code: Positive = 192
+    steer_heads: Positive = 4
+    steer_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     noise_repeats: Positive = 4
     noise_beta: Annotated[float, msgspec.Meta(gt=0)] = 1.5
     noise_steps: Positive = 4
@@ -195,8 +217,8 @@ class Recipe(Strict, frozen=True, kw_only=True):
     batch: Positive
     micro_batch: Positive
     seed: Whole = 42
-    lr_vlm: Rate
-    lr_vision: Rate
+    lr_vlm: Rate = 0.0
+    lr_vision: Rate = 0.0
     lr_head: Rate = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Whole = 0
@@ -250,15 +272,25 @@ _ANNOTATOR = (
 )  # fmt: skip
 # What is drawn from shards, and what an action is: an annotator has neither.
 _OF_POLICIES = (
-    "mix", "words_fg", "words_raw", "states", "actions", "action_dim", "horizon", "stride",
-    "action", "rotation", "normalise", "lr_head", "on_bad", "bad_quota",
+    "mix", "words_fg", "words_raw", "paraphrase", "states", "actions", "action_dim", "horizon",
+    "stride", "action", "rotation", "normalise", "lr_head", "on_bad", "bad_quota",
 )  # fmt: skip
-# Key -> the head that alone reads it.
-_OF_HEAD = (
-    {"query_token": "oft", "mlp_blocks": "oft", "states": "gr00t"}
-    | {name: "gr00t" for name in Recipe.__struct_fields__ if name.startswith(("dit_", "noise_"))}
-    | dict.fromkeys(_TOKENS, "tokens")
-    | dict.fromkeys(_ANNOTATOR, "annotator")
+# What is about a vision-language model, which the head `steer` has none of.
+_OF_MODELS = (
+    "revision", "freeze_vision", "freeze_embeddings", "freeze_blocks", "lora_rank",
+    "lora_alpha", "lora_dropout", "lora_targets", "checkpoint_activations", "compile",
+)  # fmt: skip
+# What the head `steer` takes: poses against the present one, metres as metres.
+_STEERED = {"action": "relative", "rotation": "quaternion", "normalise": "none"}
+# Key -> the heads that alone read it.
+_OF_HEAD: dict[str, tuple[str, ...]] = (
+    {"query_token": ("oft",), "mlp_blocks": ("oft",), "states": ("gr00t", "steer")}
+    | {"loss": ("steer",)}
+    | {name: ("gr00t",) for name in Recipe.__struct_fields__ if name.startswith("dit_")}
+    | {name: ("gr00t", "steer") for name in Recipe.__struct_fields__ if name.startswith("noise_")}
+    | {name: ("steer",) for name in Recipe.__struct_fields__ if name.startswith("steer_")}
+    | dict.fromkeys(_TOKENS, ("tokens",))
+    | dict.fromkeys(_ANNOTATOR, ("annotator",))
 )
 # Key -> the key that must be set for it to be read, and which values of that one read nothing.
 _ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -350,25 +382,42 @@ def recipe_digest(recipe: Recipe, *, keys: Container[str] | None = None) -> Sha2
 
 def recipe_toml(recipe: Recipe) -> str:
     """Every key of a recipe as TOML, without those that its head does not read."""
-    plain = {k: v for k, v in msgspec.to_builtins(recipe).items() if _is_read(recipe, k)}
+    plain = {k: v for k, v in msgspec.to_builtins(recipe).items() if not _unread(recipe, k)}
     # JSON's texts, numbers, booleans and flat lists are TOML's.
     return "".join(f"{key} = {msgspec.json.encode(v).decode()}\n" for key, v in plain.items())
 
 
-def _is_read(recipe: Recipe, key: str) -> bool:
-    if _OF_HEAD.get(key, recipe.head) != recipe.head:
-        return False
+def _unread(recipe: Recipe, key: str) -> str:
+    """The key because of which another is read by nothing; "" where it is read."""
+    if recipe.head not in _OF_HEAD.get(key, (recipe.head,)):
+        return "head"
     if recipe.head == "annotator" and key in _OF_POLICIES:
-        return False
+        return "head"
+    if recipe.head == "steer":
+        if key in _OF_MODELS:
+            return "head"
+        if key == "lr_vlm" and recipe.backbone != "words:trained":
+            return "backbone"
+        if key.startswith(("noise_", "steer_noise_")) and recipe.loss != "flow":
+            return "loss"
+        if key in ("pictures", "lr_vision") and not recipe.cameras:
+            return "cameras"
     other, without = _ONLY_WITH.get(key, ("", ()))
-    return not other or getattr(recipe, other) not in without
+    return other if other and getattr(recipe, other) in without else ""
 
 
 def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
     for key in tree:
-        if not _is_read(recipe, key):
-            other, _ = _ONLY_WITH.get(key, ("head", ()))
+        if other := _unread(recipe, key):
             yield f"`{key}`, which nothing reads while `{other}` is {getattr(recipe, other)!r}"
+    if recipe.head == "steer":
+        if not recipe.backbone.startswith("words:"):
+            yield f"`backbone` {recipe.backbone!r}, where the head steer takes 'words:minilm' or so"
+        for key, value in _STEERED.items():
+            if getattr(recipe, key) != value:
+                yield f"`{key}` {getattr(recipe, key)!r}, where the head steer takes {value!r}"
+    elif recipe.backbone.startswith("words:"):
+        yield f"`backbone` {recipe.backbone!r}, which the head {recipe.head} does not take"
     if recipe.head == "oft" and not recipe.query_token:
         yield "no `query_token`, which the head oft needs"
     if recipe.head == "tokens":
@@ -385,11 +434,12 @@ def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
         yield f"`batch` {recipe.batch}, no multiple of `micro_batch` {recipe.micro_batch}"
     if recipe.dit_width % recipe.dit_heads:
         yield f"`dit_width` {recipe.dit_width}, no multiple of `dit_heads` {recipe.dit_heads}"
+    for key in ("lr_vlm", "lr_vision", "lr_head"):
+        if key not in tree and not _unread(recipe, key):
+            yield f"no `{key}`, which the head {recipe.head} needs"
     if recipe.head == "annotator":
         if "{request}" not in recipe.prompt and "{stage}" not in recipe.prompt:
             yield "a `prompt` without {request} or {stage}"
-    elif "lr_head" not in tree:
-        yield f"no `lr_head`, which the head {recipe.head} needs"
     elif "{text}" not in recipe.prompt and "{lower}" not in recipe.prompt:
         yield "a `prompt` without {text}"
     if recipe.revision and recipe.backbone.startswith("tiny:"):

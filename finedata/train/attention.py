@@ -94,6 +94,13 @@ def attention_of(
             has no attention matrices.
     """
     policy, settings = predictor.policy, predictor.settings
+    if predictor.recipe.head == "steer":
+        raise UsageError(
+            parameter="run",
+            place=f"attention of {predictor.recipe.backbone}",
+            found="a policy over words, without a vision-language model",
+            wanted="one whose layers attend to pictures and words",
+        )
     batch = predictor.seen([observation])
     length = int(batch["length"][0])
     places = {

@@ -24,6 +24,7 @@ from finedata.train.families import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from finedata.schema.recipe_file import Recipe
 
@@ -58,6 +59,11 @@ class Backbone(nn.Module):
             _as_matrix_product(self.vision.patch_embed)
             for block in self.vision.blocks:
                 block.attn.forward = MethodType(_attend_equal_pictures, block.attn)
+
+    @property
+    def model_type(self) -> str:
+        """Its family, as its configuration has it."""
+        return self.model.config.model_type
 
     @property
     def base(self) -> Any:
@@ -231,6 +237,11 @@ class Backbone(nn.Module):
             patch=patch,
             merge=merge,
         )
+
+    def save(self, folder: Path) -> None:
+        """Write what transformers needs to load it, but for its weights."""
+        for one in (self.model.config, self.tokenizer, self.processor):
+            one.save_pretrained(folder)
 
     def token(self, text: str, *, parameter: str) -> int:
         """The id of a text that must be one token.

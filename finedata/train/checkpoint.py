@@ -175,10 +175,7 @@ def save_checkpoint(
         save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
         if averaged:
             save_file(averaged, model / "average.safetensors", metadata={"format": "pt"})
-        backbone = policy.backbone
-        backbone.model.config.save_pretrained(model)
-        backbone.tokenizer.save_pretrained(model)
-        backbone.processor.save_pretrained(model)
+        policy.backbone.save(model)
         config = TrainConfig(
             name=recipe.name,
             recipe_sha256=recipe.sha256,

@@ -15,7 +15,7 @@ from finedata.shard.stream.opening import stream
 from finedata.shard.stream.settings import Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from finedata.schema.codecs_file import CodecsFile
     from finedata.schema.recipe_file import Recipe
@@ -41,8 +41,8 @@ class Data:
         cameras: Picture roles in the order of the prompt.
         states: Vector roles of the state that the head is given.
         actions: Vector roles that are predicted.
-        state_dim: Width of the states, side by side.
-        action_dim: Width of the actions, side by side.
+        state_names: Of the states' numbers as they are given, side by side.
+        action_names: Of the actions'.
         codecs: How each part's numbers are written, and read back.
         lengths: Lengths to which prompts are padded; see `cut`.
     """
@@ -51,10 +51,26 @@ class Data:
     cameras: tuple[str, ...]
     states: tuple[str, ...]
     actions: tuple[str, ...]
-    state_dim: int
-    action_dim: int
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
     codecs: CodecsFile
     lengths: tuple[int, ...] = ()
+
+    @property
+    def state_dim(self) -> int:
+        """Width of the states, side by side."""
+        return len(self.state_names)
+
+    @property
+    def action_dim(self) -> int:
+        """Width of the actions, side by side."""
+        return len(self.action_names)
+
+
+def given_numbers(codecs: CodecsFile, roles: Sequence[str]) -> tuple[str, ...]:
+    """Names of the numbers of roles as a policy sees them, side by side."""
+    names = {codec.role: codec.given_names for codec in codecs.codecs}
+    return tuple(name for role in roles for name in names[role])
 
 
 def look(shards: Shards, recipe: Recipe) -> Data:
@@ -84,11 +100,12 @@ def look(shards: Shards, recipe: Recipe) -> Data:
             )
     found = Data(
         shards=shards,
-        cameras=recipe.cameras or known["cameras"],
+        # The head steer can do without pictures, so it is given none that nobody names.
+        cameras=recipe.cameras or (() if recipe.head == "steer" else known["cameras"]),
         states=recipe.states,
         actions=actions,
-        state_dim=sum(widths[role] for role in recipe.states),
-        action_dim=sum(widths[role] for role in actions),
+        state_names=given_numbers(opened.codecs, recipe.states),
+        action_names=given_numbers(opened.codecs, actions),
         codecs=opened.codecs,
         lengths=recipe.prompt_lengths,
     )
@@ -156,7 +173,11 @@ def look_at_answers(head: Any, data: Data, recipe: Recipe) -> list[str]:
         UsageError: There is no trace at all, or the actions cannot be written as tokens.
     """
     notes = head.fit(data, *_first_actions(data, recipe))
-    if recipe.traces != "none" and (share := _first_traces(data, recipe)) < 1:
+    if (
+        recipe.head == "tokens"
+        and recipe.traces != "none"
+        and (share := _first_traces(data, recipe)) < 1
+    ):
         notes.append(
             f"{share:.1%} of samples have a trace; the others learn actions alone"
             + (" (traces=hold takes the last one before)" if recipe.traces == "exact" else "")
@@ -201,6 +222,7 @@ def _stream(shards: Shards, recipe: Recipe, **more: Any) -> Stream:
         "rotation": recipe.rotation,
         "normalise": recipe.normalise,
         "words": {"fg": recipe.words_fg, "raw": recipe.words_raw},
+        "paraphrase": recipe.paraphrase,
         "size": (recipe.pictures, recipe.pictures),
         "traces": recipe.traces if recipe.head == "tokens" else "none",
         "on_bad": recipe.on_bad,

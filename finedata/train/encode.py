@@ -9,6 +9,8 @@ cuts them to what a batch needs.
 from __future__ import annotations
 
 import re
+import zlib
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,11 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+HASHED = "hashed words"
+"""In the place of a tokenizer: words are numbers by a hash, and no vocabulary has to be known."""
+_HASHES = 2**20
+
+
 class EncoderSettings(Strict, frozen=True, kw_only=True):
     """All that encoding needs to know, as plain values.
 
     Attributes:
-        tokenizer: The text of `tokenizer.json`.
+        tokenizer: The text of `tokenizer.json`, or `HASHED`.
         cameras: Picture roles in the order of the prompt.
         height: Of pictures, in pixels.
         width: Of pictures, in pixels.
@@ -69,6 +76,42 @@ class EncoderSettings(Strict, frozen=True, kw_only=True):
         return 3 if self.positions == "mrope" else 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Hashed:
+    """What a tokenizer of `tokenizers` gives: ids, and where in the text each one is."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class _HashedWords:
+    """A tokenizer without a vocabulary: a word in small letters, or a mark, is its CRC-32.
+
+    Ids are 1 to 2^20 - 1; 0 is padding. Two of a thousand words meet in one of 3 texts.
+    """
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> _Hashed:
+        """Ids and offsets of a text."""
+        del add_special_tokens
+        found = list(re.finditer(r"\w+|[^\w\s]", text.lower()))
+        return _Hashed(
+            ids=[1 + zlib.crc32(one[0].encode()) % (_HASHES - 1) for one in found],
+            offsets=[one.span() for one in found],
+        )
+
+
+def _tokenizer(text: str) -> Any:
+    """A tokenizer that neither cuts nor pads."""
+    if text == HASHED:
+        return _HashedWords()
+    # By name: its types are known only where the extra `train` is installed.
+    tokenizers: Any = import_module("tokenizers")
+    made = tokenizers.Tokenizer.from_str(text)
+    made.no_padding()
+    made.no_truncation()
+    return made
+
+
 class Words:
     """Ids of words that somebody else wrote: a model's own tokens in them are text and no tokens.
 
@@ -80,17 +123,14 @@ class Words:
     """
 
     def __init__(self, tokenizer: str) -> None:
-        tokenizers: Any = import_module("tokenizers")
-        self._plain = tokenizers.Tokenizer.from_str(tokenizer)
-        self._plain.no_padding()
-        self._plain.no_truncation()
-        added = self._plain.get_added_tokens_decoder().values()
+        self._plain = _tokenizer(tokenizer)
+        hashed = tokenizer == HASHED
+        added = () if hashed else self._plain.get_added_tokens_decoder().values()
         own = sorted((token.content for token in added if token.special), key=len, reverse=True)
         self._own = re.compile("|".join(map(re.escape, own))) if own else None
-        self._literal = tokenizers.Tokenizer.from_str(tokenizer)
-        self._literal.no_padding()
-        self._literal.no_truncation()
-        self._literal.encode_special_tokens = True
+        self._literal = _tokenizer(tokenizer)
+        if not hashed:
+            self._literal.encode_special_tokens = True
 
     def ids(self, text: str, *, behind: str = "") -> list[int]:
         """Ids of a text.
@@ -115,12 +155,8 @@ class Encoder:
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
-        # By name: its types are known only where the extra `train` is installed.
-        tokenizers: Any = import_module("tokenizers")
         self.settings = settings
-        self._tokenizer = tokenizers.Tokenizer.from_str(settings.tokenizer)
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer = _tokenizer(settings.tokenizer)
         self._words = Words(settings.tokenizer)
         self._prefix = np.array(settings.prefix, np.int32)
         self._positions = self._count_positions()

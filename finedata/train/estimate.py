@@ -59,9 +59,7 @@ class Cost:
         cells = sum(rows * columns for _, rows, columns in settings.pictures) * merged
         head = _operations(policy.head)
         steps = getattr(policy.head, "repeats", 1) * (
-            policy.head.queries
-            or policy.head.answer_tokens
-            or policy.head.horizon + len(policy.head.future)
+            policy.head.queries or policy.head.answer_tokens or policy.head.tokens
         )
         attention = 12 * len(backbone.blocks) * backbone.width * settings.max_tokens / 2
         return cls(
@@ -152,7 +150,14 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
     if recipe.head == "annotator":
         return _of_lessons(file, look_at_lessons(shards, recipe))
     data = look(Shards.open(shards), recipe)
-    policy = make_policy(recipe, state_dim=data.state_dim, action_dim=data.action_dim, meta=True)
+    policy = make_policy(
+        recipe,
+        state_dim=data.state_dim,
+        action_dim=data.action_dim,
+        states=data.state_names,
+        actions=data.action_names,
+        meta=True,
+    )
     settings = policy.backbone.encoder_settings(
         recipe, cameras=data.cameras, queries=policy.head.queries
     )

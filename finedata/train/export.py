@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from safetensors.torch import save_file
 
+from finedata.errors import UsageError
 from finedata.schema.codecs_file import CodecsFile
 from finedata.schema.documents import decode_document
 from finedata.store.atomic import atomic_folder, check_new_folder, output_errors
@@ -23,6 +24,7 @@ from finedata.train.checkpoint import (
     load_weights,
     read_checkpoint,
 )
+from finedata.train.data import given_numbers
 from finedata.train.policy import make_policy
 
 if TYPE_CHECKING:
@@ -49,13 +51,7 @@ def load_policy(place: Path, *, averaged: bool = True) -> tuple[Policy, Saved]:
         ConformError: It is damaged.
     """
     saved = read_checkpoint(find_checkpoint(place))
-    widths = {codec.role: len(codec.given_names) for codec in saved.codecs.codecs}
-    recipe = saved.recipe.recipe
-    policy = make_policy(
-        recipe,
-        state_dim=sum(widths[role] for role in recipe.states),
-        action_dim=sum(widths[role] for role in saved.actions),
-    )
+    policy = _made(saved.recipe.recipe, saved.codecs, saved.actions)
     load_weights(saved.folder, policy, averaged=averaged)
     return policy.eval(), saved
 
@@ -74,15 +70,17 @@ def load_any(place: Path) -> tuple[Policy, Recipe]:
     values = msgspec.json.decode(config.read_bytes(), type=TrainConfig)
     recipe = msgspec.structs.replace(values.recipe, backbone=str(place), revision="", lora_rank=0)
     codecs = decode_document((place / "codecs.json").read_bytes(), CodecsFile, place=str(place))
-    widths = {codec.role: len(codec.given_names) for codec in codecs.codecs}
-    policy = make_policy(
-        recipe,
-        state_dim=sum(widths[role] for role in recipe.states),
-        action_dim=sum(widths[role] for role in values.actions),
-    )
+    policy = _made(recipe, codecs, values.actions)
     head = {**dict(policy.head.named_parameters()), **dict(policy.head.named_buffers())}
     copy_tensors(place / "head.safetensors", head, set())
     return policy.eval(), recipe
+
+
+def _made(recipe: Recipe, codecs: CodecsFile, actions: tuple[str, ...]) -> Policy:
+    states, acts = given_numbers(codecs, recipe.states), given_numbers(codecs, actions)
+    return make_policy(
+        recipe, state_dim=len(states), action_dim=len(acts), states=states, actions=acts
+    )
 
 
 def export_policy(place: Path, out: Path) -> Path:
@@ -93,11 +91,19 @@ def export_policy(place: Path, out: Path) -> Path:
         out: A new folder.
 
     Raises:
-        UsageError: There is no checkpoint, or `out` is not new.
+        UsageError: There is no checkpoint, `out` is not new, or the policy reads words alone and
+            has no such model in it.
         OutputError: It cannot be written.
     """
     check_new_folder(out)
     policy, saved = load_policy(place)
+    if saved.recipe.recipe.head == "steer":
+        raise UsageError(
+            place=str(place),
+            found="a policy over words, without a vision-language model",
+            wanted="one with a model that transformers loads",
+            next_command=f"finedata serve {place}  # a run is served as it is",
+        )
     if saved.recipe.recipe.lora_rank:
         _merge_adapters(policy.backbone.base)
     backbone = policy.backbone

@@ -126,7 +126,11 @@ class Trainer:
         )
         saved = self._saved(resume=resume)
         self.policy = make_policy(
-            one, state_dim=self.data.state_dim, action_dim=self.data.action_dim
+            one,
+            state_dim=self.data.state_dim,
+            action_dim=self.data.action_dim,
+            states=() if annotates else self.data.state_names,
+            actions=() if annotates else self.data.action_names,
         )
         self.notes += [*self.policy.notes, *(self.data.notes if annotates else ())]
         if self.policy.head.fit is not None and saved is None:
@@ -136,7 +140,9 @@ class Trainer:
         self.policy.to(self.ranks.device)
         self._prepare()
         self.module = self.ranks.spread(self.policy, sharding)
-        self.optimiser = make_optimiser(self.policy, one, device=self.ranks.device)
+        self.optimiser = make_optimiser(
+            self.policy, one, device=self.ranks.device, world=self.ranks.world
+        )
         self.average = Average(self.policy, one.ema) if one.ema else None
         self.environment = Environment.here(
             world=self.ranks.world, device=self.ranks.device, optimiser=self.optimiser

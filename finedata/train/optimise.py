@@ -40,8 +40,17 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.lr_min_ratio + (1 - recipe.lr_min_ratio) * wave
 
 
-def make_optimiser(policy: Policy, recipe: Recipe, *, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over groups of vision encoder, language model and head; matrices alone decay."""
+def make_optimiser(
+    policy: Policy, recipe: Recipe, *, device: torch.device, world: int = 1
+) -> torch.optim.AdamW:
+    """AdamW over groups of vision encoder, language model and head; matrices alone decay.
+
+    Args:
+        policy: Whose weights.
+        recipe: For rates, decay and moments.
+        device: Where they are.
+        world: Ranks; on CPUs several keep the plain loop, because shards of weights need it.
+    """
     vision = {id(p) for p in policy.backbone.vision.parameters()}
     head = {id(p) for p in policy.head.parameters()}
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
@@ -63,7 +72,7 @@ def make_optimiser(policy: Policy, recipe: Recipe, *, device: torch.device) -> t
         lr=0.0,
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.epsilon,
-        fused=device.type == "cuda",
+        fused=device.type == "cuda" or world == 1,
         foreach=False,
     )
 
@@ -92,14 +101,19 @@ class Average:
         self.weights: dict[str, Any] = {
             name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad
         }
+        self._whole = not any(hasattr(one, "full_tensor") for one in self.weights.values())
 
     @torch.no_grad()
     def update(self, policy: nn.Module, step: int) -> None:
         """Move towards the weights after a step (the first is 0)."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in policy.named_parameters():
-            if name in self.weights:
-                self.weights[name].lerp_(parameter.detach(), 1 - keep)
+        mine = [p.detach() for name, p in policy.named_parameters() if name in self.weights]
+        if self._whole:  # all at once: a small policy has many small tensors
+            held = list(self.weights.values())
+            torch._foreach_lerp_(held, mine, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
+            return
+        for average, parameter in zip(self.weights.values(), mine, strict=True):
+            average.lerp_(parameter, 1 - keep)
 
     @torch.no_grad()
     def swap(self, policy: nn.Module) -> None:

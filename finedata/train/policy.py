@@ -13,10 +13,12 @@ from finedata.train.annotator.model import AnnotatorHead
 from finedata.train.backbone import load_backbone
 from finedata.train.heads.dit import DitHead
 from finedata.train.heads.oft import OftHead
+from finedata.train.heads.steer import SteerHead
 from finedata.train.heads.tokens import TokenHead
+from finedata.train.words import WordsBackbone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from finedata.schema.recipe_file import Recipe
     from finedata.train.backbone import Backbone
@@ -70,19 +72,31 @@ class Policy(nn.Module):
         return self.head.losses(hidden, batch)
 
 
-def make_policy(recipe: Recipe, *, state_dim: int, action_dim: int, meta: bool = False) -> Policy:
+def make_policy(
+    recipe: Recipe,
+    *,
+    state_dim: int,
+    action_dim: int,
+    states: Sequence[str] = (),
+    actions: Sequence[str] = (),
+    meta: bool = False,
+) -> Policy:
     """The policy of a recipe, with fresh weights where the backbone brings none.
 
     Args:
         recipe: Which.
         state_dim: Width of the states that the head is given.
         action_dim: Width of an action.
+        states: Names of the states' numbers, which the head `steer` goes by.
+        actions: Names of an action's numbers.
         meta: Make it without memory for weights.
 
     Raises:
         UsageError: The backbone lacks what the recipe wants of it.
     """
     torch.manual_seed(recipe.seed)
+    if recipe.head == "steer":
+        return _make_steered(recipe, states=states, actions=actions, meta=meta)
     backbone = load_backbone(recipe, meta=meta)
     with torch.device("meta" if meta else "cpu"):
         if recipe.head == "tokens":
@@ -100,3 +114,13 @@ def make_policy(recipe: Recipe, *, state_dim: int, action_dim: int, meta: bool =
     policy = Policy(backbone, head, bf16=recipe.precision == "bf16")
     policy.notes += notes
     return policy
+
+
+def _make_steered(
+    recipe: Recipe, *, states: Sequence[str], actions: Sequence[str], meta: bool
+) -> Policy:
+    """The head `steer` over a body of words."""
+    with torch.device("meta" if meta else "cpu"):
+        backbone: Any = WordsBackbone(recipe)
+        head = SteerHead(recipe, hidden=backbone.width, states=states, actions=actions)
+    return Policy(backbone, head, bf16=recipe.precision == "bf16")

@@ -102,7 +102,7 @@ def begin_with(init_from: str, policy: Policy) -> list[str]:
         return load_spatialvla(folder, policy)
     mine = dict(weights_of(policy))
     taken: set[str] = set()
-    family = policy.backbone.model.config.model_type
+    family = policy.backbone.model_type
     if (folder / "pretrained_model").is_dir():
         folder /= "pretrained_model"
     spare = _take(folder, mine, taken, family, place=place)

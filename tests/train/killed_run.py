@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 SETTINGS = {
     "mix": "fg=1,raw=2", "horizon": 4, "steps": 24, "batch": 4, "micro_batch": 2, "warmup": 2,
@@ -18,16 +19,24 @@ SETTINGS = {
 
 
 def train_and_kill(
-    shards: Path, run: Path, *, resume: bool, workers: int, after_step: int, wait_s: float
+    shards: Path,
+    run: Path,
+    *,
+    resume: bool,
+    workers: int,
+    after_step: int,
+    wait_s: float,
+    recipe: str = "tiny_oft",
+    settings: dict[str, Any] = SETTINGS,
 ) -> int:
     """Train, and end the process `wait_s` after it has told of `after_step`.
 
     Returns:
         What it returned: -9.
     """
-    changes = [f"--set={key}={value}" for key, value in SETTINGS.items()]
+    changes = [f"--set={key}={value}" for key, value in settings.items()]
     command = [
-        sys.executable, "-m", "finedata", "train", "tiny_oft", "--shards", str(shards),
+        sys.executable, "-m", "finedata", "train", recipe, "--shards", str(shards),
         "--out", str(run), "--workers", str(workers), "--device", "cpu", *changes,
         *["--resume"] * resume,
     ]  # fmt: skip
@@ -42,7 +51,7 @@ def train_and_kill(
     assert process.stderr is not None
     for line in process.stderr:
         said.append(line)
-        told = re.match(r"step\s+(\d+)  l1", line)
+        told = re.match(r"step\s+(\d+)  \w+", line)
         if told and int(told[1]) >= after_step:
             time.sleep(wait_s)
             process.send_signal(signal.SIGKILL)

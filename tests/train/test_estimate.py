@@ -20,7 +20,8 @@ from finedata.train.estimate import estimate  # noqa: E402
 from finedata.train.tiny import tiny_backbone  # noqa: E402
 
 SPEAKING = [name for name in list_recipes() if name.startswith("refinevla")]
-LARGE = [name for name in list_recipes() if not name.startswith(("tiny", "refine", "annotator"))]
+_OTHERS = ("tiny", "refine", "annotator", "steer")
+LARGE = [name for name in list_recipes() if not name.startswith(_OTHERS)]
 ARM = [f"joint_{k}" for k in range(6)] + ["gripper"]
 NAMES = [f"{side}_{name}" for side in ("left", "right") for name in ARM]
 

@@ -116,6 +116,11 @@ class DitHead(nn.Module):
         self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.decoder = _two_layers(width, recipe.dit_mlp, action_dim)
 
+    @property
+    def tokens(self) -> int:
+        """How many a layer works on, the state's left out."""
+        return self.horizon + len(self.future)
+
     def counts(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """How many numbers each term is a mean of."""
         return {"flow": batch["action_mask"].sum() * self.repeats}
