@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from finedata.api import sim_compare as sim_compare
     from finedata.api import sim_estimate as sim_estimate
     from finedata.api import sim_evaluate as sim_evaluate
+    from finedata.api import sim_film as sim_film
     from finedata.api import sim_rates as sim_rates
     from finedata.api import sim_record as sim_record
+    from finedata.api import sim_report as sim_report
     from finedata.api import sim_result as sim_result
     from finedata.api import source as source
     from finedata.api import sources as sources
@@ -81,8 +83,10 @@ _LAZY = {
     "sim_compare": "finedata.api",
     "sim_estimate": "finedata.api",
     "sim_evaluate": "finedata.api",
+    "sim_film": "finedata.api",
     "sim_rates": "finedata.api",
     "sim_record": "finedata.api",
+    "sim_report": "finedata.api",
     "sim_result": "finedata.api",
     "source": "finedata.api",
     "sources": "finedata.api",
@@ -122,8 +126,10 @@ __all__ = [
     "sim_compare",
     "sim_estimate",
     "sim_evaluate",
+    "sim_film",
     "sim_rates",
     "sim_record",
+    "sim_report",
     "sim_result",
     "source",
     "sources",

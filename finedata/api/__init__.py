@@ -63,8 +63,10 @@ from finedata.api.sim import (
     sim_compare,
     sim_estimate,
     sim_evaluate,
+    sim_film,
     sim_rates,
     sim_record,
+    sim_report,
     sim_result,
 )
 from finedata.api.source import Source, source
@@ -108,8 +110,10 @@ __all__ = [
     "sim_compare",
     "sim_estimate",
     "sim_evaluate",
+    "sim_film",
     "sim_rates",
     "sim_record",
+    "sim_report",
     "sim_result",
     "source",
     "sources",

@@ -14,12 +14,24 @@ if TYPE_CHECKING:
 
     from finedata.api.sim_policy import Asked
     from finedata.engine.progress import OnProgress
+    from finedata.sim.acting import Mind
+    from finedata.sim.cells import CellDifference
     from finedata.sim.compare import Difference, Rate
-    from finedata.sim.evaluate import Mind, Result, Run
+    from finedata.sim.evaluate import Result, Run
+    from finedata.sim.film import Film
     from finedata.sim.record import RecordSummary
     from finedata.sim.world import World
 
-__all__ = ["sim_compare", "sim_estimate", "sim_evaluate", "sim_rates", "sim_record", "sim_result"]
+__all__ = [
+    "sim_compare",
+    "sim_estimate",
+    "sim_evaluate",
+    "sim_film",
+    "sim_rates",
+    "sim_record",
+    "sim_report",
+    "sim_result",
+]
 
 _ADDRESS = ("ws://", "wss://")
 
@@ -101,8 +113,9 @@ def sim_evaluate(
     Example:
         >>> sim_evaluate("expert", out="expert.jsonl", scenes=16)  # doctest: +SKIP
     """
+    from finedata.sim.acting import SCRIPTED, Scripted
     from finedata.sim.camera import Cameras, find_renderer
-    from finedata.sim.evaluate import SCRIPTED, EvaluateSettings, Scripted, evaluate
+    from finedata.sim.evaluate import EvaluateSettings, evaluate
 
     wanted = EvaluateSettings(**settings)
     with ExitStack() as stack:
@@ -160,13 +173,111 @@ def sim_rates(result: Result) -> list[Rate]:
     return rates(result)
 
 
+def sim_film(
+    policy: str | Path,
+    *,
+    out: str | Path,
+    wishes: Sequence[str] = (),
+    prompts: Sequence[str] = (),
+    name: str = "",
+    api_key: str = "",
+    device: str = "",
+    **settings: Any,
+) -> Film:
+    """Film one scene under several instructions: what the words change, and nothing else.
+
+    Args:
+        policy: As for `sim_evaluate`.
+        out: A new folder: `film.json`, an mp4 file an instruction, and some of its pictures.
+        wishes: Each `colour,arm,approach,rotation,half of the tray`, said in a held-out phrasing;
+            three of the scene's own where neither wishes nor prompts are given.
+        prompts: Words of your own; what was done is told, and not scored.
+        name: What the film calls the policy.
+        api_key: What the server wants to be shown.
+        device: Of a run.
+        settings: `scene`, `camera` (`front`, `top`), `pictures` (pixels), `strip` (pictures that
+            are kept), `video` and `execute`; see `finedata.sim.film.FilmSettings`.
+
+    Raises:
+        MissingExtraError: Without the extra `sim`, `video` for mp4 files, or what the policy needs.
+        FinedataError: Another MuJoCo, no renderer, or the server is gone.
+        UsageError: No such policy, a wish that is none, a setting out of its range, or something in
+            `out`.
+
+    Example:
+        >>> sim_film("expert", out="film")  # doctest: +SKIP
+    """
+    from finedata.sim.acting import SCRIPTED, Scripted
+    from finedata.sim.camera import Cameras, find_renderer
+    from finedata.sim.film import FilmSettings, Instruction, instructions_of, make_film, wish_of
+    from finedata.sim.scene import scene_of
+
+    wanted = FilmSettings(**settings)
+    scene = scene_of(wanted.scene)
+    asked = [Instruction(prompt=text) for text in prompts]
+    if wishes or not prompts:
+        asked += instructions_of(scene, [wish_of(one, scene) for one in wishes])
+    renderer = find_renderer()
+
+    def draw(world: World, size: int) -> Cameras:
+        return Cameras(world, size=size, renderer=renderer)
+
+    with ExitStack() as stack:
+        mind: Mind
+        run: Run | None = None
+        eyes: Callable[[World], Cameras] | None = None
+        if str(policy) in SCRIPTED:
+            mind, known = Scripted(str(policy)), str(policy)
+        else:
+            served = stack.enter_context(_asked(policy, api_key=api_key, device=device))
+            mind, known, run = served, served.name, served.run
+            if served.cameras:
+                eyes = partial(draw, size=served.pictures)
+        return make_film(
+            mind, out, policy=name or known, asked=asked, draw=draw, settings=wanted, run=run,
+            eyes=eyes,
+        )  # fmt: skip
+
+
+def sim_report(
+    results: Sequence[Result | str | Path],
+    *,
+    out: str | Path,
+    films: Sequence[str | Path] = (),
+    seed: int = 0,
+) -> list[CellDifference]:
+    """Write results as one HTML page: rates, curves over mixtures, differences, films.
+
+    Args:
+        results: Of the same scenes; runs that differ in their seed alone are one cell.
+        out: The file; replaced.
+        films: Folders of `sim_film`.
+        seed: Of the bootstrap over scenes and seeds.
+
+    Returns:
+        Of each question every further cell against its first one.
+
+    Raises:
+        ConformError: A file is no result, or a folder no films.
+        UsageError: Results are of other scenes, or one is named twice.
+        OutputError: It cannot be written.
+    """
+    from pathlib import Path
+
+    from finedata.report.closed_loop import write_closed_loop_report
+    from finedata.sim.evaluate import read_result
+
+    read = [read_result(one) if isinstance(one, str | Path) else one for one in results]
+    return write_closed_loop_report(read, Path(out), films=[Path(one) for one in films], seed=seed)
+
+
 @contextmanager
 def _asked(policy: str | Path, *, api_key: str, device: str) -> Generator[Asked]:
     """A run in this process, or a served policy, for as long as the context lasts."""
     from pathlib import Path
 
     from finedata.api.sim_policy import Asked, Here
-    from finedata.sim.evaluate import SCRIPTED
+    from finedata.sim.acting import SCRIPTED
 
     place = str(policy)
     if place.startswith(_ADDRESS):

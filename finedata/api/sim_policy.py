@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from finedata.errors import UsageError
-from finedata.sim.evaluate import ACTION_NAMES, Run, observed
+from finedata.sim.acting import ACTION_NAMES, observed
+from finedata.sim.evaluate import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ class Here:
 
 
 class Asked:
-    """A policy as `finedata.sim.evaluate.Mind`; each episode has a connection of its own.
+    """A policy as `finedata.sim.acting.Mind`; each episode has a connection of its own.
 
     Args:
         place: Where it is, for messages.
@@ -109,7 +110,7 @@ class Asked:
         self._noise = scene.number * _MOST_ASKED
 
     def act(self, view: Any, scene: Any, prompt: str, pictures: Any) -> np.ndarray:
-        """Ask; see `finedata.sim.evaluate.Mind`."""
+        """Ask; see `finedata.sim.acting.Mind`."""
         numbers = observed(view, scene)
         shown: dict[str, Any] = {"prompt": prompt}
         if self._takes_noise:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from finedata.cli.frame import AsJson, Workers, emit, interruptible, processes, progress_bar
+from finedata.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from finedata.sim.cells import CellDifference
+    from finedata.sim.compare import Difference
     from finedata.sim.evaluate import Result
+    from finedata.sim.film import Film
     from finedata.sim.record import RecordSummary
 
 app = typer.Typer(
@@ -153,11 +157,92 @@ def evaluate(
     emit(_told([result]), [*_rate_lines(result), f"written: {out}"], as_json=as_json)
 
 
-_REPORT = """Compare results: rates with Wilson's intervals, and differences from the first one.
+_FILM = """Film one scene under several instructions: what the words change, and nothing else.
 
-Differences are paired by scene, with a bootstrap over scenes; results of other scenes are refused.
+POLICY as for evaluate. Written are `film.json`, a video of each instruction and pictures of it;
+`finedata sim report --film DIR` shows them as strips. A wish is colour,arm,approach,rotation,half
+of the tray, and is said in a held-out phrasing; without any, three of the scene's own are filmed.
+
+Example: finedata sim film expert --out film
+
+Example: finedata sim film runs/a --scene 1000007 --wish red,left,above,clockwise,left --out film
+"""
+
+
+@app.command("film", help=_FILM)
+def film(
+    *,
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="POLICY", help="RUN, ws://HOST:PORT, expert, usual, random.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    scene: Annotated[int, typer.Option(help="Number of the scene.")] = 1_000_000,
+    wish: Annotated[
+        list[str] | None, typer.Option(help="What is wished; several.", show_default=False)
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Words of your own; several.", show_default=False)
+    ] = None,
+    camera: Annotated[Literal["front", "top"], typer.Option(help="Which one.")] = "front",
+    pictures: Annotated[int, typer.Option(help="Its pixels.")] = 256,
+    strip: Annotated[int, typer.Option(help="Pictures of a film that are kept.")] = 8,
+    video: Annotated[bool, typer.Option(help="Write mp4 files, too.")] = True,
+    execute: Annotated[int, typer.Option(help="Steps of an answer that are taken.")] = 4,
+    name: Annotated[
+        str, typer.Option(help="What the film calls the policy.", show_default=False)
+    ] = "",
+    api_key: Annotated[
+        str, typer.Option(envvar="FINEDATA_API_KEY", help="Of the server.", show_default=False)
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """See _FILM."""
+    from finedata.api.sim import sim_film
+
+    with interruptible():
+        made = sim_film(
+            policy,
+            out=out,
+            wishes=wish or (),
+            prompts=prompt or (),
+            name=name,
+            api_key=api_key,
+            device=device,
+            scene=scene,
+            camera=camera,
+            pictures=pictures,
+            strip=strip,
+            video=video,
+            execute=execute,
+        )
+    emit(made, [*_film_lines(made), f"written: {out}"], as_json=as_json)
+
+
+def _film_lines(made: Film) -> Iterator[str]:
+    for number, one in enumerate(made.films, start=1):
+        missed = [name for name, good in one.scored.items() if not good and name != "all"]
+        yield f"{number}  {one.prompt}"
+        if one.fault:
+            yield "   the policy's answer was no number"
+        elif one.scored:
+            yield f"   {one.frames} actions; " + (
+                f"missed: {', '.join(missed)}" if missed else "all of it came true"
+            )
+
+
+_REPORT = """Compare results: rates with Wilson's intervals, and paired differences from the first.
+
+Results of other scenes are refused. With --html a page is written: runs that differ in their seed
+alone are one cell, with curves over mixtures, differences over scenes and seeds, what was done
+instead, and the films of --film.
 
 Example: finedata sim report usual.jsonl fine.jsonl
+
+Example: finedata sim report *.jsonl --film film --html steer.html
 """
 
 
@@ -167,20 +252,39 @@ def report(
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULT...", help="Results.", show_default=False)
     ],
+    html: Annotated[
+        Path | None, typer.Option(help="The page; replaced.", show_default=False)
+    ] = None,
+    film: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of sim film, for the page; several.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """See _REPORT."""
-    from finedata.api.sim import sim_compare, sim_result
+    from finedata.api.sim import sim_compare, sim_report, sim_result
 
     read = [sim_result(path) for path in results]
-    apart = sim_compare(read)
-    lines = [line for one in read for line in _rate_lines(one)]
-    lines += [
-        f"{one.policy} - {one.against}, {one.score}: {100 * one.mean:+.1f} points "
+    if html is not None:
+        cells = sim_report(read, out=html, films=film or ())
+        told: dict[str, Any] = {"differences": cells, "html": str(html)}
+        lines = [_difference_line(one.cell, one) for one in cells]
+        lines.append(f"written: {html}")
+    elif film:
+        raise UsageError(parameter="film", found="no page", wanted="--html OUT")
+    else:
+        apart = sim_compare(read)
+        told = {"differences": apart}
+        lines = [_difference_line(one.policy, one) for one in apart]
+    rates = [line for one in read for line in _rate_lines(one)]
+    emit({**_told(read), **told}, [*rates, *lines], as_json=as_json)
+
+
+def _difference_line(name: str, one: Difference | CellDifference) -> str:
+    return (
+        f"{name} - {one.against}, {one.score}: {100 * one.mean:+.1f} points "
         f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
-        for one in apart
-    ]
-    emit({**_told(read), "differences": apart}, lines, as_json=as_json)
+    )
 
 
 def _told(results: list[Result]) -> dict[str, Any]:

@@ -11,74 +11,42 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping  # noqa: TC003  (the protocol is read at run time)
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
 
 from finedata.engine.progress import Progress
 from finedata.errors import ConformError, UsageError
-from finedata.sim.episode import objects_of, play
-from finedata.sim.expert import command
-from finedata.sim.factors import Goals, balanced_wishes, usual
+from finedata.sim.acting import act_out
+from finedata.sim.factors import Goals, balanced_wishes
 from finedata.sim.outcome import Outcome, scored
 from finedata.sim.scene import scene_of
 from finedata.sim.wording import goal, say
-from finedata.sim.world import (
-    ARMS,
-    MUJOCO,
-    NotFiniteError,
-    Pose,
-    World,
-    check_mujoco,
-    in_reach,
-    pose_columns,
-    pose_of,
-)
+from finedata.sim.world import MUJOCO, World, check_mujoco
 from finedata.store.atomic import output_errors, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from finedata.engine.progress import OnProgress
+    from finedata.sim.acting import Mind
     from finedata.sim.factors import Wish
     from finedata.sim.scene import Scene
-    from finedata.sim.world import View
 
 __all__ = [
-    "ACTION_NAMES",
     "FIRST_SCENE",
-    "SCRIPTED",
     "EvaluateSettings",
     "Judged",
-    "Mind",
     "Result",
     "Run",
-    "Scripted",
     "evaluate",
-    "observed",
     "read_result",
     "scenes_digest",
 ]
 
 FIRST_SCENE = 1_000_000
 """Scenes from here on are never recorded by default."""
-SCRIPTED = ("expert", "usual", "random")
-"""What needs no training: the expert that knows the wish; one that knows the goal and does it as
-demonstrators usually do; targets drawn without looking."""
-_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
-ACTION_NAMES = tuple(f"{arm}_{name}" for arm in ARMS for name in _POSE)
-_OBJECT_NAMES = (
-    *(
-        f"block_{k}_{name}"
-        for k in range(3)
-        for name in ("x", "y", "z", "cos_yaw", "sin_yaw", "red", "green", "blue")
-    ),
-    "tray_x",
-    "tray_y",
-    "mat_x",
-    "mat_y",
-)
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,70 +158,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None = None
 
 
-class Mind(Protocol):
-    """What acts: told when an episode begins, then asked for the next actions."""
-
-    def begin(self, scene: Scene, wish: Wish) -> None:
-        """An episode begins. Only a scripted policy looks at either."""
-        ...
-
-    def act(self, view: View, scene: Scene, prompt: str, pictures: Any) -> np.ndarray:
-        """(steps, 16) absolute targets by `ACTION_NAMES`.
-
-        Args:
-            view: What is observable.
-            scene: Where: its blocks' colours are observable too.
-            prompt: The words.
-            pictures: Gives camera -> pixels, where a policy wants them.
-        """
-        ...
-
-
-class Scripted:
-    """A policy that needs no training; see `SCRIPTED`.
-
-    Args:
-        name: Which.
-    """
-
-    def __init__(self, name: str) -> None:
-        if name not in SCRIPTED:
-            raise UsageError(
-                parameter="policy", found=f"{name!r}", wanted=f"one of {', '.join(SCRIPTED)}"
-            )
-        self._name = name
-
-    def begin(self, scene: Scene, wish: Wish) -> None:
-        """Take what it knows: all of the wish, its goal, or nothing."""
-        self._wish = wish if self._name == "expert" else usual(scene, wish.colour, wish.place)
-        self._rng = np.random.Generator(np.random.PCG64([scene.number, 5]))
-
-    def act(self, view: View, scene: Scene, prompt: str, pictures: Any) -> np.ndarray:
-        """One step of the expert, or eight towards a place drawn over the table."""
-        del prompt, pictures
-        if self._name != "random":
-            return _row(command(view, self._wish, colours=scene.colours))[None]
-        low, high = np.array([0.2, -0.3, 0.02, -1.4]), np.array([0.65, 0.3, 0.25, 1.4])
-        drawn = low + (high - low) * self._rng.random((2, 4))
-        opened = self._rng.random(2) < 0.5
-        poses = {
-            arm: Pose(
-                position_m=(float(drawn[k, 0]), float(drawn[k, 1]), float(drawn[k, 2])),
-                yaw_rad=float(drawn[k, 3]),
-                pitch_rad=0.0,
-                open=float(opened[k]),
-            )
-            for k, arm in enumerate(ARMS)
-        }
-        return np.repeat(_row(poses)[None], 8, axis=0)
-
-
-def observed(view: View, scene: Scene) -> dict[str, float]:
-    """Every observable number by its name in a recorded dataset."""
-    numbers = dict(zip(ACTION_NAMES, _row(view.arms).tolist(), strict=True))
-    return numbers | dict(zip(_OBJECT_NAMES, objects_of(scene, view).tolist(), strict=True))
-
-
 def evaluate(
     mind: Mind,
     out: str | Path,
@@ -347,63 +251,17 @@ def _episode(
     prompt = say(wish, wording=settings.prompts, seed=scene.number + settings.seed, held_out=held)
     if settings.prompts == "raw" and not held:
         prompt = goal(wish)
-    mind.begin(scene, wish)
-    waiting: list[np.ndarray] = []
-    beyond = 0
-
-    def controller(view: View, frame: int) -> dict[str, Pose]:
-        nonlocal beyond
-        del frame
-        if not waiting:
-            pictures = None if eyes is None else (lambda: eyes.pixels(world))
-            said = _checked(mind.act(view, scene, prompt, pictures))
-            waiting.extend(said[: settings.execute])
-        row = waiting.pop(0)
-        poses = {arm: pose_of(row[8 * k : 8 * k + 8]) for k, arm in enumerate(ARMS)}
-        beyond += not all(in_reach(pose) for pose in poses.values())
-        return poses
-
-    fault = ""
-    try:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            episode = play(scene, controller, world=world)
-        outcome, frames = episode.outcome, len(episode.actions)
-    except NotFiniteError:
-        fault, frames = "not_finite", 0
-        outcome = Outcome(
-            colour=None, place=None, arm=None, approach=None, rotation=None, side=None,
-            lift_frame=None, turned_rad=0.0, lifts=0,
-        )  # fmt: skip
+    acted = act_out(mind, scene, wish, prompt, execute=settings.execute, world=world, eyes=eyes)
     return Judged(
         scene=scene.number,
         wish=msgspec.to_builtins(wish),
         prompt=prompt,
-        outcome=outcome,
-        scored=scored(outcome, wish),
-        frames=frames,
-        fault=fault,
-        out_of_reach=0 if fault else beyond,
+        outcome=acted.outcome,
+        scored=scored(acted.outcome, wish),
+        frames=acted.frames,
+        fault=acted.fault,
+        out_of_reach=acted.out_of_reach,
     )
-
-
-def _checked(said: np.ndarray) -> np.ndarray:
-    """An answer as (steps, 16) float64.
-
-    Raises:
-        UsageError: It is of another shape, or empty: nothing would be judged but the first pose.
-    """
-    answer = np.asarray(said, np.float64)
-    if answer.ndim != 2 or answer.shape[1] != len(ACTION_NAMES) or not len(answer):
-        raise UsageError(
-            place="the policy's answer",
-            found=f"an array of shape {answer.shape}",
-            wanted=f"(steps, {len(ACTION_NAMES)}), one step at least: {', '.join(ACTION_NAMES)}",
-        )
-    return answer
-
-
-def _row(poses: Mapping[str, Pose]) -> np.ndarray:
-    return np.array([number for arm in ARMS for number in pose_columns(poses[arm])])
 
 
 def scenes_digest(scenes: list[Scene], wishes: list[Wish]) -> str:

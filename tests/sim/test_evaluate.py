@@ -15,8 +15,9 @@ from websockets.sync.server import serve
 import finedata as fd
 from finedata.errors import ConformError, FinedataError, UsageError
 from finedata.serve.wire import pack, unpack
+from finedata.sim.acting import ACTION_NAMES, Scripted
 from finedata.sim.compare import wilson
-from finedata.sim.evaluate import ACTION_NAMES, EvaluateSettings, Scripted, evaluate
+from finedata.sim.evaluate import EvaluateSettings, evaluate
 
 _STATES = {"state": [*ACTION_NAMES, "block_0_x", "tray_y"]}
 

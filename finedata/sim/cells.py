@@ -1,0 +1,261 @@
+"""Results of a study: runs that differ in their seed alone are one cell, and cells are compared.
+
+Two kinds of chance are kept apart. Which scenes were drawn is what Wilson's interval of one result
+is about; how training came out is told by the seeds' range, beside it and never inside it. A
+difference of two cells has a bootstrap over both: scenes are drawn once for both cells, because
+they are paired in them, seeds for each cell by itself. Of one seed nothing can be drawn, and the
+interval is of scenes alone; of three, such an interval is rather too narrow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from finedata.errors import UsageError
+from finedata.sim.compare import SCORES
+from finedata.sim.evaluate import EvaluateSettings, Result  # noqa: TC001  (msgspec reads them)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "NOTHING",
+    "Cell",
+    "CellDifference",
+    "Question",
+    "cell_differences",
+    "confusion",
+    "fine_share",
+    "questions",
+]
+
+NOTHING = "nothing"
+"""What was done where a factor has no value: no block was lifted, or it lies nowhere."""
+_DRAWS = 2_000
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs of one recipe, mixture, length and data; or one scripted policy.
+
+    Attributes:
+        name: The mixture and the steps, and what else tells it from the others; a policy's name.
+        results: One of each seed.
+    """
+
+    name: str
+    results: list[Result]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of training."""
+        return [one.run.seed for one in self.results if one.run is not None]
+
+    def shares(self, score: str) -> list[float]:
+        """Of each result; empty where nothing was scored."""
+        return [float(row.mean()) for row in _votes(self, score) if row.size]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What several policies were asked alike.
+
+    Attributes:
+        settings: What they were put before.
+        scenes_sha256: Of scenes and wishes.
+        mujoco: Its version.
+        cells: Who was asked, in the order in which the results were named.
+    """
+
+    settings: EvaluateSettings
+    scenes_sha256: str
+    mujoco: str
+    cells: list[Cell]
+
+
+class CellDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell against another one of the same question.
+
+    Attributes:
+        cell: Whose.
+        against: The other one.
+        score: `goal`, a factor, or `all`.
+        mean: Of the differences, over scenes and seeds.
+        low: Lower end of the bootstrap's 95 % interval.
+        high: Its upper end.
+        seeds: How many of each.
+    """
+
+    cell: str
+    against: str
+    score: str
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[int, int]
+
+
+def fine_share(result: Result) -> float | None:
+    """Share of fine-grained samples among all that a run learnt from; None where nobody knows."""
+    if result.run is None or not result.run.drawn:
+        return None
+    return result.run.drawn.get("fg", 0) / sum(result.run.drawn.values())
+
+
+def questions(results: Sequence[Result]) -> list[Question]:
+    """Sort results by what was asked, and into cells.
+
+    Args:
+        results: Any; raw and fine prompts, seen and held-out wording and several kinds of goals may
+            be among them, as long as the scenes are the same.
+
+    Raises:
+        UsageError: Scenes, wishes or MuJoCo differ where the same was asked; or one result twice.
+    """
+    found: dict[bytes, list[Result]] = {}
+    first = results[0]
+    for result in results:
+        mine, theirs = result.settings, first.settings
+        same = (mine.scenes, mine.first, mine.seed) == (theirs.scenes, theirs.first, theirs.seed)
+        group = found.setdefault(msgspec.json.encode(mine), [])
+        group.append(result)
+        if not same or result.mujoco != first.mujoco or _other_scenes(group):
+            raise UsageError(
+                place=result.policy,
+                found=f"{mine.scenes} scenes from {mine.first}, seed {mine.seed}, MuJoCo "
+                f"{result.mujoco}, scenes {result.scenes_sha256[:8]}",
+                wanted=f"those of {first.policy}: {theirs.scenes} scenes from {theirs.first}, seed "
+                f"{theirs.seed}, MuJoCo {first.mujoco}, scenes {group[0].scenes_sha256[:8]}",
+                next_command="finedata sim evaluate with the same --scenes, --first and --seed",
+            )
+    return [
+        Question(
+            settings=group[0].settings,
+            scenes_sha256=group[0].scenes_sha256,
+            mujoco=group[0].mujoco,
+            cells=_cells(group),
+        )
+        for group in found.values()
+    ]
+
+
+def cell_differences(cells: Sequence[Cell], *, seed: int = 0) -> list[CellDifference]:
+    """Every further cell of a question against its first one.
+
+    Args:
+        cells: Of one question.
+        seed: Of the bootstrap.
+    """
+    return [
+        found
+        for cell in cells[1:]
+        for score in SCORES
+        if (found := _difference(cell, cells[0], score, seed=seed)) is not None
+    ]
+
+
+def confusion(cell: Cell, factor: str) -> dict[str, dict[str, int]]:
+    """What was wished -> what was done -> how often, over scenes and seeds.
+
+    Done is `NOTHING` where the factor has no value. Scenes that wish nothing of the factor (the
+    side on the mat) do not count.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for result in cell.results:
+        for one in result.episodes:
+            wished = one.wish.get(factor)
+            if wished is not None:
+                done = getattr(one.outcome, factor) or NOTHING
+                counts.setdefault(wished, Counter())[done] += 1
+    return {wished: dict(sorted(done.items())) for wished, done in sorted(counts.items())}
+
+
+def _other_scenes(group: Sequence[Result]) -> bool:
+    return group[-1].scenes_sha256 != group[0].scenes_sha256
+
+
+def _cells(results: Sequence[Result]) -> list[Cell]:
+    groups: dict[tuple[object, ...], list[Result]] = {}
+    for result in results:
+        run = result.run
+        key = (
+            (result.policy,)
+            if run is None
+            else (run.recipe, run.family, run.mix, run.step, run.batch, run.shards)
+        )
+        mine = groups.setdefault(key, [])
+        seeds = [one.run.seed for one in mine if one.run is not None]
+        if mine and (run is None or run.seed in seeds):
+            raise UsageError(
+                place=result.policy,
+                found="two results of it" if run is None else f"two results of seed {run.seed}",
+                wanted="each policy once; runs of several seeds are one cell",
+            )
+        mine.append(result)
+    names = _names([group[0] for group in groups.values()])
+    return [
+        Cell(name=name, results=group) for name, group in zip(names, groups.values(), strict=True)
+    ]
+
+
+def _names(firsts: Sequence[Result]) -> list[str]:
+    """The mixture, and of recipe, steps, batch and data what differs among the cells."""
+    runs = [one.run for one in firsts if one.run is not None]
+    recipes = len({(run.recipe, run.family) for run in runs}) > 1
+    steps = len({(run.step, run.batch) for run in runs}) > 1
+    data = len({run.shards for run in runs}) > 1
+    names: list[str] = []
+    for one in firsts:
+        run = one.run
+        if run is None:
+            names.append(one.policy)
+            continue
+        twice = len({r.family for r in runs if r.recipe == run.recipe}) > 1
+        parts = [
+            run.recipe if recipes else "",
+            run.family[:6] if recipes and twice else "",
+            run.mix,
+            f"{run.step:,} steps" if steps else "",
+            f"shards {run.shards[:6]}" if data else "",
+        ]
+        names.append(", ".join(filter(None, parts)))
+    return names
+
+
+def _votes(cell: Cell, score: str) -> NDArray[np.float64]:
+    """(seeds, scenes in which it was scored) of 0 and 1."""
+    return np.array(
+        [
+            [float(one.scored[score]) for one in result.episodes if score in one.scored]
+            for result in cell.results
+        ]
+    )
+
+
+def _difference(cell: Cell, against: Cell, score: str, *, seed: int) -> CellDifference | None:
+    mine, theirs = _votes(cell, score), _votes(against, score)
+    if not mine.size:
+        return None
+    rng = np.random.Generator(np.random.PCG64([seed, 8]))
+    scenes = _drawn(rng, mine.shape[1])
+    apart = sum(
+        sign * ((_drawn(rng, len(votes)) @ votes) * scenes).sum(axis=1)
+        for sign, votes in ((1.0, mine), (-1.0, theirs))
+    )
+    low, high = np.quantile(apart, [0.025, 0.975])
+    return CellDifference(
+        cell=cell.name, against=against.name, score=score,
+        mean=float(mine.mean() - theirs.mean()), low=float(low), high=float(high),
+        seeds=(len(mine), len(theirs)),
+    )  # fmt: skip
+
+
+def _drawn(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """(draws, count) how often each is drawn, as a share."""
+    drawn = rng.integers(0, count, (_DRAWS, count)) + count * np.arange(_DRAWS)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=_DRAWS * count)
+    return times.reshape(_DRAWS, count) / count
