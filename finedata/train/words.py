@@ -174,16 +174,9 @@ class _Kept:
     def _features(self, ids: torch.Tensor) -> torch.Tensor:
         """(length, width) of one text."""
         if self._model is None:
-            from transformers import BertModel
-
-            self._model = BertModel.from_pretrained(
-                _minilm_folder(),
-                add_pooling_layer=False,
-                num_hidden_layers=_MINILM_LAYERS,
-                dtype=torch.float32,
-            ).eval()
+            self._model = _minilm().to(ids.device)
         with torch.autocast(ids.device.type, enabled=False):
-            found = self._model.to(ids.device)(input_ids=ids[None]).last_hidden_state[0]
+            found = self._model(input_ids=ids[None]).last_hidden_state[0]
             return functional.layer_norm(found, found.shape[-1:])
 
 
@@ -241,6 +234,19 @@ class _Convolutions(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         found = self.layers(pixels.float() / 127.5 - 1)
         return self.out(found.flatten(2).transpose(1, 2))
+
+
+def _minilm() -> Any:
+    """Its first layers; loaded by hand, because those left out would be told as a fault."""
+    from safetensors.torch import load_file
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig.from_pretrained(_minilm_folder(), num_hidden_layers=_MINILM_LAYERS)
+    model = BertModel(config, add_pooling_layer=False).eval()
+    weights = load_file(_minilm_folder() / "model.safetensors")
+    wanted = model.state_dict()
+    model.load_state_dict({name: one for name, one in weights.items() if name in wanted})
+    return model
 
 
 def _minilm_folder() -> Path:

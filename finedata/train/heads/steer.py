@@ -58,18 +58,14 @@ class _Read(nn.Module):
         self.mix = nn.Linear(queries * _READ, code)
 
     def forward(self, tokens: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        kept = None
-        asked = self.queries.T.expand(len(tokens), -1, -1)
+        # Kept features multiply the queries and what is read, which is less than all tokens.
+        kept = torch.ones(len(tokens), 1, tokens.shape[-1], device=tokens.device)
         if self.training and self.dropout:
-            kept = torch.rand(len(tokens), tokens.shape[-1], 1, device=tokens.device)
-            kept = (kept >= self.dropout) / (1 - self.dropout)
-            asked = asked * kept
-        scores = tokens @ asked  # (n, length, queries)
-        weights = scores.masked_fill(~seen[..., None], -1e9).softmax(1)
-        read = tokens.transpose(1, 2) @ weights  # (n, width, queries)
-        if kept is not None:
-            read = read * kept
-        found = torch.einsum("nwq,qwc->nqc", read, self.out).flatten(1)
+            kept = (torch.rand_like(kept) >= self.dropout) / (1 - self.dropout)
+        scores = (self.queries * kept) @ tokens.transpose(1, 2)  # (n, queries, length)
+        weights = scores.masked_fill(~seen[:, None], -1e9).softmax(-1)
+        read = (weights @ tokens) * kept  # (n, queries, width)
+        found = torch.einsum("nqw,qwc->nqc", read, self.out).flatten(1)
         return self.mix(functional.silu(found))
 
 
@@ -87,8 +83,8 @@ class _Ask(nn.Module):
     ) -> torch.Tensor:
         ask = self.ask(code).unflatten(-1, (self.heads, _KEY))
         key = self.key(looks).unflatten(-1, (self.heads, _KEY))
-        scores = torch.einsum("nhk,nohk->nho", ask, key) / _KEY**0.5
-        return torch.einsum("nho,nof->nhf", scores.softmax(-1), values)
+        scores = (ask[:, None] * key).sum(-1) / _KEY**0.5  # (n, things, heads)
+        return scores.softmax(1).transpose(1, 2) @ values
 
 
 class _Block(nn.Module):

@@ -158,7 +158,7 @@ class Seen(nn.Module):
         things = state[:, self.object_places]  # (n, objects, features)
         at = things[..., self._xyz]
         away = at[:, :, None] - arms[:, None, :, :3]  # (n, objects, arms, 3)
-        from_tool = torch.einsum("nayx,noay->noax", tool, away)
+        from_tool = (tool[:, None] * away[..., None]).sum(-2)  # the transposed rotation of each
         objects = [at / _SCALES_M[0], things[..., self._turned]]
         objects.append(_scaled(torch.cat([away, from_tool], -1)).flatten(2))
         if places is not None:
