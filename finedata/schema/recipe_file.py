@@ -408,7 +408,8 @@ def _unread(recipe: Recipe, key: str) -> str:
 
 def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
     for key in tree:
-        if other := _unread(recipe, key):
+        other = _unread(recipe, key)
+        if other and other != "loss":  # one file serves both losses
             yield f"`{key}`, which nothing reads while `{other}` is {getattr(recipe, other)!r}"
     if recipe.head == "steer":
         if not recipe.backbone.startswith("words:"):

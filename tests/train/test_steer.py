@@ -18,7 +18,7 @@ from train.test_loop import assert_same
 
 import finedata as fd
 from finedata.errors import FinedataError, MissingExtraError, SpecError, UsageError
-from finedata.schema.recipe_file import Recipe, RecipeFile, find_recipe
+from finedata.schema.recipe_file import Recipe, RecipeFile, find_recipe, recipe_toml
 from finedata.sim.camera import find_renderer
 from finedata.sim.episode import objects_of
 from finedata.sim.factors import balanced_wishes
@@ -220,12 +220,17 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         ("lora_rank", "8", "nothing reads while `head` is 'steer'"),
         ("lr_vlm", "1e-3", "nothing reads while `backbone` is 'words:minilm'"),
         ("pictures", "64", "nothing reads while `cameras`"),
-        ("loss", "l1", "nothing reads while `loss` is 'l1'"),
     ],
 )
 def test_what_does_not_fit_is_named(key: str, value: str, wanted: str) -> None:
     with pytest.raises(SpecError, match=wanted):
         find_recipe("steer_state", changes={key: value})
+
+
+def test_one_file_serves_both_losses() -> None:
+    found = find_recipe("steer_state", changes={"loss": "l1"})
+    assert "noise_steps" not in recipe_toml(found.recipe)
+    assert "noise_steps" in recipe_toml(find_recipe("steer_state").recipe)
 
 
 def test_other_heads_take_no_words() -> None:
