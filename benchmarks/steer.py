@@ -7,8 +7,9 @@
 
 The plan is benchmarks/steer_preregistration.toml. `run` refuses one that is not committed, that was
 changed since the first result in DIR, or whose digests (recipe, recording, scenes and wishes) are
-not those of this checkout; `--draft` runs one that is not committed, and its results say so. The
-first 12 digits of its SHA-256 stand in every result.
+not those of this checkout; it goes on only with the code that DIR was begun with. `--draft` runs
+one that is not committed, and its results say so. The first 12 digits of its SHA-256 stand in every
+result.
 
 A cell is one training and its evaluations, in a process of its own with one thread. Data, trainings
 and evaluations that were stopped are gone on with: trainings from their checkpoint, evaluations
@@ -34,6 +35,7 @@ from steer_plan import (
     Cell,
     Plan,
     cells,
+    code_sha256,
     digests,
     file_sha256,
     plan_toml,
@@ -51,7 +53,6 @@ QUESTION = (
     " follow it, does it keep raw goals, and at which ratio? FineVLA reports the best between 1:2"
     " and 1:1."
 )
-_HEADS = ("flow", "l1")
 _RATIOS = {
     "raw": "raw=1", "1:4": "fg=1,raw=4", "1:2": "fg=1,raw=2", "1:1": "fg=1,raw=1",
     "2:1": "fg=2,raw=1", "4:1": "fg=4,raw=1", "fg": "fg=1",
@@ -75,8 +76,8 @@ def draft(*, steps: int, episodes: int) -> dict[str, Any]:
             ["1:1", "fg"], ["1:1", "raw"], ["1:2", "fg"], ["1:2", "1:1"], ["2:1", "fg"],
             ["4:1", "fg"], ["1:4", "fg"],
         ],
-        "recipe": "steer_state",
-        "heads": {head: {"loss": head} for head in _HEADS},
+        "recipes": {"flow": "steer_state", "l1": "steer_state_l1"},
+        "changes": {},
         "recipe_sha256": {},
         "ratios": _RATIOS,
         "seeds": [0, 1, 2],
@@ -141,13 +142,14 @@ def check(path: Path, out: Path, *, uncommitted: bool) -> tuple[Plan, str]:
         known = subprocess.run([*git, "show", f"HEAD:./{path.name}"], capture_output=True)
         if known.returncode or known.stdout != path.read_bytes():
             sys.exit(f"{path} is not committed as it is: commit it before the first result")
-    stamp = {"preregistration_sha256": sha, "draft": uncommitted}
+    stamp = {"preregistration_sha256": sha, "draft": uncommitted, "code_sha256": code_sha256()}
     marker = out / "study.json"
     if marker.exists():
         before = json.loads(marker.read_text())
         if before != stamp:
             sys.exit(
-                f"{out} has results of the preregistration {before}, not of {stamp}: another --out"
+                f"{out} was begun with {before}, this is {stamp}: go on in the checkout that it was"
+                " begun in, or take another --out"
             )
     else:
         out.mkdir(parents=True, exist_ok=True)
@@ -208,8 +210,8 @@ def run_cell(plan: Plan, given: argparse.Namespace) -> None:
         if not trained.exists():
             began, clock = time.process_time(), time.monotonic()
             recipe = finedata.recipe(
-                plan.recipe, mix=plan.ratios[cell.ratio], seed=cell.seed,
-                steps=steps_of(plan, cell), **plan.heads[cell.head],
+                plan.recipes[cell.head], mix=plan.ratios[cell.ratio], seed=cell.seed,
+                steps=steps_of(plan, cell), **plan.changes,
             )  # fmt: skip
             shards = given.out / "data" / cell.data / "shards"
             done = recipe.train(shards, out=folder / "run", resume=True, workers=0, device="cpu")

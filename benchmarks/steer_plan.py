@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator  # noqa: TC003  (a reader of types needs it)
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,9 +20,6 @@ from finedata.sim.evaluate import scenes_digest
 from finedata.sim.factors import balanced_wishes
 from finedata.sim.record import RecordSettings
 from finedata.sim.scene import scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Budget = Literal["steps", "exposures"]
 Data = Literal["truth", "kinematic", "corrupted"]
@@ -108,8 +106,8 @@ class Plan(Struct):
         question: What is asked.
         primary: Evaluation and score that the contrasts are about.
         contrasts: Pairs of ratios; the first minus the second, paired by scene and seed.
-        recipe: Its name in `trainers/`.
-        heads: Head -> keys of the recipe that differ.
+        recipes: Head -> recipe in `trainers/`.
+        changes: Keys of the recipes that differ.
         recipe_sha256: Head -> digest of every key of the recipe, at the first ratio and seed 0.
         ratios: Name -> mix.
         seeds: Of training.
@@ -125,8 +123,8 @@ class Plan(Struct):
     question: str
     primary: dict[str, str]
     contrasts: list[tuple[str, str]]
-    recipe: str
-    heads: dict[str, dict[str, Any]]
+    recipes: dict[str, str]
+    changes: dict[str, Any]
     recipe_sha256: dict[str, str]
     ratios: dict[str, str]
     seeds: list[int]
@@ -190,6 +188,16 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def code_sha256() -> str:
+    """Digest of the modules that results depend on."""
+    whole = hashlib.sha256()
+    root = Path(finedata.__file__).parent
+    for room in ("kinematic", "schema", "shard", "sim", "train"):
+        for path in sorted((root / room).rglob("*.py")):
+            whole.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return whole.hexdigest()
+
+
 def digests(plan: Plan) -> dict[str, Any]:
     """What this checkout would do: the digests that the plan names."""
     recording = RecordSettings(
@@ -202,9 +210,9 @@ def digests(plan: Plan) -> dict[str, Any]:
         "run_id": recording.run_id,
         "recipe_sha256": {
             head: finedata.recipe(
-                plan.recipe, mix=next(iter(plan.ratios.values())), seed=0, steps=plan.steps, **keys
+                name, mix=next(iter(plan.ratios.values())), seed=0, steps=plan.steps, **plan.changes
             ).sha256
-            for head, keys in plan.heads.items()
+            for head, name in plan.recipes.items()
         },
         "scenes_sha256": {
             name: scenes_digest(scenes, balanced_wishes(scenes, seed=plan.scenes.seed, goals=name))  # type: ignore[arg-type]

@@ -36,9 +36,9 @@ def steer() -> Any:
 def plan(steer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two ratios, one seed, four scenes, six steps."""
     content = steer.draft(steps=6, episodes=10)
-    content["recipe"] = "tiny_gr00t"
-    small = {"batch": 4, "micro_batch": 4, "save_every": 2, "words_fg": "fine", "warmup": 1}
-    content["heads"] = {"flow": {"states": ["state", "environment"], **small}}
+    small = {"batch": 8, "micro_batch": 8, "steer_width": 32, "save_every": 2, "warmup": 1}
+    content["recipes"] = {"flow": "steer_state"}
+    content["changes"] = {"backbone": "words:trained", "lr_vlm": 1e-3, **small}
     content["seeds"] = [0]
     content["scenes"]["count"] = 4
     content["data"] |= {"fine": 0.4, "wrong": 0.5}
@@ -73,12 +73,12 @@ def test_a_plan_that_was_changed_or_is_not_committed_is_refused(
     assert stamp == f"draft {steer.file_sha256(plan)[:12]}"
     assert steer.check(mine, tmp_path / "out", uncommitted=True)[1] == stamp
     mine.write_text(mine.read_text().replace('"1:1", "raw"', '"1:4", "raw"'))
-    with pytest.raises(SystemExit, match="has results of the preregistration"):
+    with pytest.raises(SystemExit, match="was begun with"):
         steer.check(mine, tmp_path / "out", uncommitted=True)
     for old, new in (
         ("count = 4", "count = 5"),
         ("noise = 0.8", "noise = 0.7"),
-        ("batch = 4", "batch = 2"),
+        ("batch = 8", "batch = 4"),
     ):
         mine.write_text(plan.read_text().replace(old, new))
         assert mine.read_text() != plan.read_text()
