@@ -93,7 +93,7 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def run_id(self) -> str:
         """Name of the recording's facts: hash16 of the settings and of the simulator."""
-        return hash16(f"sim/1 {MUJOCO} {msgspec.json.encode(self, order='sorted').decode()}")
+        return hash16(f"sim/2 {MUJOCO} {msgspec.json.encode(self, order='sorted').decode()}")
 
 
 class RecordSummary(Summary, msgspec.Struct, frozen=True, kw_only=True):
@@ -382,7 +382,8 @@ def _append_truth(
     steps: dict[str, list[dict[str, Any]]] = {}
     for row in dataset.steps.sort("episode_id", "step_index").collect().to_dicts():
         steps.setdefault(str(row["episode_id"]), []).append(row)
-    with append_rows(root, ("facts", "instructions")) as writer:
+    cameras = CAMERAS if settings.pictures else ()
+    with append_rows(root, ("facts", "instructions", "traces")) as writer:
         for one in kept:
             if one.truth is None:
                 continue
@@ -393,8 +394,9 @@ def _append_truth(
             )
             episode_id = receipts[f"scene_{one.number:07d}"]
             rows = truth_rows(
-                one.truth, episode_id=episode_id, run_id=run_id, steps=steps[episode_id], fine=fine
-            )
+                one.truth, scene=scene_of(one.number), episode_id=episode_id, run_id=run_id,
+                steps=steps[episode_id], fine=fine, cameras=cameras,
+            )  # fmt: skip
             for table, made in rows.items():
                 writer.add(table, made)
 

@@ -1,8 +1,9 @@
-"""The true facts of an episode, read from the physics, as rows of `facts` and `instructions`.
+"""The true facts of an episode, read from the physics, as rows of annotations.
 
 Their origin is `source`: nobody guessed them. An instruction is assembled from them, which is its
-origin. Grasp and release are where the block begins and ceases to be between fingers that are
-neither open nor shut.
+origin. Reasoning is told where a step of the expert's begins: what lies where, what has been done,
+what is to be done next. Grasp and release are where the block begins and ceases to be between
+fingers that are neither open nor shut.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from finedata.schema.makers import make_fact, make_instruction, provenance
+from finedata.annotate.trace_text import Trace, trace_text
+from finedata.schema.makers import make_fact, make_instruction, make_trace, provenance
 from finedata.sim.factors import Wish  # noqa: TC001  (msgspec reads it)
-from finedata.sim.world import FPS
+from finedata.sim.world import FPS, TRAY_HALF_M
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from finedata.sim.episode import Episode
+    from finedata.sim.scene import Scene
 
 ANNOTATOR = "finedata_sim"
 _HELD_BELOW, _IN_HAND_M = 0.7, 0.03
@@ -80,28 +87,34 @@ def truth_of(episode: Episode, wish: Wish) -> Truth:
 
 def phases(truth: Truth) -> list[str]:
     """What is done at each frame, in words: a run of equal words is a step."""
-    wish = truth.wish
+    cuts = [0, truth.grasp_frame, truth.release_frame, truth.frames]
+    texts = _plan(truth.wish)
+    return [text for k, text in enumerate(texts) for _ in range(cuts[k], cuts[k + 1])]
+
+
+def _plan(wish: Wish) -> tuple[str, str, str]:
     block = f"{wish.colour} block"
-    texts = (
+    return (
         f"Reach for the {block} {_COME[wish.approach]} and grasp it.",
         f"Lift the {block}, turn it {wish.rotation} and bring it to the {_there(wish)}.",
         f"Let the {block} go and draw back.",
     )
-    cuts = [0, truth.grasp_frame, truth.release_frame, truth.frames]
-    return [text for k, text in enumerate(texts) for _ in range(cuts[k], cuts[k + 1])]
 
 
 def truth_rows(
-    truth: Truth, *, episode_id: str, run_id: str, steps: list[dict[str, Any]], fine: str | None
-) -> dict[str, list[dict[str, Any]]]:
+    truth: Truth, *, scene: Scene, episode_id: str, run_id: str, steps: list[dict[str, Any]],
+    fine: str | None, cameras: Sequence[str],
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Table -> rows.
 
     Args:
         truth: What is true.
+        scene: Where.
         episode_id: Whose.
         run_id: hash16 of the settings of the recording.
         steps: The episode's steps, as they were converted from `phases`.
         fine: A fine-grained text, where the episode has one.
+        cameras: What was seen.
     """
     wish = truth.wish
     said_by = provenance("source", annotator=ANNOTATOR, run_id=run_id)
@@ -134,6 +147,13 @@ def truth_rows(
               object=block, end=True),
     ]  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {"facts": facts, "instructions": []}
+    rows["traces"] = [
+        make_trace(
+            said_by, episode_id=episode_id, frame_index=int(step["start_frame"]), fps=float(FPS),
+            raw_text=trace_text(thought), cameras=cameras, **msgspec.structs.asdict(thought),
+        )
+        for step, thought in zip(steps, reasoning(wish, scene), strict=True)
+    ]  # fmt: skip
     if fine is not None:
         rows["instructions"] = [
             make_instruction(
@@ -143,6 +163,58 @@ def truth_rows(
             )
         ]  # fmt: skip
     return rows
+
+
+def reasoning(wish: Wish, scene: Scene) -> list[Trace]:
+    """What there is to think at the beginning of each of the three steps.
+
+    Args:
+        wish: What is done.
+        scene: Where.
+    """
+    order = sorted(range(3), key=lambda k: -scene.blocks_m[k][1])
+    row = ", ".join(scene.colours[k] for k in order)
+    beside = "left" if scene.mat_m[1] > 0 else "right"
+    seen = f"From left to right lie a {row} block; ahead is the tray, {beside} of it the mat."
+    block, there = f"{wish.colour} block", f"{_IN[wish.place]} the {_there(wish)}"
+    plan = _plan(wish)
+    done = (
+        f"The {block} lies on the table and is to lie {there}; no gripper holds it.",
+        f"The {wish.arm} gripper holds the {block}, which is to lie {there}.",
+        f"The {block} is {there}, and the {wish.arm} gripper still holds it.",
+    )
+    goal = np.array(scene.tray_m if wish.place == "tray" else scene.mat_m)
+    if wish.side is not None:
+        goal += [0.0, (1 if wish.side == "left" else -1) * TRAY_HALF_M[1] / 2]
+    at = np.array(scene.blocks_m[scene.colours.index(wish.colour)])
+    where = (
+        f"The {block} is {_place(at)}; it is to be taken {_COME[wish.approach]}.",
+        f"From there the place lies {_place(goal - at)}; the way leads over the table.",
+        f"The place is {_place(goal)}; the way back is up.",
+    )
+    move = (
+        f"Move the {wish.arm} arm to the {block} {_COME[wish.approach]}.",
+        f"Lift the {block} with the {wish.arm} arm and turn it {wish.rotation}.",
+        f"Open the {wish.arm} gripper and draw back.",
+    )
+    return [
+        Trace(
+            observation=seen,
+            situation_analysis=done[k],
+            spatial_reasoning=where[k],
+            task_planning=" ".join(f"({n}) {one}" for n, one in enumerate(plan[k:], 1)),
+            logical_steps=list(plan[k:]),
+            sub_action=move[k],
+        )
+        for k in range(3)
+    ]
+
+
+def _place(way_m: NDArray[np.float64]) -> str:
+    """A way in the robot's frame, in words and centimetres."""
+    ahead, left = (round(100 * float(one)) for one in way_m)
+    sides = f"{abs(left)} cm to the {'left' if left > 0 else 'right'}"
+    return f"{abs(ahead)} cm {'ahead' if ahead >= 0 else 'back'} and {sides}"
 
 
 def _there(wish: Wish) -> str:

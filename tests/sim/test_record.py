@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
 import finedata as fd
+from finedata.annotate.trace_text import read_trace
 from finedata.errors import FinedataError, UsageError
 from finedata.sim import camera as sim_camera
 from finedata.sim.camera import Cameras, find_renderer
@@ -87,6 +89,12 @@ def test_facts_are_true_and_every_text_is_made_of_them(recorded: Path) -> None:
         assert ("mat" in primary[row["episode_id"]]) == (row["value"] == "on the mat")
     goals = dataset.instructions.filter(pl.col("is_primary")).collect()["text"].to_list()
     assert all(text.startswith("put the ") for text in goals)
+    traces = dataset.traces.collect().to_dicts()
+    assert len(traces) == 36  # one where each step begins
+    for row in traces:
+        assert msgspec.structs.asdict(read_trace(row["raw_text"])).items() <= row.items()
+        assert ("mat" in row["situation_analysis"]) == ("mat" in primary[row["episode_id"]])
+    assert {row["frame_index"] == 0 for row in traces} == {True, False}
     steps = dataset.steps.collect()
     assert len(steps) == 36
     assert set(steps["problem"]) == {None}
