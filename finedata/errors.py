@@ -17,6 +17,7 @@ Nothing here imports anything but the standard library.
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 __all__ = [
     "ConformError",
@@ -31,6 +32,7 @@ __all__ = [
     "SpecError",
     "StaleRowError",
     "UsageError",
+    "install_command",
     "need",
 ]
 
@@ -167,8 +169,23 @@ def need(*modules: str, extra: str, place: str, next_command: str = "") -> None:
             place=place,
             found=f"no {' and no '.join(missing)}",
             wanted=f"the extra `{extra}`",
-            next_command=next_command or f"pip install 'finedata[{extra}]'",
+            next_command=next_command or install_command(extra),
         )
+
+
+def install_command(*extras: str) -> str:
+    """What installs extras of the finedata that runs: of the checkout, where it is one.
+
+    Example:
+        >>> install_command("video", "remote").endswith("[video,remote]'")
+        True
+    """
+    names, checkout = ",".join(extras), Path(__file__).resolve().parents[1]
+    if not (checkout / "pyproject.toml").is_file():
+        return f"pip install 'finedata[{names}]'"
+    # A `.` is the folder in which a checkout's user mostly stands; from elsewhere it is named.
+    folder = "." if checkout.samefile(".") else checkout
+    return f"pip install -e '{folder}[{names}]'"
 
 
 def _is_installed(module: str) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 import finedata
 from finedata.engine.local import available_cores
+from finedata.errors import install_command
 from finedata.store.summary import Summary
 
 __all__ = ["Doctor", "Extra", "doctor"]
@@ -25,7 +26,7 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     """The libraries of an extra; `core` are those that are always wanted.
 
     Attributes:
-        name: As in `pip install 'finedata[name]'`.
+        name: As in `install_command(name)`.
         works: Whether all are installed.
         found: Those that are, with their versions.
         missing: Those that are not, with the versions wanted.
@@ -73,7 +74,7 @@ def doctor() -> Doctor:
         video=_video(),
         keys=[name for name in _KEYS if os.environ.get(name)],
         extras=extras,
-        next=f"pip install 'finedata[{','.join(lacking)}]'  # or those you want" if lacking else "",
+        next=f"{install_command(*lacking)}  # or those you want" if lacking else "",
     )
 
 

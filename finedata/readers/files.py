@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from finedata.errors import MissingExtraError, UsageError
+from finedata.errors import MissingExtraError, UsageError, install_command
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -263,7 +263,7 @@ class _RemoteFolder:
                 place=f"input {address}",
                 found=f"no library for this kind of address ({error})",
                 wanted="the one that fsspec names",
-                next_command="pip install 'finedata[remote]'",
+                next_command=install_command("remote"),
             ) from error
         except ValueError as error:
             raise UsageError(

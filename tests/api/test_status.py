@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -91,3 +92,20 @@ def test_doctor_knows_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.keys[0] == "GEMINI_API_KEY"
     assert "secret" not in str(found)
     assert "core         works" in ran("doctor")
+
+
+def test_a_missing_extra_is_installed_as_finedata_itself_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None of its libraries is found, whatever this machine has.
+    module = import_module("finedata.api.doctor")  # by name: `api.doctor` is the function
+    monkeypatch.setattr(module, "requires", lambda _: ["nosuchlibrary>=1; extra == 'video'"])
+    errors = import_module("finedata.errors")
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "finedata" / "errors.py"))
+    assert fd.doctor().next.startswith("pip install 'finedata[video]'")
+    (tmp_path / "pyproject.toml").touch()
+    assert fd.doctor().next.startswith(f"pip install -e '{tmp_path}[video]'")
+    monkeypatch.chdir(tmp_path)
+    assert fd.doctor().next.startswith("pip install -e '.[video]'")
+    with pytest.raises(errors.MissingExtraError, match=r"pip install -e '\.\[curate\]'"):
+        errors.need("nosuchlibrary", extra="curate", place="here")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.errors import MissingExtraError, OutputError, UsageError
+from finedata.errors import MissingExtraError, OutputError, UsageError, install_command
 from finedata.motion.dtw.kinds import Distances
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def cuda_pairs(
                 place=f"device {device}",
                 found="no GPU that Numba can compile for",
                 wanted="an NVIDIA driver and the packages of finedata[cuda]",
-                next_command="pip install 'finedata[cuda]', or choose the device cpu",
+                next_command=f"{install_command('cuda')}, or choose the device cpu",
             )
         cuda = _cuda()
         with cuda.gpus[_device_number(device, len(cuda.gpus))]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.errors import MissingExtraError, SourceError, need
+from finedata.errors import MissingExtraError, SourceError, install_command, need
 from finedata.store.episode import is_swapped
 from finedata.store.export.episodes import right_frames
 from finedata.store.lerobot.layout import picture_column
@@ -187,7 +187,7 @@ def _stream_of(path: Path) -> Generator[Any]:
         "av",
         extra="video",
         place="export of videos",
-        next_command="pip install 'finedata[video]', or use --keep-pictures",
+        next_command=f"{install_command('video')}, or use --keep-pictures",
     )
     import av
 

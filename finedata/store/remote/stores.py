@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from finedata.errors import MissingExtraError, SourceError, UsageError
+from finedata.errors import MissingExtraError, SourceError, UsageError, install_command
 from finedata.store.remote.hub import (
     Traffic,
     endpoint,
@@ -335,7 +335,7 @@ class _FsspecStore(RemoteStore):
                 place=address,
                 found=f"no library for this kind of address ({error})",
                 wanted="the one that fsspec names",
-                next_command="pip install 'finedata[remote]'",
+                next_command=install_command("remote"),
             ) from error
         except ValueError as error:
             raise UsageError(
