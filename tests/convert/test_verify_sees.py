@@ -248,6 +248,25 @@ def test_a_camera_that_a_reader_does_not_see_is_found(
         assert said in found_by(verify(tmp_path / "out", input=source))
 
 
+def test_a_camera_that_is_left_out_and_was_never_recorded_is_no_problem(tmp_path: Path) -> None:
+    """It is declared and has no file: nothing was left out, and no flag can say so."""
+    source, mine = tmp_path / "source", tmp_path / "mine.toml"
+    generic_lerobot.write(source, episodes=2, length=5)
+    info = json.loads((source / "meta/info.json").read_text())
+    depth = "observation.images.depth"
+    info["features"][depth] = info["features"][CAMERA]
+    (source / "meta/info.json").write_text(json.dumps(info))
+    text = (Path(__file__).parents[2] / "converters/lerobot.toml").read_text()
+    text = text[: text.index("[[variants.cameras]]")].replace('name = "lerobot"', 'name = "mine"')
+    camera = f'[[variants.cameras]]\nname = "front"\nfeature = "{CAMERA}"\n'
+    text = text.replace('keep = ["*"]', 'keep = ["observation.state", "action"]')
+    mine.write_text(f'{text}{camera}[variants.not_converted]\ndepth = ["{depth}"]\n')
+    convert(str(mine), input=source, out=tmp_path / "out")
+    report = verify(tmp_path / "out", input=source)
+    assert found_by(report) == ""
+    assert verdicts(report, "camera") == {CAMERA: "kept", depth: "absent"}
+
+
 def test_a_position_far_away_goes_back_as_float32_can(tmp_path: Path) -> None:
     """A number of impossible size in the source is the source's fault, not the conversion's."""
     galaxea.write(tmp_path / "source", datasets=1, episodes=1, length=6)

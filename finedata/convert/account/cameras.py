@@ -87,7 +87,7 @@ class CameraAccount:
             if unnamed and all(use.kind != "camera" for use in uses):
                 tally.left_out(unnamed)
             elif not named and flag:
-                self._left_out(name, flag, stored, place, tally)
+                self._left_out(name, flag, stored, place, tally, is_there=shown is not None)
             elif not named:
                 tally.left_out("the converter names it nowhere")
             elif shown is None:
@@ -122,10 +122,20 @@ class CameraAccount:
                     self._report.add(f"{place}: frames of {camera}", found, wanted)
 
     def _left_out(
-        self, name: str, flag: str, stored: StoredEpisode, place: str, tally: Tally
+        self,
+        name: str,
+        flag: str,
+        stored: StoredEpisode,
+        place: str,
+        tally: Tally,
+        *,
+        is_there: bool,
     ) -> None:
         if flag in stored.receipt["flags"]:
             tally.left_out(f"flag {flag}")
+        elif not is_there:
+            # A flag is for what an episode has: of a camera without files nothing was left out.
+            tally.absent("no video of it for some episodes")
         else:
             tally.is_lost(f"{place}: camera {name}", f"no flag {flag}", "one, or its pictures")
 
