@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from finedata.engine.progress import OnProgress
     from finedata.store.dataset import Dataset
 
-KINEMATIC_RUN = hash16("kinematic/3")
+KINEMATIC_RUN = hash16("kinematic/4")
 """Name of the run: raised with every change of what is measured or how it is put."""
 
 _EPISODES_AT_ONCE = 500

@@ -8,7 +8,7 @@ random, and no threshold depends on other episodes.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import nan, radians, sqrt
+from math import ceil, nan, radians, sqrt
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -43,6 +43,7 @@ LEAST_TURN_RAD = radians(12.0)
 """A rotation by less than this is not named."""
 
 _LEAST_GRIPPER, _GRIPPER_SHARE = 0.12, 0.2
+_GRIPPER_REST_S, _GRIPPER_SPEED_S = 0.5, 0.2
 _LEVER_M = 0.12
 _REST_S = 1.0
 _LOOK_M = 0.04
@@ -95,7 +96,11 @@ def _measure_arm(arm: ArmMotion, motion: EpisodeMotion) -> ArmMeasured:
     has_gripper = arm.gripper_open is not None and bool(np.isfinite(arm.gripper_open).any())
     if arm.gripper_open is not None and has_gripper:
         raw, level = gripper_track(
-            np.ascontiguousarray(arm.gripper_open, np.float64), _LEAST_GRIPPER, _GRIPPER_SHARE
+            np.ascontiguousarray(arm.gripper_open, np.float64),
+            _LEAST_GRIPPER,
+            _GRIPPER_SHARE,
+            max(2, ceil(_GRIPPER_REST_S * motion.fps)),
+            max(1, round(_GRIPPER_SPEED_S * motion.fps)),
         )
     events = tuple(_event(row) for row in raw.tolist())
     closed = _closed(events, level, frames)

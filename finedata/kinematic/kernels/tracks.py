@@ -167,7 +167,7 @@ def _pointing(
 
 @cached_kernel
 def gripper_track(
-    values: NDArray[np.float64], least: float, share: float
+    values: NDArray[np.float64], least: float, share: float, rest: int, speed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Openings and closings: legs between turning points that are far enough apart.
 
@@ -179,6 +179,8 @@ def gripper_track(
         values: (T,) open fraction; broken ones are bridged.
         least: Least change that is an event.
         share: Least share of the episode's range.
+        rest: Least frames of a rest before or after the motion, which is no part of the event.
+        speed: Least frames over which a speed is taken.
 
     Returns:
         (K, 6): kind (1 opens, -1 closes), first frame, one past the last, frame of the middle,
@@ -217,15 +219,20 @@ def gripper_track(
     for k in range(count):
         begin = turns[k]
         stop = turns[k + 1] if k + 1 < count else frames - 1
-        _leg(own, begin, stop, last=int(k + 1 == count), out=events[k])
+        _leg(own, begin, stop, int(k + 1 == count), (gate, rest, speed), events[k])
     return events, own
 
 
 @kernel
 def _leg(
-    own: NDArray[np.float64], begin: int, stop: int, last: int, out: NDArray[np.float64]
+    own: NDArray[np.float64],
+    begin: int,
+    stop: int,
+    last: int,
+    rest: tuple[float, int, int],
+    out: NDArray[np.float64],
 ) -> None:
-    """One leg, cut to where nine tenths of it happen."""
+    """One leg, cut to where nine tenths of it happen, without the rests at its two ends."""
     before, after = own[begin], own[stop]
     if last:
         for t in range(begin, stop + 1):
@@ -242,5 +249,64 @@ def _leg(
     while final < stop and (own[final] - before) / span < 0.92:
         final += 1
     out[0] = 1.0 if span > 0.0 else -1.0
-    out[1], out[2], out[3] = first, final + 1, middle
+    out[1] = _without_rest(own, first, middle, stop, before, rest)
+    out[2] = _without_rest(own, final, middle - 1, begin, after, rest) + 1
+    out[3] = middle
     out[4], out[5] = before, after
+
+
+@kernel
+def _without_rest(
+    own: NDArray[np.float64],
+    edge: int,
+    middle: int,
+    beyond: int,
+    extreme: float,
+    rest: tuple[float, int, int],
+) -> int:
+    """Where the motion between an `edge` of a leg and its `middle` leaves the rest at that edge.
+
+    Fingers that squeezed a thing spring back, and creep while it is carried: the level at which
+    they rest is then not the turning point, and a share of the span alone finds the squeeze. A
+    rest ends at the knee, where the track is farthest below the straight line from the edge to
+    the middle, if until there it goes far slower than from there on. After one knee there may be
+    a sharper one, as a line over a long rest is nearly flat.
+
+    Args:
+        own: (T,) values.
+        edge: First or last frame of the leg, by its share of the span.
+        middle: Frame on the other side of which half of the leg lies.
+        beyond: The leg's other turning point.
+        extreme: Value at the turning point at this edge.
+        rest: How far from the extreme a rest may lie: what went farther would have been an event.
+            Least frames of a rest: many recorders hold a value for some frames, and a step of
+            such a staircase is none. Frames over which a speed is taken, at the least, for the
+            same reason.
+    """
+    gate, shortest, least = rest
+    way = 1 if middle > edge else -1
+    sign = 1.0 if own[middle] > own[edge] else -1.0
+    while True:
+        count = way * (middle - edge)
+        rise = own[middle] - own[edge]
+        knee, depth = 0, 0.0
+        for k in range(1, count):
+            value = own[edge + way * k]
+            if sign * (value - extreme) >= gate:
+                break
+            below = sign * (rise * k / count - (value - own[edge]))
+            if k >= shortest and below > depth:
+                knee, depth = k, below
+        if knee == 0:
+            return edge
+        ahead = max(count, min(knee + least, way * (beyond - edge)))
+        level = own[edge + way * knee]
+        # Also just before the knee: what sprang back at the edge was fast, and is over.
+        slow = min(
+            sign * (level - own[edge]) / knee,
+            sign * (level - own[edge + way * (knee - shortest)]) / shortest,
+        )
+        fast = sign * (own[edge + way * ahead] - level) / (ahead - knee)
+        if slow > 0.3 * fast:
+            return edge
+        edge += way * knee
