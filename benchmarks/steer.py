@@ -76,8 +76,8 @@ def draft(*, steps: int, episodes: int) -> dict[str, Any]:
             ["1:1", "fg"], ["1:1", "raw"], ["1:2", "fg"], ["1:2", "1:1"], ["2:1", "fg"],
             ["4:1", "fg"], ["1:4", "fg"],
         ],
-        "recipes": {"flow": "steer_state", "l1": "steer_state_l1"},
-        "changes": {},
+        "recipe": "steer_state",
+        "heads": {head: {"loss": head} for head in ("flow", "l1")},
         "recipe_sha256": {},
         "ratios": _RATIOS,
         "seeds": [0, 1, 2],
@@ -210,8 +210,8 @@ def run_cell(plan: Plan, given: argparse.Namespace) -> None:
         if not trained.exists():
             began, clock = time.process_time(), time.monotonic()
             recipe = finedata.recipe(
-                plan.recipes[cell.head], mix=plan.ratios[cell.ratio], seed=cell.seed,
-                steps=steps_of(plan, cell), **plan.changes,
+                plan.recipe, mix=plan.ratios[cell.ratio], seed=cell.seed,
+                steps=steps_of(plan, cell), **plan.heads[cell.head],
             )  # fmt: skip
             shards = given.out / "data" / cell.data / "shards"
             done = recipe.train(shards, out=folder / "run", resume=True, workers=0, device="cpu")

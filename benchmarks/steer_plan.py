@@ -106,8 +106,8 @@ class Plan(Struct):
         question: What is asked.
         primary: Evaluation and score that the contrasts are about.
         contrasts: Pairs of ratios; the first minus the second, paired by scene and seed.
-        recipes: Head -> recipe in `trainers/`.
-        changes: Keys of the recipes that differ.
+        recipe: Its name in `trainers/`.
+        heads: Head -> keys of the recipe that differ.
         recipe_sha256: Head -> digest of every key of the recipe, at the first ratio and seed 0.
         ratios: Name -> mix.
         seeds: Of training.
@@ -123,8 +123,8 @@ class Plan(Struct):
     question: str
     primary: dict[str, str]
     contrasts: list[tuple[str, str]]
-    recipes: dict[str, str]
-    changes: dict[str, Any]
+    recipe: str
+    heads: dict[str, dict[str, Any]]
     recipe_sha256: dict[str, str]
     ratios: dict[str, str]
     seeds: list[int]
@@ -210,9 +210,9 @@ def digests(plan: Plan) -> dict[str, Any]:
         "run_id": recording.run_id,
         "recipe_sha256": {
             head: finedata.recipe(
-                name, mix=next(iter(plan.ratios.values())), seed=0, steps=plan.steps, **plan.changes
+                plan.recipe, mix=next(iter(plan.ratios.values())), seed=0, steps=plan.steps, **keys
             ).sha256
-            for head, name in plan.recipes.items()
+            for head, keys in plan.heads.items()
         },
         "scenes_sha256": {
             name: scenes_digest(scenes, balanced_wishes(scenes, seed=plan.scenes.seed, goals=name))  # type: ignore[arg-type]
