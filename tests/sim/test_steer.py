@@ -37,8 +37,7 @@ def plan(steer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two ratios, one seed, four scenes, six steps."""
     content = steer.draft(steps=6, episodes=10)
     small = {"batch": 8, "micro_batch": 8, "steer_width": 32, "save_every": 2, "warmup": 1}
-    content["recipes"] = {"flow": "steer_state"}
-    content["changes"] = {"backbone": "words:trained", "lr_vlm": 1e-3, **small}
+    content["heads"] = {"flow": {"backbone": "words:trained", "lr_vlm": 1e-3, **small}}
     content["seeds"] = [0]
     content["scenes"]["count"] = 4
     content["data"] |= {"fine": 0.4, "wrong": 0.5}
@@ -84,6 +83,23 @@ def test_a_plan_that_was_changed_or_is_not_committed_is_refused(
         assert mine.read_text() != plan.read_text()
         with pytest.raises(SystemExit, match="this checkout has"):
             steer.check(mine, tmp_path / "other", uncommitted=True)
+
+
+def test_what_is_registered_is_a_committed_plan_of_this_checkout(steer: Any) -> None:
+    plan = steer.read_plan(steer.PLAN)
+    assert (len(plan.ratios), len(plan.seeds), plan.scenes.count) == (7, 3, 192)
+    assert len({cell.name for part in plan.parts for cell in steer.cells(plan, part)}) == 84
+    first = [cell.seed for cell in steer.cells(plan, plan.parts[0])]
+    assert first == sorted(first)  # a table that is stopped early has every ratio of a seed
+    steps = {
+        cell.ratio: steer.steps_of(plan, cell) / plan.steps
+        for part in plan.parts
+        if part.name == "equal_exposures"
+        for cell in steer.cells(plan, part)
+    }
+    assert steps == pytest.approx(
+        {"1:4": 2.5, "1:2": 1.5, "1:1": 1, "2:1": 0.75, "4:1": 0.625, "fg": 0.5}, rel=1e-3
+    )
 
 
 def test_every_kind_of_text_is_of_the_same_demonstrations(data: Path) -> None:
