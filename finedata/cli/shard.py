@@ -106,6 +106,13 @@ def shard(
         str,
         typer.Option(metavar="TEXT", help="Words in the tars too: instruction,fine,trace."),
     ] = "",
+    depth: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Estimate depth of cameras that have none: a folder, or org/name@COMMIT.",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
     text: Annotated[
         list[Path] | None,
@@ -207,6 +214,7 @@ def shard(
             with_failed=with_failed,
             bake=listed(bake),
             seed=seed,
+            depth=depth,
         )
     if isinstance(found, ShardEstimate):
         _print_estimate(found, as_json=as_json)

@@ -21,7 +21,7 @@ from finedata.schema.strict import Strict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PartRoles", "RolesFile", "VectorRole", "decode_roles", "roles_digest"]
+__all__ = ["DepthRole", "PartRoles", "RolesFile", "VectorRole", "decode_roles", "roles_digest"]
 
 
 class VectorRole(Strict, frozen=True, kw_only=True):
@@ -36,6 +36,24 @@ class VectorRole(Strict, frozen=True, kw_only=True):
     fill: float = 0.0
 
 
+class DepthRole(Strict, frozen=True, kw_only=True):
+    """What is known of space behind a picture role.
+
+    Attributes:
+        camera: The camera of depth; 0 of its numbers is no depth.
+        unit_m: Metres of one of its numbers.
+        matrix: The pinhole: fx, fy, cx, cy in pixels of a picture of `size`, or the name of a
+            column that has them, or the 3 x 3 matrix row by row, for each frame; empty where nobody
+            knows.
+        size: Width and height of the pictures that `matrix` is of.
+    """
+
+    camera: str
+    unit_m: float = 0.001
+    matrix: str | tuple[float, float, float, float] = ""
+    size: tuple[int, int] = (0, 0)
+
+
 class PartRoles(Strict, frozen=True, kw_only=True):
     """What fills the roles in the sets of one part.
 
@@ -44,12 +62,14 @@ class PartRoles(Strict, frozen=True, kw_only=True):
         part: Name of the part.
         cameras: Picture role to camera.
         vectors: Vector role to (name of its number to `<feature>:<name in the feature>`).
+        depth: Picture role to the depth of its pictures.
     """
 
     source: str
     part: str
     cameras: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     vectors: dict[str, dict[str, str]] = msgspec.field(default_factory=dict[str, dict[str, str]])
+    depth: dict[str, DepthRole] = msgspec.field(default_factory=dict[str, DepthRole])
 
 
 class RolesFile(Strict, frozen=True, kw_only=True):
@@ -93,11 +113,18 @@ def roles_digest(roles: RolesFile) -> str:
 
     The object has `version`, `cameras`, `vectors` (role to `names` and `fill`, the fill as the
     shortest decimal text that reads back as the same double, e.g. "0.0") and `parts`, sorted by
-    source and part.
+    source and part; a part's `depth` is there where it is not empty, its fractions as texts too.
     """
     plain = msgspec.to_builtins(roles)
     for vector in plain["vectors"].values():
         vector["fill"] = repr(vector["fill"])
+    for part in plain["parts"]:
+        for depth in part["depth"].values():
+            depth["unit_m"] = repr(depth["unit_m"])
+            if not isinstance(depth["matrix"], str):
+                depth["matrix"] = [repr(number) for number in depth["matrix"]]
+        if not part["depth"]:
+            del part["depth"]
     plain["parts"] = sorted(plain["parts"], key=lambda part: (part["source"], part["part"]))
     return digest_of(plain)
 
@@ -111,6 +138,13 @@ def _contradictions(roles: RolesFile) -> Iterator[str]:
     for key, part in zip(keys, roles.parts, strict=True):
         for camera in part.cameras.keys() - set(roles.cameras):
             yield f"camera role {camera!r} in part {key!r}, which `cameras` does not list"
+        for role, depth in part.depth.items():
+            if role not in part.cameras:
+                yield f"depth of {role!r} in part {key!r}, which has no such camera role"
+            if depth.unit_m <= 0:
+                yield f"depth of {role!r} in part {key!r} in units of {depth.unit_m} m"
+            if depth.matrix and min(depth.size) < 1:
+                yield f"a matrix of {role!r} in part {key!r} without the `size` of its pictures"
         for role, numbers in part.vectors.items():
             if role not in roles.vectors:
                 yield f"vector role {role!r} in part {key!r}, which `vectors` does not declare"

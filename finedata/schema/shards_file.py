@@ -72,6 +72,7 @@ class ShardOptions(Strict, frozen=True, kw_only=True):
         bake: Words that are in the tars too, as members `<word>.txt`: those of the first of
             `texts`.
         seed: Of the shuffle.
+        depth: The model that estimated depth, by name and commit or by digest; absent for none.
     """
 
     cameras: list[str]
@@ -90,6 +91,7 @@ class ShardOptions(Strict, frozen=True, kw_only=True):
     with_failed: bool
     bake: list[Literal["instruction", "fine", "trace"]]
     seed: int
+    depth: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ShardCamera(Strict, frozen=True, kw_only=True):
@@ -104,6 +106,8 @@ class ShardCamera(Strict, frozen=True, kw_only=True):
         untouched: Pictures that are the source's bytes.
         encoded: Pictures that were decoded and encoded again.
         psnr_db: Of a sample of the encoded ones against what was decoded; null where lossless.
+        depth_of: The camera whose depth a model estimated here, in millimetres, 0 where there is
+            none; absent where a source recorded the pictures.
     """
 
     name: str
@@ -114,6 +118,7 @@ class ShardCamera(Strict, frozen=True, kw_only=True):
     untouched: Count
     encoded: Count
     psnr_db: float | None
+    depth_of: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ShardFeature(Strict, frozen=True, kw_only=True):

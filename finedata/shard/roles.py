@@ -105,6 +105,30 @@ def _colour(one: ShardSet) -> list[str]:
     return [camera.name for camera in one.cameras if camera.codec != "png"]
 
 
+def depth_of(camera: str, deep: Iterable[str]) -> str | None:
+    """The camera of depth whose name says that it is of a camera of colours, if one alone does.
+
+    `front_depth` is of `front` and of `front_rgb`, `depth_0` of `image_0`.
+    """
+    found = [name for name in deep if _tokens(name) == _tokens(camera)]
+    return found[0] if len(found) == 1 else None
+
+
+_OF_NO_PLACE = ("depth", "rgb", "bgr", "color", "colour", "image", "images")
+
+
+def _tokens(name: str) -> list[str]:
+    return [one for one in re.split(r"[^a-z0-9]+", name.lower()) if one not in _OF_NO_PLACE]
+
+
+def _depth_of(one: ShardSet, camera: str) -> str | None:
+    """The camera of depth of a camera: one that was estimated of it, or that its name tells."""
+    for other in one.cameras:
+        if other.depth_of == camera:
+            return other.name
+    return depth_of(camera, [other.name for other in one.cameras if other.codec == "png"])
+
+
 def _own_vectors(one: ShardSet) -> dict[str, tuple[str, ...]]:
     found = {kind: tuple(_numbers(one, features[:1])) for kind, features in _KINDS.items()}
     return {kind: names for kind, names in found.items() if names}
@@ -165,6 +189,11 @@ def _parts(
         filled = {**{name: name for name in _colour(one)}, **_cameras(one)}
         lines += ["", "[parts.cameras]"]
         lines += [f"{_toml(role)} = {_toml(filled[role])}" for role in cameras if role in filled]
+        for role in cameras:
+            deep = _depth_of(one, filled[role]) if role in filled else None
+            if deep is not None:
+                lines += ["", f"[parts.depth.{_toml(role)}]", f"camera = {_toml(deep)}"]
+                lines += ["unit_m = 0.001"]
         for role, names in vectors.items():
             numbers = _numbers(one, _features_of(role, one))
             there = [name for name in names if name in numbers]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import UNSET
 
 from finedata.store.episode import is_swapped
 from finedata.store.pictures import is_deep, read_header
@@ -76,6 +77,10 @@ def check_inputs(
             _check_rows(shards, one, episode, first, report)
             _check_members(shards, one, episode, mine, report)
             for camera in one.cameras:
+                if camera.depth_of is not UNSET:
+                    key = (name, camera.name)
+                    encoded[key] = encoded.get(key, 0) + len(episode)
+                    continue
                 count = _check_pictures(one, camera, episode, mine, report)
                 key = (name, camera.name)
                 encoded[key] = encoded.get(key, 0) + count

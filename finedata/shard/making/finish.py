@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import UNSET
 
 import finedata
 from finedata.schema.conform import conform
@@ -89,7 +90,7 @@ def finish_shards(
     document = ShardsFile(
         identity=shards_identity(listed, order=settings.tar_order, sample=settings.sample),
         finedata_version=finedata.__version__,
-        libraries=versions(),
+        libraries=versions(settings),
         order=settings.tar_order,
         sample=settings.sample,
         options=settings.as_options(),
@@ -173,6 +174,7 @@ def _set_of(
                 untouched=counts[camera.name].untouched,
                 encoded=counts[camera.name].encoded,
                 psnr_db=counts[camera.name].psnr_db,
+                depth_of=camera.depth_of or UNSET,
             ),
             before.get(camera.name),
         )
@@ -239,6 +241,7 @@ def add_camera(new: ShardCamera, old: ShardCamera | None) -> ShardCamera:
         untouched=old.untouched + new.untouched,
         encoded=old.encoded + new.encoded,
         psnr_db=round(-10 * float(np.log10(error / weight)), 2) if weight else None,
+        depth_of=new.depth_of,
     )
 
 

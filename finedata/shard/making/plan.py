@@ -23,6 +23,7 @@ import pyarrow as pa
 from finedata.errors import UsageError
 from finedata.shard.files import write_arrow
 from finedata.shard.order.permute import derive_key
+from finedata.shard.roles import depth_of
 from finedata.store.dataset import Dataset, open_dataset
 from finedata.store.episode import Episode, shown_camera
 from finedata.store.lerobot.layout import Feature, picture_column
@@ -53,6 +54,7 @@ class CameraPlan(msgspec.Struct, frozen=True):
         bits: Of a colour or depth: 8 or 16.
         resized: Whether the dataset's pictures have another size.
         video: Whether the dataset keeps it as video.
+        depth_of: The camera whose depth is estimated here; "" of a camera that the dataset has.
     """
 
     name: str
@@ -63,6 +65,7 @@ class CameraPlan(msgspec.Struct, frozen=True):
     bits: int
     resized: bool
     video: bool
+    depth_of: str = ""
 
 
 class ShardContext(msgspec.Struct, frozen=True):
@@ -177,7 +180,38 @@ def plan_cameras(
             next_command=f"finedata info {dataset.root}  # cameras of every part",
         )
     used: set[str] = set()
-    return tuple(_camera(name, features[name], settings, bits.get(name, 8), used) for name in taken)
+    found = [_camera(name, features[name], settings, bits.get(name, 8), used) for name in taken]
+    if settings.depth:
+        deep = [one.name for one in found if one.codec == "png"]
+        found += [
+            _estimated(one, used)
+            for one in found
+            if one.codec == "jpeg" and depth_of(one.name, deep) is None
+        ]
+    return tuple(found)
+
+
+def _estimated(camera: CameraPlan, used: set[str]) -> CameraPlan:
+    """The depth of a camera, of the size of its pictures."""
+    stem = camera.member.removesuffix(".jpg")[: _MEMBER_CHARACTERS - len("_depth")]
+    return msgspec.structs.replace(
+        camera,
+        name=f"{shown_camera(camera.name)}_depth",
+        member=_unused(f"{stem}_depth", "png", used),
+        codec="png",
+        bits=16,
+        resized=False,
+        video=False,
+        depth_of=camera.name,
+    )
+
+
+def _unused(stem: str, ending: str, used: set[str]) -> str:
+    member, number = f"{stem}.{ending}", 2
+    while member in used:
+        member, number = f"{stem}_{number}.{ending}", number + 1
+    used.add(member)
+    return member
 
 
 def _camera(
@@ -196,13 +230,9 @@ def _camera(
     # Key and suffix share the 100 bytes of a tar's header.
     stem = stem[:_MEMBER_CHARACTERS]
     ending = {"jpeg": "jpg", "png": "png", "mp4": "mp4"}[codec]
-    member, number = f"{stem}.{ending}", 2
-    while member in used:
-        member, number = f"{stem}_{number}.{ending}", number + 1
-    used.add(member)
     return CameraPlan(
         name,
-        member,
+        _unused(stem, ending, used),
         codec,
         height,
         width,

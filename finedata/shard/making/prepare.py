@@ -18,6 +18,7 @@ import polars as pl
 import finedata
 from finedata.errors import UsageError
 from finedata.schema.shards_file import Lineage
+from finedata.shard.depth import device_kind
 from finedata.shard.making.baked import prepare_baked
 from finedata.shard.making.plan import (
     SetPlan,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from finedata.shard.making.settings import ShardSettings
 
 _LIBRARIES = ("av", "numpy", "pillow", "pyarrow", "simplejpeg")
+_OF_DEPTH = ("torch", "transformers")
 _CURATION = ("receipts", "gate", "clusters", "representatives")
 
 
@@ -249,14 +251,16 @@ def _bits(dataset: Dataset, part: str) -> dict[str, int]:
     return found
 
 
-def versions() -> dict[str, str]:
+def versions(settings: ShardSettings) -> dict[str, str]:
     """Versions of the libraries that shape the output's bytes."""
     found: dict[str, str] = {}
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *(_OF_DEPTH if settings.depth else ())):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "none"
+    if settings.depth:
+        found["torch"] += f" on {device_kind()}"
     return found
 
 
@@ -284,7 +288,7 @@ def run_key(
         "samples": f"{settings.sample} in the order of {settings.tar_order}",
         "shards before": before[:16],
         "finedata": finedata.__version__,
-        "libraries": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "libraries": ", ".join(f"{name} {number}" for name, number in versions(settings).items()),
     }
     return hashlib.sha256(msgspec.json.encode(words, order="sorted")).hexdigest(), words
 

@@ -23,6 +23,7 @@ import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
 from finedata.errors import ConformError
+from finedata.shard.depth import depth_model
 from finedata.store.episode import is_swapped
 from finedata.store.pictures import decode_picture, jpeg_frame_offset, read_header
 
@@ -136,9 +137,10 @@ class PictureCoder:
         return encoded
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray, *, level: int = 1) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels.astype(pixels.dtype, copy=False)).save(buffer, "PNG", compress_level=1)
+    whole = pixels.astype(pixels.dtype, copy=False)
+    Image.fromarray(whole).save(buffer, "PNG", compress_level=level)
     return buffer.getvalue()
 
 
@@ -224,10 +226,16 @@ def _pictures(
     counts: Mapping[str, CameraCounts] | None,
 ) -> Iterator[tuple[bytes, ...]]:
     """The pictures of all cameras, frame by frame; of all that become samples by default."""
-    coders = {camera.name: PictureCoder(camera, settings.quality) for camera in plan.cameras}
+    recorded = [camera for camera in plan.cameras if not camera.depth_of]
+    coders = {camera.name: PictureCoder(camera, settings.quality) for camera in recorded}
     if counts is not None:
         for name, coder in coders.items():
             coder.counts = counts[name]
+    depth = [
+        _Depth(camera, list(coders).index(camera.depth_of), episode, settings, counts)
+        for camera in plan.cameras
+        if camera.depth_of
+    ]
     every = settings.every
     videos = {
         camera.name: map(
@@ -236,7 +244,7 @@ def _pictures(
                 camera.name, range(0, len(episode), every) if frames is None else frames
             ),
         )
-        for camera in plan.cameras
+        for camera in recorded
         if camera.video
     }
     stored = [name for name in coders if name not in videos]
@@ -265,7 +273,36 @@ def _pictures(
         for frame, row in zip(numbers, zip(*columns, strict=True), strict=True):
             if None in row:
                 raise _bad_picture(episode, list(coders)[row.index(None)], frame)
-            yield cast("tuple[bytes, ...]", row)
+            whole = cast("tuple[bytes, ...]", row)
+            yield (*whole, *(one.of(whole) for one in depth))
+
+
+class _Depth:
+    """Estimates the depth of a camera of an episode, from its very members of the tar.
+
+    So a depth is that of the picture which a policy sees, and can be had again from the tar alone.
+    Where the episode lacks the camera its depth is 0 everywhere, which is none.
+    """
+
+    def __init__(
+        self,
+        camera: CameraPlan,
+        at: int,
+        episode: Episode,
+        settings: ShardSettings,
+        counts: Mapping[str, CameraCounts] | None,
+    ) -> None:
+        self._camera, self._at, self._place = camera, at, settings.depth
+        self._there = camera.depth_of not in episode.row["cameras_missing"]
+        self._counts = CameraCounts() if counts is None else counts[camera.name]
+
+    def of(self, members: tuple[bytes, ...]) -> bytes:
+        """The member of depth beside a sample's members of cameras."""
+        self._counts.encoded += 1
+        if not self._there:
+            return _png(np.zeros((self._camera.height, self._camera.width), np.uint16), level=6)
+        picture = simplejpeg.decode_jpeg(members[self._at], colorspace="RGB")
+        return _png(depth_model(self._place).millimetres(picture), level=6)
 
 
 def _bad_picture(episode: Episode, camera: str, frame: int) -> ConformError:

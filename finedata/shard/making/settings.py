@@ -15,6 +15,7 @@ import msgspec
 
 from finedata.errors import UsageError
 from finedata.schema.shards_file import Order, Policy, ShardOptions
+from finedata.shard.depth import depth_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,8 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
         with_failed: Whether the tiers `unlabelled` and `failed` are made too.
         bake: Words that stand in the tars too, of `BAKED`.
         seed: Of the shuffle.
+        depth: A model that estimates the depth of cameras without any; see
+            `finedata.shard.depth.depth_name`. "" for none.
     """
 
     cameras: tuple[str, ...] = ()
@@ -67,6 +70,7 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
     with_failed: bool = False
     bake: tuple[Baked, ...] = ()
     seed: int = 0
+    depth: str = ""
 
     @property
     def tar_order(self) -> Order:
@@ -103,6 +107,12 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
                 parameter="sample",
                 found="episode, with order step, every, thin or bake",
                 wanted="a sample that is a whole episode, in the order of episodes",
+            )
+        if self.sample == "episode" and self.depth:
+            raise UsageError(
+                parameter="depth",
+                found="depth of samples that are episodes",
+                wanted="samples that are steps: depth is no film",
             )
         if self.thin and self.bake:
             raise UsageError(
@@ -146,6 +156,7 @@ class ShardSettings(msgspec.Struct, frozen=True, kw_only=True):
             with_failed=self.with_failed,
             bake=list(self.bake),
             seed=self.seed,
+            depth=depth_name(self.depth) if self.depth else msgspec.UNSET,
         )
 
 

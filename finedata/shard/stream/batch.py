@@ -30,6 +30,10 @@ class Batch:
             camera. With a history (n, steps, height, width, 3), the sample's own frame last; before
             an episode's first picture that one stands.
         picture_mask: Picture role to (n,) or (n, steps) bool: the sample has this picture.
+        depth: Picture role to (n, height, width) float32, metres of the same pixels as the
+            picture's, 0 where there is none; empty where depth is not asked for.
+        matrix: Picture role to (n, 3, 3) float32, the pinhole of these pictures in their pixels;
+            not a number where nobody knows it.
         vectors: Vector role to (n, steps, width) float32.
         vector_mask: Vector role to the same shape, bool: this number is real, inside the episode
             and, of an action, was commanded.
@@ -51,6 +55,8 @@ class Batch:
         self._sequence = sequence
         self.pictures = _of(arrays, "picture")
         self.picture_mask = _of(arrays, "picture_mask")
+        self.depth = _of(arrays, "depth")
+        self.matrix = _of(arrays, "matrix")
         self.vectors = _of(arrays, "vector")
         self.vector_mask = _of(arrays, "vector_mask")
         self.encoded = _of(arrays, "encoded")
@@ -114,6 +120,7 @@ class Layout:
         steps: tuple[int, ...],
         vectors: list[Vector],
         encoded: Mapping[str, tuple[tuple[int, ...], str]],
+        depth: bool = False,
     ) -> Layout:
         """The layout of batches of so many samples; `steps` is () without a history of pictures."""
         places: dict[str, tuple[int, tuple[int, ...], str]] = {}
@@ -128,6 +135,9 @@ class Layout:
         for role in cameras:
             put(f"picture:{role}", (*steps, *size, 3), "uint8")
             put(f"picture_mask:{role}", steps, "bool")
+            if depth:
+                put(f"depth:{role}", size, "float32")
+                put(f"matrix:{role}", (3, 3), "float32")
         for vector in vectors:
             put(f"vector:{vector.role}", (vector.steps, len(vector.names)), "float32")
             put(f"vector_mask:{vector.role}", (vector.steps, len(vector.names)), "bool")

@@ -15,7 +15,7 @@ from finedata.shard.stream.batch import Layout
 from finedata.shard.stream.few import FewSamples
 from finedata.shard.stream.numbers import VectorReader
 from finedata.shard.stream.parts import resolve
-from finedata.shard.stream.pictures import PictureDecoder
+from finedata.shard.stream.pictures import PictureDecoder, depth_into
 from finedata.shard.stream.places import SamplePlaces
 from finedata.shard.stream.sequence import Samples
 from finedata.shard.stream.words import WordReader
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from finedata.shard.shards import Shards
     from finedata.shard.stream.settings import Wanted
 
+_MATRIX = 9
 _MEMBER_COLUMNS = ("member_offset", "member_size", "member_crc32c")
 
 
@@ -121,6 +122,7 @@ class Filler:
             steps=(len(self._ago),) if len(self._ago) > 1 else (),
             vectors=self.vectors,
             encoded=self._encoder.arrays() if self._encoder else {},
+            depth=self._wanted.depth,
         )
 
     def fill(self, samples: Samples, arrays: dict[str, np.ndarray]) -> list[Bad]:
@@ -141,6 +143,8 @@ class Filler:
             },
         )
         bad: list[Bad] = []
+        if self._wanted.depth:
+            self._fill_matrices(samples, arrays)
         if self._cameras:
             shard_set, episode = samples.shard_set.tolist(), samples.episode.tolist()
             by_tar: dict[tuple[int, int], list[_Slot]] = {}
@@ -169,7 +173,9 @@ class Filler:
                 by_kind.setdefault(kind, {})[inner] = array
             # Shards without a camera have no pictures at all.
             pictures, mask = by_kind.get("picture", {}), by_kind.get("picture_mask", {})
-            self._encoder.encode(text, pictures, mask, by_kind["encoded"])
+            space = {"depth": by_kind.get("depth", {}), "matrix": by_kind.get("matrix", {})}
+            more = space if self._wanted.depth else {}
+            self._encoder.encode(text, pictures, mask, by_kind["encoded"], **more)
 
     def numbers(self, samples: Samples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Vector role to its windows (n, steps, width) float32, and their mask.
@@ -215,6 +221,26 @@ class Filler:
             read = self._numbers.read(shard_set, samples.episode[here], samples.frame_index[here])
             for role, (values, mask) in read.items():
                 found[role][0][here], found[role][1][here] = values, mask
+
+    def _fill_matrices(self, samples: Samples, arrays: dict[str, np.ndarray]) -> None:
+        for shard_set in map(int, np.unique(samples.shard_set)):
+            part = self._parts[shard_set]
+            here = np.flatnonzero(samples.shard_set == shard_set)
+            for role in self._cameras:
+                found = arrays[f"matrix:{role}"]
+                known = part.depth.get(role)
+                if known is None or not known[2].matrix:
+                    found[here] = np.nan
+                    continue
+                depth = known[2]
+                numbers = np.array(depth.matrix if isinstance(depth.matrix, tuple) else ())
+                if isinstance(depth.matrix, str):
+                    first = self._shards.episodes(part.name).take(
+                        "first_row", samples.episode[here]
+                    )
+                    rows = first + samples.frame_index[here]
+                    numbers = self._shards.frames(part.name).take(depth.matrix, rows)
+                found[here] = camera_matrices(numbers, of=depth.size, size=self._wanted.size)
 
     def _pictures_of(
         self, samples: Samples
@@ -262,35 +288,73 @@ class Filler:
             (arrays[f"picture:{role}"], arrays[f"picture_mask:{role}"], part.cameras.get(role))
             for role in self._cameras
         ]
+        deep = [
+            (arrays[f"depth:{role}"], part.depth.get(role), part.cameras.get(role))
+            for role in (self._cameras if self._wanted.depth else ())
+        ]
         bad: list[Bad] = []
         for k, (at, step, place, inside) in enumerate(slots):
             missing = self._missing(shard_set, episode[at])
             slot = (at, step) if len(self._ago) > 1 else at
-            for pictures, mask, camera in roles:
-                pixels = pictures[slot]
-                there = camera is not None and camera[0].name not in missing
-                mask[slot] = there and inside
-                if camera is None or not there:
-                    pixels[:] = 0
-                    continue
-                member = camera[1]
+
+            def read(member: int, *, k: int = k) -> bytes:
                 begin = offset[k][member]
                 if ranges is not None:
                     begin = ranges.inside(begin)
                 data = bytes(content[begin : begin + size[k][member]])
-                try:
-                    if member_crc32c(data) != crc[k][member]:
-                        raise ValueError("other bytes than were written")  # noqa: EM101
-                    self._decoder.into(pixels, data, codec=camera[0].codec)
-                except ValueError as error:
-                    reason = f"member {camera[0].member} of sample {place}: {error}"
-                    bad.append(bad_at(at, reason))
-                    break
+                if member_crc32c(data) != crc[k][member]:
+                    raise ValueError("other bytes than were written")  # noqa: EM101
+                return data
+
+            name = ""
+            try:
+                for pictures, mask, camera in roles:
+                    pixels = pictures[slot]
+                    there = camera is not None and camera[0].name not in missing
+                    mask[slot] = there and inside
+                    if camera is None or not there:
+                        pixels[:] = 0
+                        continue
+                    name = camera[0].member
+                    self._decoder.into(pixels, read(camera[1]), codec=camera[0].codec)
+                for metres, known, camera in deep:
+                    if known is None or camera is None or {known[0].name, camera[0].name} & missing:
+                        metres[at] = 0
+                        continue
+                    name = known[0].member
+                    depth_into(metres[at], read(known[1]), unit_m=known[2].unit_m)
+            except ValueError as error:
+                bad.append(bad_at(at, f"member {name} of sample {place}: {error}"))
         return bad
 
-    def _read_missing(self, shard_set: int, episode: int) -> tuple[str, ...]:
+    def _read_missing(self, shard_set: int, episode: int) -> frozenset[str]:
         table = self._shards.episodes(self._wanted.sets[shard_set])
-        return tuple(table.value("cameras_missing", episode))
+        return frozenset(table.value("cameras_missing", episode))
+
+
+def camera_matrices(
+    numbers: np.ndarray, *, of: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """Pinholes of pictures that were brought to another size, their aspect not kept.
+
+    Args:
+        numbers: (..., 4) fx, fy, cx, cy, or (..., 9) the matrix row by row.
+        of: Width and height of the pictures that they are of, in pixels.
+        size: Height and width of the pictures that there are.
+
+    Returns:
+        (..., 3, 3) float32.
+    """
+    if numbers.shape[-1] == _MATRIX:
+        found = numbers.astype(np.float64).reshape(*numbers.shape[:-1], 3, 3).copy()
+    else:
+        found = np.zeros((*numbers.shape[:-1], 3, 3))
+        found[..., 0, 0], found[..., 1, 1] = numbers[..., 0], numbers[..., 1]
+        found[..., 0, 2], found[..., 1, 2] = numbers[..., 2], numbers[..., 3]
+        found[..., 2, 2] = 1
+    found[..., 0, :] *= size[1] / of[0]
+    found[..., 1, :] *= size[0] / of[1]
+    return found.astype(np.float32)
 
 
 def picture_size(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finedata.errors import UsageError
 from finedata.shard.shards import Shards
 from finedata.shard.stream.action_statistics import action_statistics
 from finedata.shard.stream.fill import picture_size
@@ -65,6 +66,7 @@ def stream(
     stop: int | None = None,
     other_content: bool = False,
     encoding: Encoding | None = None,
+    depth: bool = False,
 ) -> Stream:
     """Stream batches of an exact mixture of views of shards.
 
@@ -103,6 +105,7 @@ def stream(
         stop: End after so many samples of the global sequence; None never ends.
         other_content: Let a state of other words or numbers be loaded.
         encoding: What workers make of words and pictures besides.
+        depth: Let pictures come with their depth and the matrix of their camera; see `Batch`.
 
     Raises:
         UsageError: An argument is none, a view is empty, or the sets do not fit together.
@@ -146,6 +149,12 @@ def stream(
         history=whole("picture_history", picture_history),
         stride=whole("picture_stride", stride if picture_stride is None else picture_stride),
     )
+    if depth and picture_history:
+        raise UsageError(
+            parameter="depth",
+            found=f"{picture_history} earlier pictures",
+            wanted="picture_history=0: depth is that of a sample's own frame",
+        )
     if picture_history:
         prepare_places(opened, sequence.sets, pictures)
     own = normalise != "none" and action != "absolute"
@@ -165,6 +174,7 @@ def stream(
         seed=seed,
         encoding=encoding,
         statistics=statistics,
+        depth=depth,
     )
     return Stream(
         sequence,

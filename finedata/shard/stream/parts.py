@@ -15,13 +15,16 @@ from finedata.schema.roles_file import PartRoles, RolesFile, VectorRole, decode_
 from finedata.shard.files import ROLES_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from finedata.schema.roles_file import DepthRole
     from finedata.schema.shards_file import ShardCamera, ShardSet
     from finedata.shard.shards import Shards
 
 __all__ = ["Part", "Pick", "read_roles", "resolve", "vector_kind"]
 
+_MATRIX_WIDTHS = (4, 9)
 _OWN = {"observation.state": "state", "action": "action"}
 
 
@@ -50,11 +53,13 @@ class Part:
         name: Of the set.
         cameras: Picture role to its camera and the camera's member, as a place in the set's list.
         vectors: Vector role to its numbers.
+        depth: Picture role to the camera of its depth, the member's place, and what is known of it.
     """
 
     name: str
     cameras: dict[str, tuple[ShardCamera, int]]
     vectors: dict[str, tuple[Pick, ...]]
+    depth: dict[str, tuple[ShardCamera, int, DepthRole]]
 
 
 def read_roles(shards: Shards, sets: tuple[str, ...], roles: Path | None) -> RolesFile:
@@ -101,6 +106,8 @@ def resolve(one: ShardSet, roles: RolesFile) -> Part:
                 found=f"camera {name!r}",
                 wanted=", ".join(cameras) or "no camera: there is none",
             )
+    for role, depth in found[0].depth.items():
+        _check_depth(one, role, depth, cameras)
     return Part(
         name=one.name,
         cameras={
@@ -111,7 +118,38 @@ def resolve(one: ShardSet, roles: RolesFile) -> Part:
             role: _picks(one, role, found[0].vectors.get(role, {}), vector)
             for role, vector in roles.vectors.items()
         },
+        depth={
+            role: (cameras[depth.camera], one.members.index(cameras[depth.camera].member), depth)
+            for role, depth in found[0].depth.items()
+        },
     )
+
+
+def _check_depth(
+    one: ShardSet, role: str, depth: DepthRole, cameras: Mapping[str, ShardCamera]
+) -> None:
+    """Refuse a camera that gives no depth, or a column that is no matrix.
+
+    Raises:
+        UsageError: It is one.
+    """
+    place = f"depth of picture role {role} of {one.source}, part {one.part}"
+    camera = cameras.get(depth.camera)
+    if camera is None or camera.codec != "png":
+        raise UsageError(
+            place=place,
+            found=f"camera {depth.camera!r}" + (f" as {camera.codec}" if camera else ""),
+            wanted="a camera of depth, as PNG: "
+            + (", ".join(n for n, c in cameras.items() if c.codec == "png") or "there is none"),
+        )
+    if isinstance(depth.matrix, str) and depth.matrix:
+        widths = {feature.name: feature.width for feature in one.features}
+        if widths.get(depth.matrix) not in _MATRIX_WIDTHS:
+            raise UsageError(
+                place=f"matrix, {place}",
+                found=f"column {depth.matrix!r} of {widths.get(depth.matrix, 'no')} numbers",
+                wanted="one of four (fx, fy, cx, cy) or of nine, a row of the matrix after another",
+            )
 
 
 def vector_kind(role: str, parts: list[Part]) -> Literal["state", "action"]:

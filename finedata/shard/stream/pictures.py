@@ -14,9 +14,11 @@ import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image, UnidentifiedImageError
 
+from finedata.shard.depth import metres_of
 from finedata.shard.stream.resize import Resizer
+from finedata.store.pictures import decode_picture
 
-__all__ = ["PictureDecoder"]
+__all__ = ["PictureDecoder", "depth_into", "nearest_into"]
 
 
 class PictureDecoder:
@@ -43,6 +45,37 @@ class PictureDecoder:
         decoded = _jpeg(pixels, data) if codec == "jpeg" else _png(data)
         if decoded is not pixels:
             self._resizer.into(pixels, decoded)
+
+
+def depth_into(metres: np.ndarray, data: bytes | memoryview, *, unit_m: float) -> None:
+    """Decode a picture of depth, by the nearest pixel where it is of another size.
+
+    A mean of two depths is a place where nothing is.
+
+    Args:
+        metres: (height, width) float32, overwritten; 0 where there is no depth.
+        data: A PNG of 16 bits; one of 8 bits, which stands for none, must be black.
+        unit_m: Metres of one of its numbers.
+
+    Raises:
+        ValueError: The bytes are no such picture.
+    """
+    found = decode_picture(bytes(data))
+    if found is None or (found.ndim != 2 and found.any()):
+        raise ValueError("no depth: no PNG of 16 bits")  # noqa: EM101
+    deep = found if found.ndim == 2 else found[..., 0]
+    nearest_into(metres, metres_of(deep, unit_m=unit_m))
+
+
+def nearest_into(into: np.ndarray, found: np.ndarray) -> None:
+    """Take numbers by the nearest pixel; both (height, width)."""
+    rows, columns = (_nearest(found.shape[k], into.shape[k]) for k in (0, 1))
+    into[:] = found[np.ix_(rows, columns)]
+
+
+def _nearest(there: int, wanted: int) -> np.ndarray:
+    """Of each wanted pixel the one that its middle lies in."""
+    return ((np.arange(wanted) + 0.5) * there / wanted).astype(np.intp)
 
 
 def _jpeg(pixels: np.ndarray, data: bytes | memoryview) -> np.ndarray:

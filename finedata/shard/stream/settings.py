@@ -157,7 +157,8 @@ class Encoding:
     Attributes:
         encoder: `module:class`. Its `of(settings)` gives an object with `arrays()`, name to (shape
             of a sample, dtype), and `encode(text, pictures, picture_mask, out)`, which fills them;
-            see `finedata.train.encode`. Batches have them as `encoded`.
+            see `finedata.train.encode`. Where depth is asked for, also `depth` and `matrix`, by
+            name, as `Batch` has them. Batches have the arrays as `encoded`.
         settings: Plain values.
     """
 
@@ -184,6 +185,7 @@ class Wanted:
         seed: Of the words.
         encoding: What is made of words and pictures besides.
         statistics: Of actions that are not absolute.
+        depth: Whether pictures come with their depth.
     """
 
     shards: str
@@ -200,6 +202,7 @@ class Wanted:
     seed: int
     encoding: Encoding | None = None
     statistics: tuple[Statistics, ...] = ()
+    depth: bool = False
 
 
 def as_text(settings: Words | Numbers | Pictures, views: tuple[str, ...] = ()) -> dict[str, str]:

@@ -97,6 +97,8 @@ class Stream:
         self._roles = roles_digest(wanted.roles)
         self._words = as_text(wanted.words, sequence.views)
         self._numbers = as_text(wanted.numbers) | {"size": "x".join(map(str, wanted.size))}
+        if wanted.depth:
+            self._numbers |= {"depth": "metres"}
         if wanted.pictures.history:
             self._numbers |= {f"picture {k}": v for k, v in as_text(wanted.pictures).items()}
         if wanted.numbers.normalise != "none":

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import simplejpeg
+from PIL import Image
 
 from finedata.schema.conform import conform
 from finedata.schema.documents import FileDigest, encode_document
@@ -62,6 +63,7 @@ class TinySet:
     names: list[str] = field(default_factory=lambda: list(NAMES))
     space: str = "ee"
     last_commanded: bool = False
+    deep: tuple[str, ...] = ()  # cameras with depth, as PNG of 16 bits
 
     @property
     def name(self) -> str:
@@ -76,6 +78,17 @@ def picture(set_name: str, camera: str, episode: int, frame: int, size: tuple[in
     corners = np.random.default_rng(seed).integers(0, 255, 3)
     pixels = np.broadcast_to(corners.astype(np.uint8), (*size, 3))
     return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=90)
+
+
+def depth_picture(
+    set_name: str, camera: str, episode: int, frame: int, size: tuple[int, int]
+) -> bytes:
+    seed = [*f"{set_name}/{camera}/depth".encode(), episode, frame]
+    pixels = np.random.default_rng(seed).integers(300, 3000, size).astype(np.uint16)
+    pixels[0, : size[1] // 2] = 0  # a hole, as sensors have
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def numbers(one: TinySet, episode: int) -> tuple[np.ndarray, np.ndarray]:
@@ -158,13 +171,19 @@ def _write_set(root: Path, one: TinySet, nan_at: tuple[int, int] | None) -> Shar
     return ShardSet(
         name=one.name, source=one.source, part="main", tier=one.tier, side=one.side,
         embodiment="arm", space=one.space, fps=10.0, licences=["MIT"],
-        members=[f"{camera}.jpg" for camera in one.cameras],
+        members=[*(f"{c}.jpg" for c in one.cameras), *(f"{c}_depth.png" for c in one.deep)],
         cameras=[
             ShardCamera(
                 name=camera, member=f"{camera}.jpg", codec="jpeg", height=one.size[0],
                 width=one.size[1], untouched=total, encoded=0, psnr_db=None,
             )
             for camera in one.cameras
+        ] + [
+            ShardCamera(
+                name=f"{camera}_depth", member=f"{camera}_depth.png", codec="png",
+                height=one.size[0], width=one.size[1], untouched=total, encoded=0, psnr_db=None,
+            )
+            for camera in one.deep
         ],
         features=[
             ShardFeature(name=name, width=len(one.names), names=one.names)
@@ -201,11 +220,15 @@ def _write_tar(root: Path, one: TinySet, number: int, placed: list[tuple[int, in
     samples = [
         Sample(
             f"{one.episode_id(e)}-{f:06d}".lower(),
-            tuple(picture(one.name, camera, e, f, one.size) for camera in one.cameras),
+            (
+                *(picture(one.name, camera, e, f, one.size) for camera in one.cameras),
+                *(depth_picture(one.name, camera, e, f, one.size) for camera in one.deep),
+            ),
         )
         for e, f in placed
     ]
-    places = write_tar(path, samples, suffixes=tuple(f"{c}.jpg" for c in one.cameras))
+    suffixes = (*(f"{c}.jpg" for c in one.cameras), *(f"{c}_depth.png" for c in one.deep))
+    places = write_tar(path, samples, suffixes=suffixes)
     begins = np.array(places.sample_offset)
     columns = {
         "episode": np.array([e for e, _ in placed], np.int32),
