@@ -97,7 +97,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
             `flow`, as all that begins with `noise`).
         noise_beta: First parameter of the Beta distribution of time; the second is 1.
         noise_steps: Euler steps of a prediction.
-        order: What is said first (`tokens`, as all down to `stay_bin`): `action_first` or
+        order: What is said first (`tokens`, as all down to `depth_model`): `action_first` or
             `reasoning_first`. The paper does not say, so a recipe must.
         attention: `prefix`: prompts are attended to in both directions; `causal`.
         traces: Reasoning of a sample: the trace of its very frame (`exact`), the last one at or
@@ -107,6 +107,11 @@ class Recipe(Strict, frozen=True, kw_only=True):
         grid: Bins of action tokens: a Gaussian `fit` to the actions, `uniform`, or a published one.
         grid_bins: How many of theta, phi, r, and of each angle of a rotation.
         stay_bin: A bin that stands still, which the published grid has not.
+        ego3d: Add to visual features where in space their patch is: `depth`, by the depth that the
+            shards have; `none`.
+        ego3d_points: Points on a side of a patch.
+        depth_model: What estimates the depth of a picture that comes without, when the policy is
+            asked: the model that the shards were made with (`finedata shard --depth`).
         answers: What an annotator learns to say (`annotator`, as all down to `max_answer`): the
             `staged` answers of the pipeline, or a `caption` in RoboFine-VLM's form.
         fps: Frames a second of the first look.
@@ -203,6 +208,9 @@ class Recipe(Strict, frozen=True, kw_only=True):
     grid: Literal["fit", "uniform", "bridge", "fractal", "pretrain"] = "fit"
     grid_bins: tuple[Bins, Bins, Bins, Bins] = (16, 32, 8, 16)
     stay_bin: bool = False
+    ego3d: Literal["none", "depth"] = "none"
+    ego3d_points: Positive = 2
+    depth_model: str = ""
 
     answers: Literal["staged", "caption"] = "staged"
     fps: Annotated[float, msgspec.Meta(gt=0)] = 4.0
@@ -264,7 +272,7 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True):
 
 _TOKENS = (
     "order", "attention", "traces", "reasoning_weight", "reasoning_tokens", "grid", "grid_bins",
-    "stay_bin",
+    "stay_bin", "ego3d", "ego3d_points", "depth_model",
 )  # fmt: skip
 _ANNOTATOR = (
     "answers", "fps", "refinement_fps", "max_frames", "width", "max_facts", "max_answer",
@@ -302,6 +310,8 @@ _ONLY_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "bad_quota": ("on_bad", ("raise",)),
     "reasoning_weight": ("traces", ("none",)),
     "reasoning_tokens": ("traces", ("none",)),
+    "ego3d_points": ("ego3d", ("none",)),
+    "depth_model": ("ego3d", ("none",)),
 }
 
 

@@ -171,7 +171,7 @@ def _spoken(
     acts = [length - 1 + k for k, token in enumerate(ids) if token >= head.first]
     return (
         {
-            "pixels": batch["pixels"],
+            **{name: batch[name] for name in ("pixels", "points", "pointed") if name in batch},
             "ids": whole[None],
             "positions": torch.cat([batch["positions"][0, :, :length], after], -1)[None],
             "seen": seen[None],

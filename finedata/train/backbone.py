@@ -23,7 +23,7 @@ from finedata.train.encode import EncoderSettings
 from finedata.train.families import family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from finedata.schema.recipe_file import Recipe
@@ -51,6 +51,8 @@ class Backbone(nn.Module):
         self.family = family_of(model.config.model_type, place=model.config.model_type)
         self.width: int = model.config.get_text_config().hidden_size
         self.causal = False
+        # What a head adds to visual features by where they are; a method, so no part of this.
+        self.placed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
         mean, std = (torch.tensor(getattr(processor, f"image_{name}")) for name in ("mean", "std"))
         self.register_buffer("scale", processor.rescale_factor / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
@@ -88,6 +90,7 @@ class Backbone(nn.Module):
                 `pixels` (n, pictures, ...) uint8; see `finedata.train.encode`. `answer` (n, length)
                 bool where something is said behind the prompt; see `finedata.train.answer`.
                 `pictured` (n, pictures) bool where prompts have different numbers of pictures.
+                `points` and `pointed` of a model that is told of space; see `Ego3D.forward`.
 
         Returns:
             (n, length, width).
@@ -129,7 +132,10 @@ class Backbone(nn.Module):
         if self.family.patches:
             inputs["mm_encoder_outputs"] = {"image": self._features(pixels)}
         elif self.model.config.model_type == "paligemma":
-            inputs["pixel_values"] = pixels.flatten(0, 1)
+            if self.placed is None:
+                inputs["pixel_values"] = pixels.flatten(0, 1)
+            else:
+                inputs["mm_encoder_outputs"] = {"image": self._features_in_space(pixels, batch)}
             if not self.causal:
                 # All of the prompt is prefix; without this it would silently be attended to
                 # causally.
@@ -139,6 +145,19 @@ class Backbone(nn.Module):
         else:
             inputs["pixel_values"] = pixels
         return self.base(**inputs)
+
+    def _features_in_space(self, pixels: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> Any:
+        """Visual tokens of (n, pictures, 3, height, width), positions added before the projector.
+
+        Source: `get_image_features` of SpatialVLA's `model/modeling_spatialvla.py`.
+        """
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        seen: Any = self.base.vision_tower(pixels.flatten(0, 1)).last_hidden_state
+        added: Any = self.placed
+        where = added(batch["points"].flatten(0, 1), batch["pointed"].flatten(0, 1))
+        found = self.base.multi_modal_projector(seen + where.to(seen.dtype))
+        return BaseModelOutputWithPooling(last_hidden_state=seen, pooler_output=found)
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """Colours 0 to 255 as the model's image processor would have them; float32."""
@@ -236,6 +255,7 @@ class Backbone(nn.Module):
             layout="patches" if family.patches else "planes",
             patch=patch,
             merge=merge,
+            points=0 if self.placed is None else recipe.ego3d_points,
         )
 
     def save(self, folder: Path) -> None:

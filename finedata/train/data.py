@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from finedata.errors import UsageError
+from finedata.shard.depth import depth_name
 from finedata.shard.stream.opening import stream
+from finedata.shard.stream.parts import resolve
 from finedata.shard.stream.settings import Encoding
 
 if TYPE_CHECKING:
@@ -109,6 +111,8 @@ def look(shards: Shards, recipe: Recipe) -> Data:
         codecs=opened.codecs,
         lengths=recipe.prompt_lengths,
     )
+    if recipe.ego3d == "depth":
+        _check_depth(shards, opened, found.cameras, recipe)
     if recipe.action_dim not in (0, found.action_dim):
         raise UsageError(
             parameter="action_dim",
@@ -173,6 +177,8 @@ def look_at_answers(head: Any, data: Data, recipe: Recipe) -> list[str]:
         UsageError: There is no trace at all, or the actions cannot be written as tokens.
     """
     notes = head.fit(data, *_first_actions(data, recipe))
+    if recipe.ego3d == "depth":
+        notes += _depth_notes(data, _stream(data.shards, recipe, batch=1))
     if (
         recipe.head == "tokens"
         and recipe.traces != "none"
@@ -181,6 +187,52 @@ def look_at_answers(head: Any, data: Data, recipe: Recipe) -> list[str]:
         notes.append(
             f"{share:.1%} of samples have a trace; the others learn actions alone"
             + (" (traces=hold takes the last one before)" if recipe.traces == "exact" else "")
+        )
+    return notes
+
+
+def _check_depth(shards: Shards, opened: Stream, cameras: tuple[str, ...], recipe: Recipe) -> None:
+    """Refuse shards without depth, or with that of another model than the policy will ask.
+
+    Raises:
+        UsageError: They are such.
+    """
+    parts = [resolve(shards.sets[name], opened.wanted.roles) for name in opened.wanted.sets]
+    known = [part.depth[role] for part in parts for role in cameras if role in part.depth]
+    if not known:
+        raise UsageError(
+            parameter="ego3d",
+            place=str(shards.root),
+            found=f"no depth of {', '.join(cameras)}",
+            wanted="shards with depth, and `[parts.depth.ROLE]` in their roles.toml",
+            next_command="finedata shard DIR --out SHARDS --depth Intel/zoedepth-nyu-kitti@COMMIT",
+        )
+    made = shards.document.options.depth
+    estimated = any(camera.depth_of is not msgspec.UNSET for camera, _, _ in known)
+    if recipe.depth_model and estimated and depth_name(recipe.depth_model) != made:
+        raise UsageError(
+            parameter="depth_model",
+            found=f"{recipe.depth_model} ({depth_name(recipe.depth_model)})",
+            wanted=f"{made}, by which the shards' depth was estimated",
+        )
+
+
+def _depth_notes(data: Data, opened: Stream) -> list[str]:
+    """Which cameras have no depth, and which no matrix."""
+    blind: list[str] = []
+    guessed: list[str] = []
+    for name in sorted(opened.wanted.sets):
+        part = resolve(data.shards.sets[name], opened.wanted.roles)
+        blind += [f"{role} of {name}" for role in data.cameras if role not in part.depth]
+        guessed += [
+            f"{role} of {name}" for role, (_, _, depth) in part.depth.items() if not depth.matrix
+        ]
+    notes: list[str] = []
+    if blind:
+        notes.append(f"no depth of {', '.join(blind)}: nothing is added to their features")
+    if guessed:
+        notes.append(
+            f"no camera matrix of {', '.join(guessed)}: SpatialVLA's default, which is BridgeData's"
         )
     return notes
 
@@ -227,6 +279,7 @@ def _stream(shards: Shards, recipe: Recipe, **more: Any) -> Stream:
         "traces": recipe.traces if recipe.head == "tokens" else "none",
         "on_bad": recipe.on_bad,
         "bad_quota": recipe.bad_quota,
+        "depth": recipe.ego3d == "depth",
     }
     return stream(shards, **(arguments | more))
 

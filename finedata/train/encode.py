@@ -19,6 +19,7 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.schema.strict import Strict
+from finedata.train.ego3d import patch_points, published_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,7 @@ class EncoderSettings(Strict, frozen=True, kw_only=True):
         layout: How pictures are given.
         patch: Side of a patch in pixels; of the layout `patches`.
         merge: Patches that become one visual token, on a side.
+        points: Points in space of each patch, on a side; 0 for none.
     """
 
     tokenizer: str
@@ -69,6 +71,7 @@ class EncoderSettings(Strict, frozen=True, kw_only=True):
     layout: Literal["patches", "planes"]
     patch: int
     merge: int
+    points: int = 0
 
     @property
     def axes(self) -> int:
@@ -177,13 +180,17 @@ class Encoder:
         pixels = (
             (cells, 3 * one.patch**2) if one.layout == "patches" else (3, one.height, one.width)
         )
-        return {
+        found = {
             "ids": ((one.max_tokens,), "int32"),
             "positions": ((one.axes, one.max_tokens), "int32"),
             "seen": ((one.max_tokens,), "bool"),
             "length": ((), "int32"),
             "pixels": ((len(one.cameras), *pixels), "uint8"),
         }
+        if one.points:
+            found["points"] = ((len(one.cameras), cells, 3 * one.points**2), "float32")
+            found["pointed"] = ((len(one.cameras), cells), "bool")
+        return found
 
     def encode(
         self,
@@ -191,6 +198,8 @@ class Encoder:
         pictures: Mapping[str, np.ndarray],
         picture_mask: Mapping[str, np.ndarray],
         out: Mapping[str, np.ndarray],
+        depth: Mapping[str, np.ndarray] | None = None,
+        matrix: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Fill arrays of n samples.
 
@@ -199,6 +208,8 @@ class Encoder:
             pictures: Picture role to (n, height, width, 3) uint8.
             picture_mask: Picture role to (n,) bool: a picture that is not there is not attended to.
             out: See `arrays`; each with n entries.
+            depth: Picture role to (n, height, width) metres, 0 where there is none.
+            matrix: Picture role to (n, 3, 3); the published default where it is no number.
 
         Raises:
             UsageError: A prompt is longer than allowed, or a camera has a history.
@@ -231,6 +242,28 @@ class Encoder:
                 patches(pictures[camera], out["pixels"][:, place], patch=one.patch, merge=one.merge)
             else:
                 planes(pictures[camera], out["pixels"][:, place])
+            if one.points:
+                self._place_in_space(camera, picture_mask[camera], out, depth or {}, matrix or {})
+
+    def _place_in_space(
+        self,
+        camera: str,
+        there: np.ndarray,
+        out: Mapping[str, np.ndarray],
+        depth: Mapping[str, np.ndarray],
+        matrix: Mapping[str, np.ndarray],
+    ) -> None:
+        """Fill `points` and `pointed` of a camera."""
+        one, place = self.settings, self.settings.cameras.index(camera)
+        known = matrix[camera].copy()
+        known[~np.isfinite(known).all((1, 2))] = published_matrix(
+            height=one.height, width=one.width
+        )
+        found, whole = patch_points(
+            depth[camera], known, side=one.height // one.patch, points=one.points
+        )
+        out["points"][:, place] = found
+        out["pointed"][:, place] = whole & there[:, None]
 
     def places(self, words: str, word: str) -> list[int]:
         """Where in a prompt the tokens of a word of it are, or of several words in a row.

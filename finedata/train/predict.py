@@ -17,6 +17,9 @@ import torch
 
 from finedata.errors import UsageError
 from finedata.schema.recipe_file import recipe_digest
+from finedata.shard.depth import depth_model, metres_of
+from finedata.shard.stream.fill import camera_matrices
+from finedata.shard.stream.pictures import nearest_into
 from finedata.shard.stream.resize import resize_into
 from finedata.train.checkpoint import find_checkpoint, read_checkpoint
 from finedata.train.data import cut
@@ -200,18 +203,54 @@ class Predictor:
         size = (count, one.height, one.width, _COLOURS)
         pictures = {camera: np.zeros(size, np.uint8) for camera in self.cameras}
         masks = {camera: np.zeros(count, bool) for camera in self.cameras}
+        space: dict[str, dict[str, np.ndarray]] = {}
+        if one.points:
+            space = {"depth": {}, "matrix": {}}
+            for camera in self.cameras:
+                space["depth"][camera] = np.zeros(size[:3], np.float32)
+                space["matrix"][camera] = np.full((count, 3, 3), np.nan, np.float32)
         for at, observation in enumerate(observations):
             for camera in self.cameras:
                 picture = observation.picture(camera)
                 if picture is not None:
                     resize_into(pictures[camera][at], picture)
                     masks[camera][at] = True
+                    if one.points:
+                        shown = pictures[camera][at]
+                        self._measure(observation, camera, shown, space["depth"][camera][at])
+                        known = observation.matrices.get(camera)
+                        if known is not None:
+                            space["matrix"][camera][at] = camera_matrices(
+                                known.reshape(9), of=picture.shape[1::-1], size=size[1:3]
+                            )
         encoded = {
             name: np.zeros((count, *shape), dtype)
             for name, (shape, dtype) in self.encoder.arrays().items()
         }
-        self.encoder.encode([one.text for one in observations], pictures, masks, encoded)
+        self.encoder.encode([one.text for one in observations], pictures, masks, encoded, **space)
         return {
             name: torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
             for name, array in cut(encoded, self.recipe.prompt_lengths).items()
         }
+
+    def _measure(
+        self, observation: Observation, camera: str, shown: np.ndarray, metres: np.ndarray
+    ) -> None:
+        """Depth of a picture as the policy is shown it: the robot's, or estimated.
+
+        Raises:
+            UsageError: The robot gives none, and nothing is named that estimates it.
+        """
+        if camera in observation.depths:
+            found = observation.depths[camera]
+            if found is not None:
+                nearest_into(metres, found)
+        elif self.recipe.depth_model:
+            metres[:] = metres_of(depth_model(self.recipe.depth_model).millimetres(shown))
+        else:
+            raise UsageError(
+                place=f"depth of {camera}",
+                found="none",
+                wanted="metres of each pixel, None where the robot has none, or a run with the "
+                "recipe's depth_model, which estimates it",
+            )

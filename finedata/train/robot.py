@@ -40,11 +40,17 @@ class Observation:
             has no such camera.
         text: What to do, as the training's words were.
         states: State role to its numbers now, by `Robot.names` of the role.
+        depths: Picture role to (height, width) metres, of any size, 0 where there is none; None
+            where the robot has no depth of it. Only of a policy that is told of space.
+        matrices: Picture role to the (3, 3) matrix of its pinhole, in pixels of its picture; the
+            published default otherwise.
     """
 
     pictures: Mapping[str, np.ndarray | None]
     text: str
     states: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    depths: Mapping[str, np.ndarray | None] = field(default_factory=dict[str, "np.ndarray | None"])
+    matrices: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     def picture(self, camera: str) -> np.ndarray | None:
         """The picture of a camera.

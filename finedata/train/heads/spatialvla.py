@@ -4,7 +4,8 @@
 Its folder has the weights of PaliGemma2 under older names, rows for action tokens behind those of
 text in the output matrix, `spatial_embed_tokens`, and the bins in `processor_config.json`. The bins
 come with the weights: an embedding means its bin. How angles are scaled stays as it was fitted on
-the shards. Depth (Zoe, `position_embedding_3d`) has no place here and is told as left over.
+the shards. With the recipe's `ego3d` the weights of `position_embedding_3d` come too; Zoe, which
+estimates depth when shards are made, is told as left over.
 
 Source: `model/modeling_spatialvla.py` and `model/action_tokenizer.py` of SpatialVLA (e480753).
 """
@@ -35,6 +36,7 @@ _NAMES = (
     ("multi_modal_projector.", _BASE + "multi_modal_projector."),
     ("language_model.model.", _BASE + "language_model."),
     ("spatial_embed_tokens.", "head.inputs."),
+    ("position_embedding_3d.", "head.ego3d."),
     ("language_model.lm_head.", "head.rows."),
 )
 _TEXT_ROWS = ("head.rows.weight", _BASE + "language_model.embed_tokens.weight")

@@ -20,6 +20,7 @@ from finedata.annotate.asking.answers import AnswerError
 from finedata.annotate.trace_text import read_trace
 from finedata.errors import UsageError
 from finedata.train.answer import IGNORED, Answers
+from finedata.train.heads.ego3d import Ego3D
 from finedata.train.heads.grid import Grid, fit_grid, grid_size
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class TokenHead(nn.Module):
         action_dim: Width of an action, seven for each arm.
 
     Raises:
-        UsageError: The actions are no arms of seven numbers, or the tokenizer splits a token.
+        UsageError: The actions are no arms of seven numbers, the tokenizer splits a token, or the
+            backbone has no place for positions in space.
     """
 
     terms = ("action", "reasoning", "action_accuracy", "reasoning_accuracy")
@@ -89,6 +91,9 @@ class TokenHead(nn.Module):
         self.register_buffer("packed", nan)
         self._answers: Answers | None = None
         self._learn(embedding)
+        self.ego3d = _ego3d(recipe, backbone) if recipe.ego3d == "depth" else None
+        if self.ego3d is not None:
+            backbone.placed = self._placed
 
     def fit(self, data: Data, actions: np.ndarray, real: np.ndarray) -> list[str]:
         """Lay the grid over normalised actions.
@@ -140,6 +145,10 @@ class TokenHead(nn.Module):
                 max_tokens=self.recipe.max_tokens,
             )
         return self._answers
+
+    def _placed(self, points: torch.Tensor, pointed: torch.Tensor) -> torch.Tensor:
+        assert self.ego3d is not None
+        return self.ego3d(points, pointed)
 
     def answer(self, batch: Batch, data: Data) -> None:
         """Let the prompts of a batch go on with what is to be said; see `Answers.append`."""
@@ -282,6 +291,29 @@ class _Spoken:
                 self.reasoned[k].append(token)
 
 
+def _ego3d(recipe: Recipe, backbone: Backbone) -> Ego3D:
+    """Positions for a backbone's patches.
+
+    Raises:
+        UsageError: Its visual tokens are not one a patch, or points do not divide one.
+    """
+    config = backbone.model.config
+    if config.model_type != "paligemma":
+        raise UsageError(
+            parameter="ego3d",
+            found=f"{config.model_type}, some patches of which are one visual token",
+            wanted="a backbone of the family paligemma, as SpatialVLA's",
+        )
+    if config.vision_config.patch_size % recipe.ego3d_points:
+        raise UsageError(
+            parameter="ego3d_points",
+            found=f"{recipe.ego3d_points} points on a side of {config.vision_config.patch_size} "
+            "pixels",
+            wanted="a number that divides a patch",
+        )
+    return Ego3D(points=recipe.ego3d_points, width=config.vision_config.hidden_size)
+
+
 def _left_padded(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Prompts that end together, so that all go on at one place."""
     length = batch["ids"].shape[1]
@@ -289,7 +321,7 @@ def _left_padded(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     places = (torch.arange(length, device=shift.device) - shift[:, None]) % length
     axes = batch["positions"].shape[1]
     return {
-        "pixels": batch["pixels"],
+        **{name: batch[name] for name in ("pixels", "points", "pointed") if name in batch},
         "ids": batch["ids"].gather(1, places),
         "seen": batch["seen"].gather(1, places),
         "positions": batch["positions"].gather(2, places[:, None].expand(-1, axes, -1)),
