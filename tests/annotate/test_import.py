@@ -111,6 +111,16 @@ def test_ids_that_match_nothing_are_counted(root, ids, tmp_path) -> None:
     assert rows["annotator"].to_list() == ["FineVLA Human_Review"]
 
 
+def test_nothing_of_a_cut_file_is_taken(root, ids, tmp_path) -> None:
+    lines = [{"sample_id": name, "Human_Review": ["a"]} for name in ids[:3]]
+    path = written(tmp_path / "review.jsonl", lines, lines=True)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ConformError, match=r"line 3.*\n?.*fetch review.jsonl again"):
+        import_annotations(root, path, format="human-review")
+    assert fine(root) == {}
+    assert not (root / "annotations" / "imports").exists()
+
+
 def test_ids_from_a_list(root, ids, tmp_path) -> None:
     review = written(tmp_path / "r.json", [{"sample_id": "bc_z-x-7", "Human_Review": ["a"]}])
     pairs = written(tmp_path / "ids.jsonl", [{"id": "bc_z-x-7", "episode_id": ids[0]}], lines=True)

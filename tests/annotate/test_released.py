@@ -160,3 +160,40 @@ def test_a_review_without_a_record_is_no_review(content: str, tmp_path: Path) ->
     path.write_text(content)
     with pytest.raises(ConformError, match="no record"):
         read_human_review(path)
+
+
+_READ = {
+    "finevla": ("FineGrainedInstruction.jsonl", read_fine_grained),
+    "human-review": ("review.json", read_human_review),
+    "refinevla": ("reasoning/0_0.json", lambda path: list(read_reasoning(path.parent.parent))),
+    "lerobot-language": (
+        "data/chunk-000/file-000.parquet",
+        lambda path: list(read_language(path.parents[2])),
+    ),
+}
+
+
+@pytest.mark.parametrize("format", list(_READ))
+def test_a_cut_file_says_what_to_do_next(tmp_path, format: str) -> None:
+    name, read = _READ[format]
+    path = tmp_path / name
+    if format == "lerobot-language":
+        language_file(tmp_path, [said("plan", "reach", 0.0)])
+    else:
+        written(
+            path,
+            {
+                "finevla": '{"episode_id": 3, "FineGrainedInstruction": ["Reach.", "Grasp."]}\n',
+                "human-review": [{"sample_id": "a", "Human_Review": ["x"]}] * 2,
+                "refinevla": [{"0": "t"}, {"1": "u"}],
+            }[format],
+        )
+    content = path.read_bytes()
+    if format != "human-review":  # the same sample twice, which would be refused
+        read(path)
+    for end in (1, len(content) // 2, len(content) - 3):
+        path.write_bytes(content[:end])
+        with pytest.raises(ConformError) as caught:
+            read(path)
+        assert path.name in caught.value.place
+        assert f"fetch {path.name} again ({end:,} bytes are here)" in str(caught.value)

@@ -271,7 +271,7 @@ def _names(path: Path) -> list[str]:
         schema: Any = pq.read_schema(path)  # pyright: ignore[reportUnknownMemberType]  (the same)
         return list(schema.names)
     except (OSError, ValueError) as error:
-        raise ConformError(place=str(path), found=str(error), wanted="a Parquet file") from error
+        raise _unreadable(str(path), path, str(error), "a Parquet file") from error
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -301,7 +301,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             decoded: Any = msgspec.json.decode(piece)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise ConformError(place=place, found=str(error), wanted="JSON in UTF-8") from error
+            raise _unreadable(place, path, str(error), "JSON in UTF-8") from error
         entries: list[Any] = decoded if whole else [decoded]
         for number, entry in enumerate(entries, start=1):
             at = f"{place}, record {number}" if whole else place
@@ -336,7 +336,7 @@ def _traces(path: Path) -> dict[int, str]:
     try:
         decoded: Any = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise ConformError(place=str(path), found=str(error), wanted="JSON in UTF-8") from error
+        raise _unreadable(str(path), path, str(error), "JSON in UTF-8") from error
     entries = cast("list[Any]", decoded) if isinstance(decoded, list) else [decoded]
     found: dict[int, str] = {}
     for entry in entries:
@@ -372,6 +372,17 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(map(str, cast("list[Any]", value)))
     return value if isinstance(value, str) else ""
+
+
+def _unreadable(place: str, path: Path, found: str, wanted: str) -> ConformError:
+    """A file that is damaged, most often cut: nothing of it is taken."""
+    return ConformError(
+        place=place,
+        found=found,
+        wanted=f"{wanted}, whole; nothing was written",
+        next_command=f"fetch {path.name} again ({path.stat().st_size if path.exists() else 0:,} "
+        "bytes are here), then the same command",
+    )
 
 
 def _refused(place: str, record: dict[str, Any], wanted: str) -> ConformError:
