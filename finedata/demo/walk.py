@@ -4,6 +4,8 @@ Each step calls the same library function as its verb, and prints the command th
 corpus lies packed beside this file (`corpus.tar.xz`): small pictures of one camera in the bytes of
 an RLDS build, some records broken on purpose, and what is true of each record in `truth.json`. The
 checkout's `tests/corpora/pack_demo.py` makes it; whoever installs finedata needs no maker of it.
+Beside it lie the answers of a recorded teacher (`traces.jsonl.xz`), which
+`tests/demo/record_traces.py` makes from the motion by a rule: nobody was asked.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from finedata.api import source as name_source
+from finedata.api import teacher
 from finedata.engine.local import available_cores
 from finedata.errors import UsageError
 from finedata.shard.stream.opening import stream
@@ -28,12 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from finedata.annotate.outcome import AnnotateSummary
     from finedata.api import Dataset
     from finedata.hub.plan import PublishPlan
 
 __all__ = ["unpack", "walk"]
 
 _MARKER = ".finedata-demo"
+_TRACES = "traces.jsonl.xz"
 # The default of `finedata stream --batch`, so that the command that is shown draws the same.
 _BATCH = 32
 _BATCHES = 4
@@ -90,13 +95,14 @@ def walk(out: Path) -> Iterator[str]:
         f"{len(report.problems)} problems"
     )
     yield from _curate(opened, out / "report.html")
+    yield from _trace(opened, out / "traces.jsonl")
     yield from _shard(opened, shards)
-    for number, query in enumerate(_QUERIES, start=10):
+    for number, query in enumerate(_QUERIES, start=11):
         yield ""
         yield f"{number}. Query it"
         yield f'   $ finedata query {dataset} "{query}"'
         yield rows_as_text(opened.sql(query))
-    yield from _publish(opened, shards, number=10 + len(_QUERIES))
+    yield from _publish(opened, shards, number=11 + len(_QUERIES))
     yield ""
     yield "Where to look next"
     yield f"   {out / 'report.html'} in a browser: what was kept, and why"
@@ -135,10 +141,21 @@ def _curate(opened: Dataset, page: Path) -> Iterator[str]:
     yield f"   {annotated.rows.get('steps', 0)} steps and {annotated.rows.get('facts', 0)} facts"
 
 
+def _trace(opened: Dataset, answers: Path) -> Iterator[str]:
+    """Reasoning of the representatives, by a teacher whose answers are recorded."""
+    yield ""
+    yield "8. Why it moves: a reasoning trace a frame, of a recorded teacher; nobody is asked"
+    answers.write_bytes(lzma.decompress(files("finedata.demo").joinpath(_TRACES).read_bytes()))
+    yield f"   $ finedata annotate traces {opened.root} --teacher replay --recorded {answers}"
+    made = opened.annotate_traces(teacher("replay", recorded=answers))
+    told = cast("AnnotateSummary", made)
+    yield f"   {told.rows.get('traces', 0)} traces of {told.done} episodes; {told.failed} failed"
+
+
 def _shard(opened: Dataset, out: Path) -> Iterator[str]:
     """Pixels once, for both views."""
     yield ""
-    yield "8. Shards for training: pixels once; held-out episodes in files of their own"
+    yield "9. Shards for training: pixels once; held-out episodes in files of their own"
     yield f"   $ finedata shard {opened.root} --out {out} --held-out 0.1"
     made = opened.shard(out, held_out=0.1, workers=available_cores())
     for one in made.sets:
@@ -157,7 +174,7 @@ def _shard(opened: Dataset, out: Path) -> Iterator[str]:
 def _stream(shards: Path, *, mix: str) -> Iterator[str]:
     """A few batches, and the proof of what was in them."""
     yield ""
-    yield "9. Stream them into training: an exact mixture, and a receipt of what was drawn"
+    yield "10. Stream them into training: an exact mixture, and a receipt of what was drawn"
     yield f"   $ finedata stream {shards} --mix {mix} --batches {_BATCHES}"
     with stream(shards, mix=mix, batch=_BATCH, stop=_BATCH * _BATCHES) as opened:
         for batch in opened:
