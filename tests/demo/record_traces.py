@@ -34,8 +34,6 @@ class RuleTeacher:
         self._steps: dict[str, list[dict[str, Any]]] = {}
         for row in rows.iter_rows(named=True):
             self._steps.setdefault(row["episode_id"], []).append(row)
-        tasks = dataset.episodes.select("episode_id", "task").collect()
-        self._tasks = dict(tasks.rows())
 
     async def ask(self, request: Request) -> Answer:
         from finedata.teachers.protocol import Answer, Usage
@@ -58,12 +56,12 @@ class RuleTeacher:
         held = sum(verb == "grasp" for verb in verbs[:at]) > sum(v == "release" for v in verbs[:at])
         return trace_text(
             Trace(
-                observation=f"The right arm is in step {at + 1} of {len(plan)}.",
+                observation=f"Step {at + 1} of {len(plan)}.",
                 situation_analysis="The gripper holds something."
                 if held
                 else "The gripper holds nothing.",
                 spatial_reasoning=f"{does}.",
-                task_planning=f"To {self._tasks[episode_id] or 'do it'}: {verbs[at]}, then {then}.",
+                task_planning=f"{verbs[at]}, then {then}.",
                 logical_steps=verbs,
                 sub_action=verbs[at],
             )
