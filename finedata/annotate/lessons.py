@@ -9,13 +9,13 @@ is a caption, `{"Step1": ...}`, as RoboFine-VLM writes it.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import polars as pl
 
 from finedata.annotate.asking.answers import AnswerError, Step, words
-from finedata.annotate.asking.pictures import PictureSource
+from finedata.annotate.asking.pictures import PictureSource, Shows
 from finedata.annotate.asking.prompt import fill, load_prompt
 from finedata.annotate.asking.stages import (
     atoms_request,
@@ -34,14 +34,15 @@ from finedata.store.text_policy import of_one_run, passing_rows
 from finedata.teachers.protocol import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from finedata.annotate.asking.pictures import EpisodePictures
     from finedata.annotate.results import EpisodeContext
     from finedata.annotate.settings import AnnotateSettings
     from finedata.store.dataset import Dataset
     from finedata.teachers.protocol import Picture
 
-__all__ = ["Form", "Lesson", "Lessons", "caption_request"]
+__all__ = ["Form", "Lesson", "LessonSource", "Lessons", "OfDataset", "caption_request"]
 
 Form = Literal["staged", "caption"]
 
@@ -65,11 +66,47 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
 
 
-class Lessons:
-    """The lessons of a dataset's episodes.
+class LessonSource(Shows, Protocol):
+    """Where episodes, their words and their pictures are."""
+
+    def contexts(self, ids: Sequence[str]) -> Iterator[EpisodeContext]:
+        """What is known of each episode, in their order."""
+        ...
+
+    def rows(self, table: str, ids: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
+        """Episode to its rows of `steps` or `facts`: of one run, passing, in order of time."""
+        ...
+
+
+class OfDataset:
+    """A dataset as a source of lessons.
 
     Args:
         dataset: The dataset.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._pictures = PictureSource(dataset)
+
+    def contexts(self, ids: Sequence[str]) -> Iterator[EpisodeContext]:
+        """See `LessonSource`."""
+        return contexts(self._dataset, ids)
+
+    def rows(self, table: str, ids: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
+        """See `LessonSource`."""
+        return _chosen(self._dataset, table, ids)
+
+    def episode(self, row: dict[str, Any]) -> EpisodePictures:
+        """See `LessonSource`."""
+        return self._pictures.episode(row)
+
+
+class Lessons:
+    """The lessons of episodes.
+
+    Args:
+        source: Where they are.
         settings: How a teacher would be asked.
         form: The pipeline's three answers, or a caption.
         max_facts: At most so many facts of an episode, the surest; 0 for all.
@@ -79,23 +116,22 @@ class Lessons:
     """
 
     def __init__(
-        self, dataset: Dataset, settings: AnnotateSettings, *, form: Form, max_facts: int = 0
+        self, source: LessonSource, settings: AnnotateSettings, *, form: Form, max_facts: int = 0
     ) -> None:
-        self._dataset = dataset
+        self._source = source
         self._settings = settings
         self._form = form
         self._max_facts = max_facts
-        self._pictures = PictureSource(dataset)
         self.skipped: Counter[str] = Counter()
         # What a question shows of earlier answers; its whole text is made when it is asked for.
         self._given: dict[tuple[str, str], dict[str, str]] = {}
         self._rows: dict[str, EpisodeContext] = {}
 
     def of(self, episode_ids: Sequence[str]) -> list[Lesson]:
-        """The lessons of some episodes, in the dataset's order."""
-        chosen = {name: _chosen(self._dataset, name, episode_ids) for name in ("steps", "facts")}
+        """The lessons of some episodes, in their order."""
+        chosen = {name: self._source.rows(name, episode_ids) for name in ("steps", "facts")}
         found: list[Lesson] = []
-        for context in contexts(self._dataset, episode_ids):
+        for context in self._source.contexts(episode_ids):
             steps = chosen["steps"].get(context.episode_id, [])
             facts = chosen["facts"].get(context.episode_id, [])
             try:
@@ -111,7 +147,7 @@ class Lessons:
             ConformError: A file of pictures is damaged.
         """
         context = self._rows[lesson.episode_id]
-        analysis, refinement = shown_pictures(self._pictures, context, self._settings)
+        analysis, refinement = shown_pictures(self._source, context, self._settings)
         if lesson.stage == _CAPTION_STAGE:
             return caption_request(context, self._settings, analysis or refinement)
         stage = lesson.stage.removeprefix("facts/")

@@ -17,7 +17,7 @@ import msgspec
 
 from finedata.annotate.asking.drive import Spool, for_each, run_async
 from finedata.annotate.asking.limits import Asking, AskOptions, charged
-from finedata.annotate.asking.pictures import PictureSource
+from finedata.annotate.asking.pictures import PictureSource, Shows
 from finedata.annotate.asking.stages import facts_of_episode
 from finedata.annotate.checks.motion import judged_facts, motions_in_order
 from finedata.annotate.checks.step_wording import borne_out_steps
@@ -166,7 +166,7 @@ class _Run:
 
 
 def shown_pictures(
-    source: PictureSource, context: EpisodeContext, settings: AnnotateSettings
+    source: Shows, context: EpisodeContext, settings: AnnotateSettings
 ) -> tuple[list[Picture], list[Picture]]:
     """Pictures of the first look and of the later ones, already hashed.
 

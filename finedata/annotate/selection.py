@@ -31,6 +31,7 @@ __all__ = [
     "nothing_chosen",
     "select_ids",
     "source_steps",
+    "usable_steps",
 ]
 
 _AT_ONCE = 1_000
@@ -124,7 +125,7 @@ def contexts(dataset: Dataset, ids: Sequence[str]) -> Iterator[EpisodeContext]:
         by_id = {row["episode_id"]: row for row in rows.iter_rows(named=True)}
         for episode_id in chosen:
             row = by_id[episode_id]
-            usable = _usable(of_source.get(episode_id, []), frames=row["length"])
+            usable = usable_steps(of_source.get(episode_id, []), frames=row["length"])
             yield EpisodeContext(row=row, source_steps=usable)
 
 
@@ -146,7 +147,7 @@ def source_steps(dataset: Dataset, ids: Collection[str]) -> dict[str, list[dict[
     return found
 
 
-def _usable(rows: Sequence[dict[str, Any]], *, frames: int) -> list[Step]:
+def usable_steps(rows: Sequence[dict[str, Any]], *, frames: int) -> list[Step]:
     """Subtasks, else primitives, with their text and frames inside the episode; else none.
 
     A source whose notes are partly unusable is annotated from its pictures alone: an episode with

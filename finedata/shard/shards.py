@@ -162,7 +162,7 @@ class Shards:
         return found[-1]
 
     def text(self, set_name: str, table: str, *, revision: str | None = None) -> MappedTable:
-        """A table of words of a set: `episodes`, `instructions`, `facts` or `traces`."""
+        """A table of words of a set: `episodes`, `instructions`, `facts`, `traces`, or `steps`."""
         name = self.text_revision(revision).revision
         path = self.root / "text" / name / self._set(set_name).name / f"{table}.arrow"
         return self._table(path, f"text_{table}")

@@ -44,6 +44,10 @@ _ORDER = {
     "facts": ("start_frame", "dimension", "fact_id"),
     "traces": ("frame_index", "trace_id"),
 }
+# Beside them where a sample is an episode: what an annotator learns to write of it.
+_STEPS = {"steps": ("start_frame", "step_index", "step_id")}
+_TRACES_RUN = "trace_run_id"
+_STEPS_RUN = "step_run_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,16 @@ def write_words(
     sets: Mapping[str, Sequence[str] | pl.Series],
     *,
     before: Path | None = None,
+    steps: bool = False,
 ) -> WrittenWords:
-    """Write the four tables of words of each set into `<folder>/<set>/`.
+    """Write the tables of words of each set into `<folder>/<set>/`.
 
     Args:
         folder: Where.
         datasets: Where the episodes are.
         sets: Name to the ids of its episodes, in the order of their numbers.
         before: Folder of an earlier revision: words of episodes that no dataset has stay as there.
+        steps: Write steps too.
 
     Returns:
         Counts over all sets.
@@ -100,7 +106,8 @@ def write_words(
     )
     kept = _not_there(places["episode_id"], datasets)
     earlier = _earlier_places(before, kept)
-    judged = {table: _judged(datasets, table) for table in _ORDER}
+    order = _ORDER | (_STEPS if steps else {})
+    judged = {table: _judged(datasets, table) for table in order}
     if before is not None and earlier.height:
         for table, rows_of_datasets in judged.items():
             others = rows_of_datasets.join(earlier.lazy(), on="episode_id", how="anti")
@@ -112,7 +119,7 @@ def write_words(
     of_set = {name: places.filter(set=number) for number, name in enumerate(sets)}
     columns = {name: {"episode_id": part["episode_id"]} for name, part in of_set.items()}
     used: set[str] = set()
-    for table in _ORDER:
+    for table in order:
         named = f"text_{table}"
         rows[named] = 0
         counts = _counts(judged[table], places)
@@ -194,6 +201,8 @@ def _earlier_rows(before: Path, places: pl.DataFrame, table: str) -> pl.LazyFram
     frames: list[pl.LazyFrame] = []
     for name in places["folder"].unique().sort():
         path = before / name / f"{table}.arrow"
+        if table in _STEPS and not path.is_file():
+            continue  # words of before steps were among them
         MappedTable(path, name=named)  # a damaged file is named as every other
         frames.append(
             pl.scan_ipc(path)
@@ -201,7 +210,12 @@ def _earlier_rows(before: Path, places: pl.DataFrame, table: str) -> pl.LazyFram
             .with_columns(left_out=pl.lit(None, pl.String))
             .select(_judged_columns(table))
         )
-    return pl.concat(frames)
+    if frames:
+        return pl.concat(frames)
+    nothing = _polars(arrow_schema(named).empty_table()).with_columns(
+        episode_id=pl.lit(None, pl.String), left_out=pl.lit(None, pl.String)
+    )
+    return nothing.lazy().select(_judged_columns(table))
 
 
 def _judged_columns(table: str) -> list[str]:
@@ -221,15 +235,20 @@ def _judged(datasets: Sequence[Dataset], table: str) -> pl.LazyFrame:
             .agg(pl.col("reviewer").last())
         )
         frames.append(
-            judged_rows(dataset, table)
+            _told_once(judged_rows(dataset, table), table)
             .join(last, left_on=REVISED[table], right_on="target_id", how="left")
             .select(_judged_columns(table))
         )
     return pl.concat(frames)
 
 
+def _told_once(rows: pl.LazyFrame, table: str) -> pl.LazyFrame:
+    """Without steps that became part of another."""
+    return rows.filter(pl.col("merged_into").is_null()) if table == "steps" else rows
+
+
 def _chosen(judged: Mapping[str, pl.LazyFrame], places: pl.DataFrame) -> pl.DataFrame:
-    """Of each episode, the run of its facts and fine-grained text, and that of its traces."""
+    """Of each episode, the run of its facts and fine-grained text, of its traces, of its steps."""
     said_by = ("episode_id", "run_id", "review_status", "origin")
     ids = places.lazy().select("episode_id")
     passing = {
@@ -243,10 +262,13 @@ def _chosen(judged: Mapping[str, pl.LazyFrame], places: pl.DataFrame) -> pl.Data
     matters = both.join(fine.select(run), on=run, how="semi")
     others = both.join(fine.select("episode_id"), on="episode_id", how="anti")
     words = chosen_runs(pl.concat([matters, others]))
-    traces = chosen_runs(passing["traces"]).rename({"run_id": "trace_run_id"})
-    return words.join(traces, on="episode_id", how="full", coalesce=True).collect(
-        engine="streaming"
-    )
+    others = {_TRACES_RUN: passing["traces"]}
+    if "steps" in passing:
+        others[_STEPS_RUN] = passing["steps"].filter(pl.col("origin") != "source")
+    for name, rows in others.items():
+        runs = chosen_runs(rows).rename({"run_id": name})
+        words = words.join(runs, on="episode_id", how="full", coalesce=True)
+    return words.collect(engine="streaming")
 
 
 def _pieces(
@@ -259,9 +281,12 @@ def _pieces(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Names of sets and rows of theirs, in the order of the files; at least one piece a set."""
     passing = judged.filter(pl.col("left_out").is_null())
-    of_run = pl.col("run_id") == pl.col("trace_run_id" if table == "traces" else "chosen_run")
+    of_table = {"traces": _TRACES_RUN, "steps": _STEPS_RUN}.get(table, "chosen_run")
+    of_run = pl.col("run_id") == pl.col(of_table)
     if table == "instructions":
         of_run = (pl.col("kind") != "fine_grained") | of_run.fill_null(value=False)
+    if table == "steps":
+        of_run = (pl.col("origin") == "source") | of_run.fill_null(value=False)
     runs = runs.rename({"run_id": "chosen_run"})
     schema = arrow_schema(f"text_{table}")
     for block in blocks:
@@ -274,7 +299,7 @@ def _pieces(
             .join(known.lazy(), on="episode_id", how="inner")
             .filter(of_run)
             .select("set", *schema.names)
-            .sort("set", "episode", *_ORDER[table])
+            .sort("set", "episode", *(_ORDER | _STEPS)[table])
             .collect(engine="streaming")
         )
         of_set = cast("NDArray[np.int32]", found["set"].to_numpy())
@@ -315,7 +340,7 @@ class _Summary:
 
     def add(self, piece: pa.Table) -> pa.Table:
         names = ["episode", "run_id"]
-        fine = "kind" in piece.column_names
+        fine = "instruction_id" in piece.column_names
         if fine:
             names += ["kind", "policy", "order", "instruction_id"]
         rows = _polars(piece.select(names))

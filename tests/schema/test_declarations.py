@@ -21,12 +21,12 @@ ALL_COLUMNS = [(table, column) for table in TABLES.values() for column in table.
 VECTORS = {"observation.state": 8, "action": 8}
 
 
-def test_there_are_twenty_four_tables():
+def test_there_are_twenty_five_tables():
     assert list(TABLES) == [
         *("episodes", "frames", "images", "receipts", "gate", "clusters", "representatives"),
         *("steps", "facts", "traces", "instructions", "reviews", "calls"),
         *("shard_episodes", "shard_frames", "shard_index"),
-        *("text_episodes", "text_instructions", "text_facts", "text_traces"),
+        *("text_episodes", "text_instructions", "text_facts", "text_traces", "text_steps"),
         *("bench_samples", "bench_items", "bench_answers", "bench_results"),
     ]
     assert all(table.version == 1 and table.name == name for name, table in TABLES.items())
@@ -73,7 +73,8 @@ def test_declarations_are_frozen():
 def test_provenance_ends_the_four_annotation_tables():
     carrying = [name for name, table in TABLES.items() if table.column("review_status")]
     revised = ["steps", "facts", "traces", "instructions"]
-    assert carrying == [*revised, "text_instructions", "text_facts", "text_traces"]
+    words = ["text_instructions", "text_facts", "text_traces", "text_steps"]
+    assert carrying == [*revised, *words]
     for name in carrying:
         assert TABLES[name].columns[-7:] == PROVENANCE
     for name in revised:

@@ -81,7 +81,7 @@ def test_words_are_found_by_first_row_and_count():
     assert names[1:7] == [
         *("first_instruction", "instructions", "first_fact", "facts", "first_trace", "traces")
     ]
-    for name in ("text_instructions", "text_facts", "text_traces"):
+    for name in ("text_instructions", "text_facts", "text_traces", "text_steps"):
         schema = arrow_schema(name)
         assert schema.names[0] == "episode"
         assert {"policy", "reviewer", "run_id", "revision", "call_id"} <= set(schema.names)

@@ -14,7 +14,7 @@ import pytest
 from train.recipes import recipe_file
 
 import finedata
-from finedata.errors import SpecError, UsageError
+from finedata.errors import ConformError, SpecError, UsageError
 from finedata.teachers.protocol import Request
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -239,8 +239,8 @@ def test_what_is_refused(dataset: Path, tmp_path: Path) -> None:
     batches = iter(LessonStream(data, one, policy.backbone, batch=2))
     with pytest.raises(UsageError, match="max_answer"):
         next(batches)
-    (tmp_path / "shards.json").touch()
-    with pytest.raises(UsageError, match="a dataset"):
+    (tmp_path / "shards.json").touch()  # of shards of steps: test_lesson_shards.py
+    with pytest.raises(ConformError, match=r"shards\.json"):
         look_at_lessons(tmp_path, small().recipe)
     bare = tmp_path / "bare"
     shutil.copytree(dataset, bare)

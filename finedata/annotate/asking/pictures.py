@@ -8,7 +8,7 @@ encoded once. A camera that an episode lacks is never shown: its pictures are pl
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
@@ -26,20 +26,44 @@ if TYPE_CHECKING:
 
     from finedata.store.dataset import Dataset
 
-__all__ = ["EpisodePictures", "PictureSource", "encoded_frame", "encoded_picture"]
+__all__ = [
+    "Cameras", "EpisodePictures", "PictureSource", "Shows", "encoded_frame", "encoded_picture",
+]  # fmt: skip
 
 _MEDIA = {"jpeg": "image/jpeg", "png": "image/png"}
+
+
+class Cameras(Protocol):
+    """Where pictures of episodes are."""
+
+    def cameras(self, part: str) -> list[str]:
+        """Colour cameras of a part."""
+        ...
+
+    def encoded(
+        self, row: dict[str, Any], camera: str, frames: Sequence[int], settings: FrameSettings
+    ) -> list[bytes | None]:
+        """Encoded pictures of one camera; None for one that does not decode."""
+        ...
+
+
+class Shows(Protocol):
+    """What shows episodes."""
+
+    def episode(self, row: dict[str, Any]) -> EpisodePictures:
+        """The cameras of an episode, by its row of the table `episodes`."""
+        ...
 
 
 class EpisodePictures:
     """The cameras of one episode.
 
     Args:
-        source: The dataset's pictures.
+        source: Where pictures are.
         row: The episode's row of the table `episodes`.
     """
 
-    def __init__(self, source: PictureSource, row: dict[str, Any]) -> None:
+    def __init__(self, source: Cameras, row: dict[str, Any]) -> None:
         self._source = source
         self._row = row
 

@@ -69,6 +69,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             tables_shards.TEXT_INSTRUCTIONS,
             tables_shards.TEXT_FACTS,
             tables_shards.TEXT_TRACES,
+            tables_shards.TEXT_STEPS,
             tables_bench.BENCH_SAMPLES,
             tables_bench.BENCH_ITEMS,
             tables_bench.BENCH_ANSWERS,

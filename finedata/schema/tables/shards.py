@@ -24,6 +24,7 @@ __all__ = [
     "TEXT_EPISODES",
     "TEXT_FACTS",
     "TEXT_INSTRUCTIONS",
+    "TEXT_STEPS",
     "TEXT_TRACES",
 ]
 
@@ -235,6 +236,30 @@ TEXT_FACTS = Table(
             enum=enums.KINEMATIC_VERDICTS,
         ),
         Column("confidence", "float32", "of the annotator", nullable=True, range=(0.0, 1.0)),
+        _POLICY,
+        _REVIEWER,
+        *PROVENANCE,
+    ),
+)
+
+TEXT_STEPS = Table(
+    name="text_steps",
+    meaning="one step that passes a policy, where a sample is an episode; sorted by episode, "
+    "start_frame, step_index, id",
+    file="text/<revision>/<set>/steps.arrow",
+    key=("step_id",),
+    stored_key=("step_id",),
+    columns=(
+        _EPISODE,
+        Column("step_id", "string", "see steps"),
+        Column("step_index", "int32", "its place among the run's steps", range=_NON_NEGATIVE),
+        Column("start_frame", "int32", "first frame, inclusive", unit="frame"),
+        Column("end_frame", "int32", "one past the last frame", unit="frame"),
+        Column("text", "string", "what happens"),
+        Column("kind", "string", "what sort of stretch it is", enum=enums.STEP_KINDS),
+        Column("arm", "string", "which arm acts", nullable=True, enum=enums.ACTORS),
+        Column("primitive_action", "string", "verb of the action", nullable=True),
+        Column("object", "string", "object that is acted on", nullable=True),
         _POLICY,
         _REVIEWER,
         *PROVENANCE,

@@ -400,7 +400,8 @@ def _finish(
     listed = [sets[name] for name in sorted(sets)]
     for name in targets:
         write_energon_folder(root, sets[name])
-    text = write_text(root, datasets, listed, before=document.texts)
+    steps = document.sample == "episode"
+    text = write_text(root, datasets, listed, before=document.texts, steps=steps)
     lineage = [*document.lineage, *map(lineage_of, datasets)]
     made = msgspec.structs.replace(
         document,

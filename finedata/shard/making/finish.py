@@ -79,7 +79,8 @@ def finish_shards(
         write_energon_folder(root, one)
     # Words first: what may be shown follows from the tars' indexes and the tables alone.
     texts = list(known.texts) if known else []
-    text = write_text(root, run.datasets, listed, before=texts)
+    steps = run.context.settings.sample == "episode"
+    text = write_text(root, run.datasets, listed, before=texts, steps=steps)
     write_roles(root, listed)
     before = [one for one in texts if one.revision != text.revision]
     settings = run.context.settings

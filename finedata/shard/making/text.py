@@ -74,7 +74,13 @@ def take_up_text(root: str | Path, datasets: Sequence[Dataset]) -> TextRevision:
     Shards.open(path)
     with alone(path):
         document = Shards.open(path).document
-        made = write_text(path, datasets, document.sets, before=document.texts)
+        made = write_text(
+            path,
+            datasets,
+            document.sets,
+            before=document.texts,
+            steps=document.sample == "episode",
+        )
         texts = [text for text in document.texts if text.revision != made.revision]
         if document.texts[-1:] != [made]:
             document = msgspec.structs.replace(document, texts=[*texts, made])
@@ -132,6 +138,7 @@ def write_text(
     sets: Sequence[ShardSet],
     *,
     before: Sequence[TextRevision] = (),
+    steps: bool = False,
 ) -> TextRevision:
     """Write `text/<revision>/` of shards whose tars, indexes and episodes are there.
 
@@ -141,6 +148,7 @@ def write_text(
         sets: Their sets, as in `shards.json`.
         before: Revisions that are there: in the last of them are the words of episodes that no
             dataset given has.
+        steps: Write steps too: a sample is an episode.
 
     Returns:
         What `shards.json` says of it.
@@ -159,7 +167,7 @@ def write_text(
     with output_errors(work):
         shutil.rmtree(work, ignore_errors=True)
     last = root / "text" / before[-1].revision if before else None
-    words = write_words(work, datasets, ids, before=last)
+    words = write_words(work, datasets, ids, before=last, steps=steps)
     text_sets: list[TextSet] = []
     counts: dict[tuple[Side, Policy | None], list[ViewCounts]] = {}
     for one in sets:

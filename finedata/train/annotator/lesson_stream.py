@@ -1,10 +1,10 @@
 # pyright: basic, reportMissingImports=false
-"""Lessons of a dataset's episodes in an endless order, with what the loop wants of a stream.
+"""Lessons of episodes in an endless order, with what the loop wants of a stream.
 
-Sides are those that `finedata shard --held-out` would make with the same share: an episode and its
-copies are on one side. Each epoch goes through all lessons once, in an order that follows from the
-seed and the epoch; so a place in the sequence is a number, and a run that goes on draws what an
-unbroken one would. Threads read and encode ahead.
+Of a dataset sides are those that `finedata shard --held-out` would make with the same share: an
+episode and its copies are on one side; of shards their own. Each epoch goes through all lessons
+once, in an order that follows from the seed and the epoch; so a place in the sequence is a number,
+and a run that goes on draws what an unbroken one would. Threads read and encode ahead.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ import msgspec
 import numpy as np
 
 from finedata.annotate.asking.frames import FrameSettings
-from finedata.annotate.lessons import Lesson, Lessons
+from finedata.annotate.lessons import Lesson, Lessons, OfDataset
 from finedata.annotate.settings import AnnotateSettings
 from finedata.errors import ConformError, UsageError
 from finedata.schema.codecs_file import CodecsFile
 from finedata.shard.making.sets import sort_episodes
 from finedata.shard.making.settings import ShardSettings
 from finedata.shard.order.permute import derive_key, permute
+from finedata.shard.shards import Shards
 from finedata.store.dataset import open_dataset
+from finedata.store.remote.stores import is_remote
 from finedata.train.annotator.lesson_encode import LessonEncoder, stacked
+from finedata.train.annotator.lesson_shards import OfShards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +41,11 @@ if TYPE_CHECKING:
 
     from finedata.schema.recipe_file import Recipe
     from finedata.schema.shards_file import Side
+    from finedata.store.dataset import Dataset
     from finedata.train.backbone import Backbone
 
 _AHEAD = 2
+SIDES: tuple[Side, ...] = ("train", "heldout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,46 +106,41 @@ def frame_settings(recipe: Recipe) -> AnnotateSettings:
 
 
 def look_at_lessons(place: str | Path, recipe: Recipe) -> LessonData:
-    """Hold a recipe of an annotator against a dataset.
+    """Hold a recipe of an annotator against a dataset, or shards of episodes.
 
     Args:
-        place: The dataset.
+        place: The dataset, or shards whose samples are episodes.
         recipe: The recipe.
 
     Raises:
-        UsageError: It is no dataset, is not gated and clustered, or has no lesson.
+        UsageError: It is neither, the dataset is not gated and clustered, or it has no lesson.
     """
     root = Path(place)
-    if (root / "shards.json").is_file():
-        raise UsageError(
-            parameter="shards",
-            place=str(root),
-            found="shards",
-            wanted="a dataset: an annotator learns from its pictures, steps and facts",
-            next_command=f"finedata train annotator_qwen --shards DATASET  # which {root} is of",
-        )
-    dataset = open_dataset(root)
-    share = str(Fraction(recipe.held_out).limit_denominator(10_000))
-    sorted_ = sort_episodes([dataset], ShardSettings(held_out=share), allow_mixed_licences=True)
+    notes: list[str] = []
+    source: OfShards | OfDataset
+    if is_remote(root) or (root / "shards.json").is_file():
+        source = OfShards(Shards.open(place))
+        ids: dict[Side, list[str]] = {side: source.ids(side) for side in SIDES}
+        notes.append("held out is what the shards hold out; the recipe's held_out is not read")
+    else:
+        dataset = open_dataset(root)
+        source, ids = OfDataset(dataset), _sides_of(dataset, recipe)
     lessons = Lessons(
-        dataset, frame_settings(recipe), form=recipe.answers, max_facts=recipe.max_facts
+        source, frame_settings(recipe), form=recipe.answers, max_facts=recipe.max_facts
     )
-    sides: dict[str, list[Lesson]] = {}
-    for side in ("train", "heldout"):
-        ids = set(sorted_.rows.filter(sorted_.rows["side"] == side)["episode_id"].to_list())
-        order = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
-        sides[side] = lessons.of([name for name in order if name in ids])
+    sides = {side: lessons.of(ids[side]) for side in SIDES}
     if not sides["train"]:
         told = "; ".join(f"{n} x {why}" for why, n in lessons.skipped.most_common(3))
         raise UsageError(
             place=str(root),
-            found=f"no lesson of {sorted_.rows.height} episodes ({told or 'none has rows'})",
+            found=f"no lesson of {sum(map(len, ids.values()))} episodes "
+            f"({told or 'none has rows'})",
             wanted="episodes with steps and facts that pass the text policy",
             next_command=f"finedata annotate kinematic {root} --all",
         )
     first = {one.stage: one for one in sides["train"]}
     pictures = max(len(lessons.request(one).pictures) for one in first.values())
-    notes = [f"{n} x no lesson: {why}" for why, n in sorted(lessons.skipped.items())]
+    notes += [f"{n} x no lesson: {why}" for why, n in sorted(lessons.skipped.items())]
     return LessonData(
         lessons=lessons,
         train=sides["train"],
@@ -149,6 +149,15 @@ def look_at_lessons(place: str | Path, recipe: Recipe) -> LessonData:
         lengths=recipe.prompt_lengths,
         notes=notes,
     )
+
+
+def _sides_of(dataset: Dataset, recipe: Recipe) -> dict[Side, list[str]]:
+    """Side to its episodes, in the dataset's order."""
+    share = str(Fraction(recipe.held_out).limit_denominator(10_000))
+    rows = sort_episodes([dataset], ShardSettings(held_out=share), allow_mixed_licences=True).rows
+    side_of = dict(rows.select("episode_id", "side").rows())
+    order = dataset.episodes.select("episode_id").collect()["episode_id"].to_list()
+    return {side: [name for name in order if side_of.get(name) == side] for side in SIDES}
 
 
 @dataclass(eq=False)
