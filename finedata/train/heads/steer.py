@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _KEY, _READ, _LOOKED = 16, 24, 64
 # Spread of a number of an action, at least, of the widest of its kind; and a time's distance to 1.
-_LEAST_SPREAD, _LEAST_LEFT = 0.05, 0.05
+_LEAST_SPREAD, _LEAST_LEFT, _STILL = 0.05, 0.05, 1e-6
 _TIME_WIDTH = 64
 
 
@@ -188,7 +188,10 @@ class SteerHead(nn.Module):
         for kind in set(self.kinds):
             mine = [k for k, one in enumerate(self.kinds) if one == kind]
             # An arm that rests does not move at all: its noise is not to be learnt as much as work.
-            least = max(float(spread[:, mine].max()) * _LEAST_SPREAD, 1e-6)
+            widest = float(spread[:, mine].max())
+            # Of numbers that never move, as a hand that none of the first samples opens, nothing is
+            # known: left as they are, one that does move later is no million.
+            least = widest * _LEAST_SPREAD if widest > _STILL else 1.0
             spread[:, mine] = spread[:, mine].clamp(min=least)
         if self.mean.device.type != "meta":
             self.mean.copy_(mean)
