@@ -3,7 +3,7 @@
     python benchmarks/steer.py prepare --steps 9000        # writes the plan: commit it, then run
     python benchmarks/steer.py run --out DIR --workers 2   # every part; goes on after any kill
     python benchmarks/steer.py run --out DIR --part first_table
-    python benchmarks/steer.py table --out DIR             # DIR/table.md and table.json
+    python benchmarks/steer.py table --out DIR             # DIR/table.md, table.json, table.html
 
 The plan is benchmarks/steer_preregistration.toml. `run` refuses one that is not committed, that was
 changed since the first result in DIR, or whose digests (recipe, recording, scenes and wishes) are
@@ -122,6 +122,19 @@ def prepare(path: Path, content: dict[str, Any]) -> None:
     path.write_text(head + plan_toml(plan))
 
 
+def told(path: Path, out: Path) -> tuple[Plan, str]:
+    """The plan and the stamp of the results in a folder; any later checkout may make tables."""
+    stamp = json.loads((out / "study.json").read_text())
+    if stamp["preregistration_sha256"] != file_sha256(path):
+        sys.exit(f"{out} has results of another preregistration than {path}")
+    return read_plan(path), _stamp(stamp)
+
+
+def _stamp(stamp: dict[str, Any]) -> str:
+    kind = "draft" if stamp["draft"] else "preregistration"
+    return f"{kind} {stamp['preregistration_sha256'][:12]}"
+
+
 def check(path: Path, out: Path, *, uncommitted: bool) -> tuple[Plan, str]:
     """The plan and what results say of it; refused where it is not the one that was registered."""
     plan, sha = read_plan(path), file_sha256(path)
@@ -154,7 +167,7 @@ def check(path: Path, out: Path, *, uncommitted: bool) -> tuple[Plan, str]:
     else:
         out.mkdir(parents=True, exist_ok=True)
         marker.write_text(json.dumps(stamp) + "\n")
-    return plan, f"{'draft' if uncommitted else 'preregistration'} {sha[:12]}"
+    return plan, _stamp(stamp)
 
 
 def run(plan: Plan, stamp: str, given: argparse.Namespace) -> None:
@@ -268,12 +281,12 @@ def main() -> None:
         prepare(given.plan, draft(steps=given.steps, episodes=given.episodes))
     elif given.verb == "cell":
         run_cell(read_plan(given.plan), given)
-    else:
+    elif given.verb == "run":
         plan, stamp = check(given.plan, given.out, uncommitted=given.draft)
-        if given.verb == "run":
-            run(plan, stamp, given)
-        else:
-            write_tables(plan, stamp, given.out)
+        run(plan, stamp, given)
+    else:
+        plan, stamp = told(given.plan, given.out)
+        write_tables(plan, stamp, given.out)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Plan(Struct):
         version: 1.
         question: What is asked.
         primary: Evaluation and score that the contrasts are about.
-        contrasts: Pairs of ratios; the first minus the second, paired by scene and seed.
+        contrasts: Pairs of ratios; the first minus the second, paired by scene, of the same seeds.
         recipe: Its name in `trainers/`.
         heads: Head -> keys of the recipe that differ.
         recipe_sha256: Head -> digest of every key of the recipe, at the first ratio and seed 0.

@@ -1,9 +1,10 @@
 """What the study's results say: every cell, the seeds' range, and paired differences, each apart.
 
 A cell has Wilson's interval over its scenes, which knows nothing of how far seeds of training
-differ; so the lowest and the highest seed stand beside it. A contrast is the mean over shared seeds
-and scenes of the difference of two ratios; its interval is a bootstrap that draws seeds and scenes.
-With three seeds such an interval is rough. What was not run is said.
+differ; so the lowest and the highest seed stand beside it. A contrast is the difference of two
+ratios over the seeds that both have; its interval is the bootstrap of `finedata.sim.cells`, over
+scenes, which are paired, and over seeds. With three seeds such an interval is rough. What was not
+run is said.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from steer_plan import cell_of, steps_of
 
 import finedata
+from finedata.sim.cells import Cell as Seeds
+from finedata.sim.cells import cell_differences
 from finedata.sim.compare import wilson
 from finedata.store.atomic import write_atomic
 
@@ -37,40 +40,18 @@ MEASURES = {
     ),
 }  # fmt: skip
 FACTORS = ("arm", "approach", "rotation", "side")
-_DRAWS = 4000
 
 
 def write_tables(plan: Plan, stamp: str, out: Path) -> None:
-    """Write `table.md` and `table.json`."""
+    """Write `table.md` and `table.json`, and `table.html` of the results of true texts."""
     found = {"stamp": stamp, "parts": [_part(plan, part, out) for part in plan.parts]}
     for group in (group for part in found["parts"] for group in part["groups"]):
         for row in group["cells"]:
-            del row["scores"]  # they stand in the results
+            del row["read"]
     write_atomic(out / "table.json", (json.dumps(found, indent=1) + "\n").encode())
     write_atomic(out / "table.md", "".join(_markdown(found)).encode())
-
-
-def contrast(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> tuple[float, float, float]:
-    """Mean difference and its 95 % interval.
-
-    Args:
-        first: (seeds, scenes) scores, 0 or 1.
-        second: The same of the other, paired.
-        seed: Of the bootstrap.
-
-    Example:
-        >>> contrast(np.ones((3, 8)), np.zeros((3, 8)))
-        (1.0, 1.0, 1.0)
-    """
-    apart = first.astype(float) - second.astype(float)
-    rng = np.random.Generator(np.random.PCG64([seed, 8]))
-    seeds, scenes = apart.shape
-    chosen = rng.integers(0, seeds, (_DRAWS, seeds))
-    # Scenes are shared by the seeds, so a draw takes the same scenes in each of its seeds.
-    drawn = rng.integers(0, scenes, (_DRAWS, scenes))
-    means = np.array([apart[np.ix_(a, b)].mean() for a, b in zip(chosen, drawn, strict=True)])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(apart.mean()), float(low), float(high)
+    if results := sorted(out.glob("cells/truth.*/*.jsonl")):
+        finedata.sim_report(results, out=out / "table.html")
 
 
 def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
@@ -99,7 +80,7 @@ def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     """A cell's rates, and its scores by scene for what is paired."""
     folder = out / "cells" / cell.name
     rates: dict[str, Any] = {}
-    scores: dict[str, Any] = {}
+    read: dict[str, Any] = {}
     results: dict[str, str] = {}
     for path in sorted(folder.glob("*.jsonl")):
         result = finedata.sim_result(path)
@@ -109,14 +90,12 @@ def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
             for one in finedata.sim_rates(result)
         }
         rates[path.stem]["faults"] = sum(bool(one.fault) for one in result.episodes)
-        scores[path.stem] = {
-            score: [one.scored[score] for one in result.episodes] for score in ("goal", "all")
-        }
+        read[path.stem] = result
     trained = folder / "trained.json"
     told = json.loads(trained.read_text()) if trained.exists() else {}
     return {
         "name": cell.name, "ratio": cell.ratio, "seed": cell.seed, "steps": steps_of(plan, cell),
-        "cpu_s": told.get("cpu_s"), "rates": rates, "results": results, "scores": scores,
+        "cpu_s": told.get("cpu_s"), "rates": rates, "results": results, "read": read,
     }  # fmt: skip
 
 
@@ -143,27 +122,26 @@ def _contrasts(
     found: list[Any] = []
     for first, second in plan.contrasts:
         for evaluation, score, heading in measures:
-            pairs = [
-                (a["scores"][evaluation][score], b["scores"][evaluation][score])
-                for a in rows
-                for b in rows
-                if (a["ratio"], b["ratio"]) == (first, second)
-                and a["seed"] == b["seed"]
-                and evaluation in a["scores"]
-                and evaluation in b["scores"]
-            ]
-            if pairs:
-                mean, low, high = contrast(
-                    np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
-                )
-                found.append(
-                    {
-                        "first": first, "second": second, "measure": heading, "mean": mean,
-                        "low": low, "high": high, "seeds": len(pairs),
-                        "primary": (evaluation, score)
-                        == (plan.primary["evaluation"], plan.primary["score"]),
-                    }
-                )  # fmt: skip
+            of = {
+                ratio: {
+                    row["seed"]: row["read"][evaluation]
+                    for row in rows
+                    if row["ratio"] == ratio and evaluation in row["read"]
+                }
+                for ratio in (first, second)
+            }
+            seeds = sorted(of[first].keys() & of[second].keys())
+            if not seeds:
+                continue
+            pair = [Seeds(name=r, results=[of[r][seed] for seed in seeds]) for r in (second, first)]
+            told = next(one for one in cell_differences(pair) if one.score == score)
+            primary = (evaluation, score) == (plan.primary["evaluation"], plan.primary["score"])
+            found.append(
+                {
+                    "first": first, "second": second, "measure": heading, "mean": told.mean,
+                    "low": told.low, "high": told.high, "seeds": len(seeds), "primary": primary,
+                }
+            )  # fmt: skip
     return found
 
 
@@ -225,7 +203,7 @@ def _ratios_markdown(group: dict[str, Any]) -> Iterator[str]:
 def _contrasts_markdown(group: dict[str, Any]) -> Iterator[str]:
     if not group["contrasts"]:
         return
-    yield "\nPaired differences in points [bootstrap over seeds and scenes, 95 %].\n\n"
+    yield "\nDifferences in points, paired by scene [bootstrap over scenes and seeds, 95 %].\n\n"
     yield "| contrast | measure | difference | seeds |\n|---|---|---|---|\n"
     for one in group["contrasts"]:
         mark = " (primary)" if one["primary"] else ""

@@ -13,9 +13,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 import polars as pl
 import pytest
+from sim.made_up import result_of
 
 import finedata as fd
 
@@ -34,7 +35,7 @@ def steer() -> Any:
 
 @pytest.fixture(scope="module")
 def plan(steer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two ratios, one seed, four scenes, six steps."""
+    """One ratio, one seed, four scenes, six steps."""
     content = steer.draft(steps=6, episodes=10)
     small = {"batch": 8, "micro_batch": 8, "steer_width": 32, "save_every": 2, "warmup": 1}
     content["heads"] = {"flow": {"backbone": "words:trained", "lr_vlm": 1e-3, **small}}
@@ -42,7 +43,7 @@ def plan(steer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     content["scenes"]["count"] = 4
     content["data"] |= {"fine": 0.4, "wrong": 0.5}
     content["parts"] = [
-        {**part, "heads": ["flow"], "ratios": ["1:1", "fg"], "evaluations": _EVALUATIONS}
+        {**part, "heads": ["flow"], "ratios": ["fg"], "evaluations": _EVALUATIONS}
         for part in content["parts"]
         if part["name"] in ("first_table", "annotation")
     ]
@@ -187,31 +188,42 @@ def test_a_study_that_was_killed_is_finished_to_the_same_bytes(
     for out in runs.values():
         subprocess.run([*command, str(out)], check=True)
     found = {name: sorted(out.glob("cells/*/*.jsonl")) for name, out in runs.items()}
-    assert [path.parent.name for path in found["whole"]] == [
-        "truth.flow.steps.1-1.seed0"] * 2 + ["truth.flow.steps.fg.seed0"] * 2  # fmt: skip
+    assert [path.name for path in found["whole"]] == ["fine.jsonl", "raw.jsonl"]
     for mine, theirs in zip(found["whole"], found["killed"], strict=True):
         assert mine.read_bytes() == theirs.read_bytes()
-        assert fd.sim_result(mine).policy.startswith(mine.parent.name)
-        assert "draft " in fd.sim_result(mine).policy
-    tables = [(out / "table.json").read_text() for out in runs.values()]
-    cells = json.loads(tables[0])["parts"][0]["groups"][0]["cells"]
-    assert [(cell["ratio"], cell["steps"]) for cell in cells] == [("1:1", 6), ("fg", 6)]
-    assert cells[0]["results"]["fine"] == "cells/truth.flow.steps.1-1.seed0/fine.jsonl"
-    written = (runs["whole"] / "table.md").read_text()
+        assert fd.sim_result(mine).policy.startswith("truth.flow.steps.fg.seed0, draft ")
+    assert (runs["whole"] / "table.html").is_file()
+
+
+def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_path: Path) -> None:
+    read = steer.read_plan(plan)
+    ratios = {"1:1": "fg=1,raw=1", "fg": "fg=1"}
+    part = msgspec.structs.replace(read.parts[0], ratios=list(ratios))
+    more = msgspec.structs.replace(
+        read, seeds=[0, 1, 2], parts=[part, read.parts[1]], contrasts=[("fg", "1:1")]
+    )
+    good = {"1:1": (48, 96, 24), "fg": (144, 168)}  # of 192 scenes; the last seed is not there yet
+    for ratio, counts in good.items():
+        for seed, count in enumerate(counts):
+            cell = steer.Cell(data="truth", head="flow", budget="steps", ratio=ratio, seed=seed)
+            result = result_of(
+                [k < count for k in range(192)], mix=ratios[ratio], seed=seed, digest="d",
+                prompts="fine",
+            )  # fmt: skip
+            path = tmp_path / "cells" / cell.name / "fine.jsonl"
+            path.parent.mkdir(parents=True)
+            head = {k: v for k, v in msgspec.to_builtins(result).items() if k != "episodes"}
+            rows = [head, *map(msgspec.to_builtins, result.episodes)]
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    steer.write_tables(more, "draft 0", tmp_path)
+    written = (tmp_path / "table.md").read_text()
+    assert "| 1:1 | 1 | 6 | 50 [43, 57] | 50 [43, 57] | not run | not run |" in written
+    assert "| fg | 2 | 6 | not run | not run |" in written
+    assert "| 1:1 | 3 | 29 (12 to 50) |" in written
+    assert "| fg | 2 | 81 (75 to 88) |" in written
+    # The two seeds that both have: 75 - 25 and 87.5 - 50 points.
+    assert "| fg - 1:1 | all, fine prompt (primary) | +43.8 [" in written
     assert "Not run yet." in written  # the other part
-    assert "| 1:1 - fg | all, fine prompt (primary) |" in written
-
-
-def test_an_interval_knows_of_seeds_that_differ(steer: Any) -> None:
-    tables = importlib.import_module("steer_tables")
-    rng = np.random.Generator(np.random.PCG64(1))
-    scores = rng.random((3, 192)) < 0.5
-    mean, low, high = tables.contrast(scores, scores)
-    assert (mean, low, high) == (0, 0, 0)
-    alike = np.ones((3, 192)), rng.random((3, 192)) < 0.5
-    apart = np.ones((3, 192)), rng.random((3, 192)) < np.array([[0.1], [0.5], [0.9]])
-    widths = [np.diff(tables.contrast(*pair)[1:])[0] for pair in (alike, apart)]
-    assert widths[0] < 0.12
-    assert widths[1] > 3 * widths[0]
-    one_seed = tables.contrast(scores[:1], ~scores[:1])
-    assert one_seed[1] < one_seed[0] < one_seed[2]
+    (group,) = json.loads((tmp_path / "table.json").read_text())["parts"][0]["groups"]
+    assert group["contrasts"][0]["low"] < 0.375 < 0.5 < group["contrasts"][0]["high"]
+    assert group["cells"][0]["results"] == {"fine": "cells/truth.flow.steps.1-1.seed0/fine.jsonl"}
