@@ -274,6 +274,8 @@ _TOKENS = (
     "order", "attention", "traces", "reasoning_weight", "reasoning_tokens", "grid", "grid_bins",
     "stay_bin", "ego3d", "ego3d_points", "depth_model",
 )  # fmt: skip
+# Of these the head `steer` reads all once it has an `order`, without which it does not reason.
+_REASONING = ("order", "traces", "reasoning_weight", "reasoning_tokens")
 _ANNOTATOR = (
     "answers", "fps", "refinement_fps", "max_frames", "width", "max_facts", "max_answer",
     "held_out",
@@ -298,6 +300,7 @@ _OF_HEAD: dict[str, tuple[str, ...]] = (
     | {name: ("gr00t", "steer") for name in Recipe.__struct_fields__ if name.startswith("noise_")}
     | {name: ("steer",) for name in Recipe.__struct_fields__ if name.startswith("steer_")}
     | dict.fromkeys(_TOKENS, ("tokens",))
+    | dict.fromkeys(_REASONING, ("tokens", "steer"))
     | dict.fromkeys(_ANNOTATOR, ("annotator",))
 )
 # Key -> the key that must be set for it to be read, and which values of that one read nothing.
@@ -406,6 +409,8 @@ def _unread(recipe: Recipe, key: str) -> str:
     if recipe.head == "steer":
         if key in _OF_MODELS:
             return "head"
+        if key in _REASONING[1:] and not recipe.order:
+            return "order"
         if key == "lr_vlm" and recipe.backbone != "words:trained":
             return "backbone"
         if key.startswith(("noise_", "steer_noise_")) and recipe.loss != "flow":
@@ -422,6 +427,8 @@ def _contradictions(recipe: Recipe, tree: Mapping[str, Any]) -> Iterator[str]:
         if other and other != "loss":  # one file serves both losses
             yield f"`{key}`, which nothing reads while `{other}` is {getattr(recipe, other)!r}"
     if recipe.head == "steer":
+        if recipe.order and recipe.traces == "none":
+            yield "`traces` 'none', of which no `order` is"
         if not recipe.backbone.startswith("words:"):
             yield f"`backbone` {recipe.backbone!r}, where the head steer takes 'words:minilm' or so"
         for key, value in _STEERED.items():

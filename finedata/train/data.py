@@ -179,16 +179,18 @@ def look_at_answers(head: Any, data: Data, recipe: Recipe) -> list[str]:
     notes = head.fit(data, *_first_actions(data, recipe))
     if recipe.ego3d == "depth":
         notes += _depth_notes(data, _stream(data.shards, recipe, batch=1))
-    if (
-        recipe.head == "tokens"
-        and recipe.traces != "none"
-        and (share := _first_traces(data, recipe)) < 1
-    ):
+    if _reasons(recipe) and (share := _first_traces(data, recipe)) < 1:
         notes.append(
             f"{share:.1%} of samples have a trace; the others learn actions alone"
             + (" (traces=hold takes the last one before)" if recipe.traces == "exact" else "")
         )
     return notes
+
+
+def _reasons(recipe: Recipe) -> bool:
+    """Whether traces are learnt: the head `steer` reasons where it is told in which order."""
+    speaks = recipe.head == "tokens" or (recipe.head == "steer" and bool(recipe.order))
+    return speaks and recipe.traces != "none"
 
 
 def _check_depth(shards: Shards, opened: Stream, cameras: tuple[str, ...], recipe: Recipe) -> None:
@@ -276,7 +278,7 @@ def _stream(shards: Shards, recipe: Recipe, **more: Any) -> Stream:
         "words": {"fg": recipe.words_fg, "raw": recipe.words_raw},
         "paraphrase": recipe.paraphrase,
         "size": (recipe.pictures, recipe.pictures),
-        "traces": recipe.traces if recipe.head == "tokens" else "none",
+        "traces": recipe.traces if _reasons(recipe) else "none",
         "on_bad": recipe.on_bad,
         "bad_quota": recipe.bad_quota,
         "depth": recipe.ego3d == "depth",

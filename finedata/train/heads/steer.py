@@ -14,6 +14,8 @@ Actions are poses relative to the present one, so a rotation is three numbers of
 w is not negative; each number of each step is standardised by the run's first samples. With `flow`
 the network foretells the action behind the noise and not the velocity: a chunk of poses has few
 ways to differ and noise has all, and so little of the network is spent on noise.
+
+With an `order` it reasons, too; see `finedata.train.heads.reason`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import nn
 from torch.nn import functional
 
 from finedata.errors import UsageError
+from finedata.train.heads.reason import Reasoning
 from finedata.train.heads.steer_scene import POSE, Seen
 from finedata.train.words import CELL
 
@@ -118,7 +121,6 @@ class SteerHead(nn.Module):
     answer = None
     answer_tokens = queries = 0
     tokens = 1
-    weights = (1.0,)
 
     mean: torch.Tensor
     spread: torch.Tensor
@@ -128,6 +130,7 @@ class SteerHead(nn.Module):
     ) -> None:
         super().__init__()
         self.terms = (recipe.loss,)
+        self.weights = (1.0,)
         self.horizon, self.flows = recipe.horizon, recipe.loss == "flow"
         self.repeats, self.beta, self.euler = (
             recipe.noise_repeats, recipe.noise_beta, recipe.noise_steps,
@@ -167,6 +170,11 @@ class SteerHead(nn.Module):
             self.time = nn.Linear(_TIME_WIDTH, blocks * 2 * width)
             self.given = nn.Linear(width, (1 + blocks * 2) * width)
             self.noise_blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+        self.reason = None
+        if recipe.order:
+            self.reason = Reasoning(recipe)
+            self.answer = self.reason.add_traces
+            self.terms, self.weights = (recipe.loss, "reasoning"), (1.0, recipe.reasoning_weight)
         self.register_buffer("mean", torch.zeros(recipe.horizon, len(self.kept)))
         self.register_buffer("spread", torch.ones(recipe.horizon, len(self.kept)))
 
@@ -201,33 +209,39 @@ class SteerHead(nn.Module):
     def counts(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """How many numbers each term is a mean of."""
         count = batch["action_mask"][..., self.kept].sum()
-        return {self.terms[0]: count * self.repeats if self.flows else count}
+        found = {self.terms[0]: count * self.repeats if self.flows else count}
+        return found if self.reason is None else found | {"reasoning": self.reason.count(batch)}
 
     def losses(
         self, hidden: torch.Tensor, batch: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The sum of its term; `flow` draws noise and times from torch's generator."""
+        """The sums of its terms; `flow` draws noise and times from torch's generator."""
         real = batch["action_mask"][..., self.kept].flatten(1)
         action = ((batch["action"][..., self.kept] - self.mean) / self.spread).flatten(1)
         action = action.masked_fill(~real, 0)
         known = self.know(hidden, batch)
+        found: dict[str, torch.Tensor] = {}
+        if self.reason is not None:
+            known, found["reasoning"] = self.reason.told(known, batch)
         if not self.flows:
             distance = (self.leave(self.norm(known)) - action).abs()
-            return {"l1": distance.masked_fill(~real, 0).sum()}
+            return {"l1": distance.masked_fill(~real, 0).sum(), **found}
         shape = (len(action), self.repeats)
         noise = torch.randn(*shape, action.shape[-1], device=action.device)
         # As of `DitHead`, 0 is noise and 1 the action.
         time = 1 - torch.rand(shape, device=action.device) ** (1 / self.beta)
         mixed = torch.lerp(noise, action[:, None], time[..., None])
-        found = self.foretold(known, mixed, time)
+        ahead = self.foretold(known, mixed, time)
         # The squared error of a velocity, (action - mixed) / left, near its end not of all size.
         left = (1 - time).clamp(min=_LEAST_LEFT)[..., None]
-        squares = ((found - action[:, None]) / left).square()
-        return {"flow": squares.masked_fill(~real[:, None], 0).sum()}
+        squares = ((ahead - action[:, None]) / left).square()
+        return {"flow": squares.masked_fill(~real[:, None], 0).sum(), **found}
 
     def predict(self, hidden: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Chunks (n, horizon, action_dim); the noise is torch's generator's."""
         known = self.know(hidden, batch)
+        if self.reason is not None:
+            known = self.reason.think(known)
         if self.flows:
             found = torch.randn(len(known), 1, self.mean.numel(), device=known.device)
             for step in range(self.euler):
