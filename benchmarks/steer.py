@@ -11,6 +11,8 @@ not those of this checkout; it goes on only with the code that DIR was begun wit
 one that is not committed, and its results say so. The first 12 digits of its SHA-256 stand in every
 result.
 
+`prepare --reasoning --plan FILE` writes another study, of reasoning, for `run --plan FILE`.
+
 A cell is one training and its evaluations, in a process of its own with one thread. Data, trainings
 and evaluations that were stopped are gone on with: trainings from their checkpoint, evaluations
 scene by scene. Two runners in one folder share the work: a cell is locked while it is worked on.
@@ -106,6 +108,32 @@ def draft(*, steps: int, episodes: int) -> dict[str, Any]:
             part("l1_exposures", "the other head", heads=["l1"], budgets=["exposures"]),
         ],
     }  # fmt: skip
+
+
+def draft_of_reasoning(*, steps: int, episodes: int) -> dict[str, Any]:
+    """ReFineVLA's question: the same trainings with and without reasoning, and in both orders."""
+    content = draft(steps=steps, episodes=episodes)
+    reasons = {"loss": "flow", "traces": "hold", "reasoning_tokens": 224}
+    heads = {
+        f"{order}_{weight:g}": {**reasons, "order": order, "reasoning_weight": weight}
+        for order in ("action_first", "reasoning_first")
+        for weight in (0.0, 0.1, 0.3, 1.0, 3.0)
+    }
+    content["question"] = (
+        "The expert's reasoning is learnt beside its actions, with a weight and in two orders. Do"
+        " actions become better for it? ReFineVLA reports that they do, at a weight of 0.3."
+    )
+    content["heads"] = {"none": {"loss": "flow"}, **heads}
+    content["contrasts"] = []
+    content["head_contrasts"] = [[name, "none"] for name in heads]
+    content["parts"] = [
+        {
+            "name": "reasoning", "about": "with and without, equally many steps",
+            "data": ["truth"], "heads": list(content["heads"]), "budgets": ["steps"],
+            "ratios": ["1:1"], "evaluations": _HELD_OUT,
+        }
+    ]  # fmt: skip
+    return content
 
 
 def prepare(path: Path, content: dict[str, Any]) -> None:
@@ -264,6 +292,7 @@ def main() -> None:
     made.add_argument("--plan", type=Path, default=PLAN)
     made.add_argument("--steps", type=int, required=True)
     made.add_argument("--episodes", type=int, default=3200)
+    made.add_argument("--reasoning", action="store_true")
     for name in ("run", "cell", "table"):
         verb = verbs.add_parser(name)
         verb.add_argument("--out", type=Path, required=True)
@@ -278,7 +307,8 @@ def main() -> None:
             verb.add_argument("--evaluations", nargs="+", required=True)
     given = parser.parse_args()
     if given.verb == "prepare":
-        prepare(given.plan, draft(steps=given.steps, episodes=given.episodes))
+        about = draft_of_reasoning if given.reasoning else draft
+        prepare(given.plan, about(steps=given.steps, episodes=given.episodes))
     elif given.verb == "cell":
         run_cell(read_plan(given.plan), given)
     elif given.verb == "run":

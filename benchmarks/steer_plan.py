@@ -115,6 +115,7 @@ class Plan(Struct):
             many fine-grained samples as 1:1 in these steps; raw, which sees none, is left out.
         data: The demonstrations.
         scenes: What is evaluated on.
+        head_contrasts: Pairs of heads, of every ratio.
         parts: In the order in which they are run; inside a part by seed, then data, head, budget,
             ratio, so that what is stopped early is balanced.
     """
@@ -132,6 +133,7 @@ class Plan(Struct):
     data: DataPlan
     scenes: ScenePlan
     parts: list[Part]
+    head_contrasts: list[tuple[str, str]] = []
 
 
 class Cell(Struct):
@@ -162,7 +164,9 @@ def plan_toml(plan: Plan) -> str:
     for name, value in msgspec.to_builtins(plan).items():
         if isinstance(value, dict):
             tables += ["", f"[{name}]", *(f"{_key(k)} = {_toml(v)}" for k, v in value.items())]
-        elif value and isinstance(value[0] if isinstance(value, list) else 0, dict):
+        elif value == []:
+            continue
+        elif isinstance(value, list) and isinstance(value[0], dict):
             for one in value:
                 tables += ["", f"[[{name}]]", *(f"{k} = {_toml(v)}" for k, v in one.items())]
         else:

@@ -45,9 +45,8 @@ FACTORS = ("arm", "approach", "rotation", "side")
 def write_tables(plan: Plan, stamp: str, out: Path) -> None:
     """Write `table.md` and `table.json`, and `table.html` of the results of true texts."""
     found = {"stamp": stamp, "parts": [_part(plan, part, out) for part in plan.parts]}
-    for group in (group for part in found["parts"] for group in part["groups"]):
-        for row in group["cells"]:
-            del row["read"]
+    for row in (r for part in found["parts"] for group in part["groups"] for r in group["cells"]):
+        del row["read"]
     write_atomic(out / "table.json", (json.dumps(found, indent=1) + "\n").encode())
     write_atomic(out / "table.md", "".join(_markdown(found)).encode())
     if results := sorted(out.glob("cells/truth.*/*.jsonl")):
@@ -73,7 +72,21 @@ def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
                         "contrasts": _contrasts(plan, rows, MEASURES[seen]),
                     }
                 )  # fmt: skip
-    return {"name": part.name, "about": part.about, "groups": groups}
+    rows = [row for group in groups for row in group["cells"]]
+    seen = any(group["seen"] for group in groups)
+    heads = [
+        {"data": data, "budget": budget, "ratio": ratio, **one}
+        for data in part.data
+        for budget in part.budgets
+        for ratio in part.ratios
+        for one in _contrasts(
+            plan,
+            [r for r in rows if (r["data"], r["budget"], r["ratio"]) == (data, budget, ratio)],
+            MEASURES[seen],
+            by="head",
+        )
+    ]
+    return {"name": part.name, "about": part.about, "groups": groups, "heads": heads}
 
 
 def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
@@ -94,7 +107,8 @@ def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     trained = folder / "trained.json"
     told = json.loads(trained.read_text()) if trained.exists() else {}
     return {
-        "name": cell.name, "ratio": cell.ratio, "seed": cell.seed, "steps": steps_of(plan, cell),
+        "name": cell.name, "data": cell.data, "head": cell.head, "budget": cell.budget,
+        "ratio": cell.ratio, "seed": cell.seed, "steps": steps_of(plan, cell),
         "cpu_s": told.get("cpu_s"), "rates": rates, "results": results, "read": read,
     }  # fmt: skip
 
@@ -117,16 +131,17 @@ def _ratios(rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ..
 
 
 def _contrasts(
-    plan: Plan, rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...]
-) -> list[Any]:
+    plan: Plan, rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...],
+    *, by: str = "ratio",
+) -> list[Any]:  # fmt: skip
     found: list[Any] = []
-    for first, second in plan.contrasts:
+    for first, second in plan.contrasts if by == "ratio" else plan.head_contrasts:
         for evaluation, score, heading in measures:
             of = {
                 ratio: {
                     row["seed"]: row["read"][evaluation]
                     for row in rows
-                    if row["ratio"] == ratio and evaluation in row["read"]
+                    if row[by] == ratio and evaluation in row["read"]
                 }
                 for ratio in (first, second)
             }
@@ -156,7 +171,8 @@ def _markdown(found: dict[str, Any]) -> Iterator[str]:
                 continue
             yield from _cells_markdown(group)
             yield from _ratios_markdown(group)
-            yield from _contrasts_markdown(group)
+            yield from _contrasts_markdown(group["contrasts"])
+        yield from _contrasts_markdown(part["heads"])
 
 
 def _cells_markdown(group: dict[str, Any]) -> Iterator[str]:
@@ -200,13 +216,14 @@ def _ratios_markdown(group: dict[str, Any]) -> Iterator[str]:
         yield f"| {row['ratio']} | {seeds} | {' | '.join(told)} |\n"
 
 
-def _contrasts_markdown(group: dict[str, Any]) -> Iterator[str]:
-    if not group["contrasts"]:
+def _contrasts_markdown(contrasts: list[dict[str, Any]]) -> Iterator[str]:
+    if not contrasts:
         return
     yield "\nDifferences in points, paired by scene [bootstrap over scenes and seeds, 95 %].\n\n"
     yield "| contrast | measure | difference | seeds |\n|---|---|---|---|\n"
-    for one in group["contrasts"]:
+    for one in contrasts:
         mark = " (primary)" if one["primary"] else ""
-        yield f"| {one['first']} - {one['second']} | {one['measure']}{mark} "
+        where = f", {one['ratio']}" if "ratio" in one else ""
+        yield f"| {one['first']} - {one['second']}{where} | {one['measure']}{mark} "
         yield f"| {100 * one['mean']:+.1f} "
         yield f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}] | {one['seeds']} |\n"

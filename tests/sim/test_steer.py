@@ -198,22 +198,28 @@ def test_a_study_that_was_killed_is_finished_to_the_same_bytes(
 def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_path: Path) -> None:
     read = steer.read_plan(plan)
     ratios = {"1:1": "fg=1,raw=1", "fg": "fg=1"}
-    part = msgspec.structs.replace(read.parts[0], ratios=list(ratios))
+    part = msgspec.structs.replace(read.parts[0], ratios=list(ratios), heads=["flow", "l1"])
     more = msgspec.structs.replace(
-        read, seeds=[0, 1, 2], parts=[part, read.parts[1]], contrasts=[("fg", "1:1")]
-    )
-    good = {"1:1": (48, 96, 24), "fg": (144, 168)}  # of 192 scenes; the last seed is not there yet
-    for ratio, counts in good.items():
+        read, seeds=[0, 1, 2], parts=[part, read.parts[1]], contrasts=[("fg", "1:1")],
+        head_contrasts=[("l1", "flow")],
+    )  # fmt: skip
+    # Of 192 scenes; a seed of fg and two of the other head are not there yet.
+    good = {("flow", "1:1"): (48, 96, 24), ("flow", "fg"): (144, 168), ("l1", "1:1"): (96,)}
+    for (head, ratio), counts in good.items():
         for seed, count in enumerate(counts):
-            cell = steer.Cell(data="truth", head="flow", budget="steps", ratio=ratio, seed=seed)
+            cell = steer.Cell(data="truth", head=head, budget="steps", ratio=ratio, seed=seed)
             result = result_of(
                 [k < count for k in range(192)], mix=ratios[ratio], seed=seed, digest="d",
-                prompts="fine",
+                prompts="fine", policy=head,
             )  # fmt: skip
+            if head == "l1":
+                assert result.run is not None
+                run = msgspec.structs.replace(result.run, family="e" * 16)
+                result = msgspec.structs.replace(result, run=run)
             path = tmp_path / "cells" / cell.name / "fine.jsonl"
             path.parent.mkdir(parents=True)
-            head = {k: v for k, v in msgspec.to_builtins(result).items() if k != "episodes"}
-            rows = [head, *map(msgspec.to_builtins, result.episodes)]
+            top = {k: v for k, v in msgspec.to_builtins(result).items() if k != "episodes"}
+            rows = [top, *map(msgspec.to_builtins, result.episodes)]
             path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     steer.write_tables(more, "draft 0", tmp_path)
     written = (tmp_path / "table.md").read_text()
@@ -224,6 +230,7 @@ def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_
     # The two seeds that both have: 75 - 25 and 87.5 - 50 points.
     assert "| fg - 1:1 | all, fine prompt (primary) | +43.8 [" in written
     assert "Not run yet." in written  # the other part
-    (group,) = json.loads((tmp_path / "table.json").read_text())["parts"][0]["groups"]
+    assert "| l1 - flow, 1:1 | all, fine prompt (primary) | +25.0 [" in written
+    group, _ = json.loads((tmp_path / "table.json").read_text())["parts"][0]["groups"]
     assert group["contrasts"][0]["low"] < 0.375 < 0.5 < group["contrasts"][0]["high"]
     assert group["cells"][0]["results"] == {"fine": "cells/truth.flow.steps.1-1.seed0/fine.jsonl"}
