@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tarfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 from shard.curation import curate
 from shard.tiny_depth import make_zoe
 
@@ -212,3 +214,38 @@ def test_what_gives_no_metres_is_refused(deep: Path, zoe: Path, tmp_path: Path) 
         ShardSettings(depth=str(zoe), sample="episode").check()
     with pytest.raises(UsageError, match="own frame"):
         stream(deep, mix="raw=1", depth=True, picture_history=1)
+
+
+def test_zoes_borders_are_cut_off_again(zoe: Path) -> None:
+    """As others missed (its output holds the reflected borders): a depth lies on its own pixel."""
+    model = DepthModel(str(zoe), device="cpu")
+    rows, columns = np.mgrid[0:60, 0:80]
+    picture = np.stack([2 * rows + columns + 20] * 3, -1).astype(np.uint8)
+
+    class Echo:
+        def __call__(self, *, pixel_values):
+            self.asked = tuple(pixel_values.shape)
+            self.predicted_depth = (pixel_values[:, 0] * 0.5 + 0.5) * 255 / 1000
+            return self
+
+    model._model = echo = Echo()
+    found = model.millimetres(picture)
+    assert echo.asked == (1, 3, 384, 384)
+    assert found.shape == (60, 80)
+    assert np.abs(found.astype(int) - picture[..., 0]).max() <= 1
+
+
+def test_a_picture_of_colours_is_no_depth() -> None:
+    def png(pixels: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    metres = np.ones((4, 6), np.float32)
+    depth_into(metres, png(np.zeros((4, 6, 3), np.uint8)), unit_m=0.001)
+    assert (metres == 0).all()  # a black one stands for a camera that is not there
+    depth_into(metres, png(np.full((4, 6), 40_000, np.uint16)), unit_m=0.0001)
+    assert np.allclose(metres, 4)  # 16 bits, in units of a tenth of a millimetre
+    for pixels in (np.full((4, 6, 3), 9, np.uint8), np.full((4, 6), 9, np.uint8)):
+        with pytest.raises(ValueError, match="no PNG of 16 bits"):
+            depth_into(metres, png(pixels), unit_m=0.001)
