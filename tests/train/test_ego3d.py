@@ -26,6 +26,7 @@ from finedata.shard.depth import DepthModel  # noqa: E402
 from finedata.shard.shards import Shards  # noqa: E402
 from finedata.train.data import inputs, look  # noqa: E402
 from finedata.train.ego3d import patch_points, published_matrix  # noqa: E402
+from finedata.train.estimate import estimate  # noqa: E402
 from finedata.train.heads.ego3d import Ego3D  # noqa: E402
 from finedata.train.loop import Trainer  # noqa: E402
 from finedata.train.policy import make_policy  # noqa: E402
@@ -161,6 +162,9 @@ def test_a_run_learns_positions_and_asks_for_depth(deep: Path, tmp_path: Path) -
     before = one.policy.head.ego3d.position_embedding_head[3].weight.detach().clone()
     done = one.train()
     assert any(note.startswith("no depth of wrist") for note in done.notes)
+    dry = [estimate(recipe_file(NAME, **more), deep).trained["head"] for more in (DEPTH, {})]
+    added = sum(p.numel() for p in one.policy.head.ego3d.parameters())
+    assert dry[0] - dry[1] == added == 204 * 64 + 64 * 64 + 4 * 64
     assert not any("no camera matrix" in note for note in done.notes)
     assert not torch.equal(one.policy.head.ego3d.position_embedding_head[3].weight, before)
     predictor = Predictor.load(tmp_path / "run", device="cpu")
