@@ -98,7 +98,8 @@ class Recipe(Strict, frozen=True, kw_only=True):
         noise_beta: First parameter of the Beta distribution of time; the second is 1.
         noise_steps: Euler steps of a prediction.
         order: What is said first (`tokens`, as all down to `depth_model`): `action_first` or
-            `reasoning_first`. The paper does not say, so a recipe must.
+            `reasoning_first`. The paper does not say, so a recipe must. With it, `steer` reasons,
+            too, and reads `traces`, `reasoning_weight` and `reasoning_tokens`, words there.
         attention: `prefix`: prompts are attended to in both directions; `causal`.
         traces: Reasoning of a sample: the trace of its very frame (`exact`), the last one at or
             before it (`hold`), or `none`.

@@ -221,6 +221,10 @@ def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_
             top = {k: v for k, v in msgspec.to_builtins(result).items() if k != "episodes"}
             rows = [top, *map(msgspec.to_builtins, result.episodes)]
             path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    stopped = steer.Cell(data="truth", head="flow", budget="steps", ratio="fg", seed=2)
+    partial = tmp_path / "cells" / stopped.name / "fine.jsonl.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_text("half of it is no result\n")
     steer.write_tables(more, "draft 0", tmp_path)
     written = (tmp_path / "table.md").read_text()
     assert "| 1:1 | 1 | 6 | 50 [43, 57] | 50 [43, 57] | not run | not run |" in written

@@ -115,6 +115,9 @@ def test_goals_of_every_kind_are_paired_and_balanced() -> None:
     assert {wish.colour for wish in raw_only if wish.place == "mat"} == {*FINE_COLOURS, "yellow"}
     everything = balanced_wishes(scenes, seed=0, goals="all")
     assert 0.3 < np.mean([wish.in_fine_texts for wish in everything]) < 0.8
+    # More scenes change nothing of the first ones, and the seed changes wishes.
+    assert balanced_wishes(scenes[:50], seed=0, goals="all") == everything[:50]
+    assert balanced_wishes(scenes, seed=1) != wishes
     # What is wished of the manner is the same, whatever the goals are.
     for name in ("arm", "approach", "rotation"):
         of = [[getattr(w, name) for w in some] for some in (wishes, raw_only, everything)]
