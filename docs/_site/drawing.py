@@ -5,6 +5,7 @@ Colours are of a palette that people with red-green blindness tell apart (Okabe 
 
 from __future__ import annotations
 
+import base64
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,13 @@ class Drawing:
         right = (x1 - 7 * ux + 4 * uy, y1 - 7 * uy - 4 * ux)
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (stop, left, right))
         self._parts.append(f'<polygon points="{points}" fill="{GREY}"/>')
+
+    def image(self, x: float, y: float, width: float, height: float, *, jpeg: bytes) -> None:
+        """A picture, which the file carries."""
+        self._parts.append(
+            f'<image x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            f'href="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"/>'
+        )
 
     def axes(
         self, x: Scale, y: Scale, *, ticks_x: Sequence[float], ticks_y: Sequence[float]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,9 +26,10 @@ from finedata.sim.scene import scene_of
 from finedata.sim.wording import goal, say
 from finedata.sim.world import MUJOCO, World, check_mujoco
 from finedata.store.atomic import output_errors, sync_folder
+from finedata.store.lock import take_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from finedata.engine.progress import OnProgress
     from finedata.sim.acting import Mind
@@ -182,8 +184,8 @@ def evaluate(
     Raises:
         MissingExtraError: Without the extra `sim`.
         FinedataError: Another MuJoCo, or the policy's server is gone.
-        UsageError: `out` is of another policy or of other settings; the policy's answers are of
-            another shape than `ACTION_NAMES` wants, or empty.
+        UsageError: `out` is of another policy or of other settings, or another process writes it;
+            the policy's answers are of another shape than `ACTION_NAMES` wants, or empty.
         OutputError: It cannot be written.
     """
     check_mujoco()
@@ -199,23 +201,24 @@ def evaluate(
     }
     path = Path(out)
     partial = path.with_name(path.name + ".partial")
-    if path.exists():
-        _same(path, _lines(path), head)
-        return read_result(path)
-    done = _begun(partial, head)
-    world = World(scenes[0])
-    eyes = None if camera is None else camera(world)
-    with output_errors(partial), partial.open("ab") as file:
-        for k in range(done, len(scenes)):
-            judged = _episode(mind, scenes[k], wishes[k], wanted, world=world, eyes=eyes)
-            file.write(msgspec.json.encode(judged) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            if on_progress is not None:
-                on_progress(Progress("acting", k + 1, len(scenes)))
-    with output_errors(path):
-        partial.replace(path)
-        sync_folder(path.parent)
+    with _alone(path):
+        if path.exists():
+            _same(path, _lines(path), head)
+            return read_result(path)
+        done = _begun(partial, head)
+        world = World(scenes[0])
+        eyes = None if camera is None else camera(world)
+        with output_errors(partial), partial.open("ab") as file:
+            for k in range(done, len(scenes)):
+                judged = _episode(mind, scenes[k], wishes[k], wanted, world=world, eyes=eyes)
+                file.write(msgspec.json.encode(judged) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+                if on_progress is not None:
+                    on_progress(Progress("acting", k + 1, len(scenes)))
+        with output_errors(path):
+            partial.replace(path)
+            sync_folder(path.parent)
     return read_result(path)
 
 
@@ -234,14 +237,49 @@ def read_result(path: str | Path) -> Result:
         raise ConformError(
             place=str(path), found=str(error), wanted="a result of finedata sim evaluate"
         ) from error
-    if len(episodes) != result.settings.scenes:
+    settings = result.settings
+    numbers = [one.scene for one in episodes]
+    if numbers != list(range(settings.first, settings.first + len(episodes))):
+        raise ConformError(
+            place=str(path),
+            found="episodes of other scenes, or in another order",
+            wanted=f"scenes from {settings.first} on, each once",
+            next_command="finedata sim evaluate with another --out",
+        )
+    if len(episodes) != settings.scenes:
         raise ConformError(
             place=str(path),
             found=f"{len(episodes)} episodes",
-            wanted=f"{result.settings.scenes}",
+            wanted=f"{settings.scenes}",
             next_command="the same finedata sim evaluate again goes on",
         )
     return msgspec.structs.replace(result, episodes=episodes)
+
+
+@contextmanager
+def _alone(path: Path) -> Generator[None]:
+    """Keep other processes from writing the same result.
+
+    The lock's file is removed while it is held: who opened it before finds the result there.
+
+    Raises:
+        UsageError: One is at it.
+        OutputError: The lock cannot be made.
+    """
+    beside = path.with_name(f".{path.name}.lock")
+    lock = take_lock(beside, wait=False)
+    if lock is None:
+        raise UsageError(
+            place=str(path),
+            found="another process that writes it",
+            wanted="one at a time",
+            next_command="wait for it, or another --out",
+        )
+    try:
+        yield
+    finally:
+        beside.unlink(missing_ok=True)
+        lock.release()
 
 
 def _episode(
