@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from _site.drawing import GREY, Drawing
 from PIL import Image
 
+from _site.drawing import GREY, Drawing
 from finedata.sim.film import read_film
 
 _EDGE, _GAP, _WORDS, _TIME = 12, 4, 46, 18
