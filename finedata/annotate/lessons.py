@@ -164,6 +164,9 @@ class Lessons:
         if not steps:
             self.skipped["no steps"] += 1
             return []
+        if not self._source.episode(context.row).cameras(self._settings.refinement):
+            self.skipped["no camera to show"] += 1
+            return []
         self._rows[context.episode_id] = context
         if self._form == "caption":
             texts = {f"Step{k}": row["text"] for k, row in enumerate(steps, start=1)}

@@ -152,6 +152,9 @@ def test_a_stream_gives_depth_and_the_matrix_of_a_picture(deep: Path, tmp_path: 
     assert np.allclose(batch.depth["image_0"], 2 * whole.depth["image_0"])
     wanted = [[600 * 28 / 640, 0, 14], [0, 500 * 28 / 480, 14], [0, 0, 1]]
     assert np.allclose(batch.matrix["image_0"], [wanted] * 2)
+    batch = next(iter(stream(root, mix="raw=1", batch=1, depth=True, size=(14, 7))))
+    wanted = [[600 * 7 / 640, 0, 3.5], [0, 500 * 14 / 480, 7], [0, 0, 1]]
+    assert np.allclose(batch.matrix["image_0"], [wanted])
 
 
 def test_a_matrix_may_be_a_column_of_the_frames(deep: Path, tmp_path: Path) -> None:

@@ -248,6 +248,8 @@ def test_what_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no steps") as caught:
         look_at_lessons(bare, small().recipe)
     assert "annotate kinematic" in str(caught.value)
+    with pytest.raises(UsageError, match="x no camera to show"):
+        look_at_lessons(dataset, small(cameras=("elsewhere",)).recipe)
     text = recipe_toml(find_recipe(NAME).recipe)
     with pytest.raises(SpecError, match="horizon"):
         decode_recipe(text + "horizon = 4\n", place="x.toml")
