@@ -19,12 +19,14 @@ from train.test_loop import assert_same
 import finedata as fd
 from finedata.errors import FinedataError, MissingExtraError, SpecError, UsageError
 from finedata.schema.recipe_file import Recipe, RecipeFile, find_recipe, recipe_toml
+from finedata.shard.shards import Shards
 from finedata.sim.camera import find_renderer
 from finedata.sim.episode import objects_of
 from finedata.sim.factors import balanced_wishes
 from finedata.sim.scene import scene_of
 from finedata.sim.wording import say
 from finedata.sim.world import HOME, World, pose_columns
+from finedata.train.data import look, open_stream
 from finedata.train.encode import HASHED, Encoder
 from finedata.train.estimate import estimate
 from finedata.train.export import export_policy
@@ -310,6 +312,16 @@ def test_a_dry_run_tells_what_it_would_take(shards: Path) -> None:
     assert found.notes == ()
 
 
+def test_another_wording_of_the_goal_is_drawn(shards: Path) -> None:
+    one = small(mix="raw=1", paraphrase=0.5)
+    data = look(Shards.open(shards), one)
+    settings = WordsBackbone(one).encoder_settings(one, cameras=(), queries=0)
+    with open_stream(data, one, settings, batch=64, stop=64) as opened:
+        (batch,) = opened
+    plain = sum(text.startswith("put the ") and " block " in text for text in batch.text)
+    assert 16 < plain < 60
+
+
 def test_an_export_is_refused_before_anything_is_written(shards: Path, tmp_path: Path) -> None:
     Trainer(small_file(steps=1), shards, tmp_path / "run", device="cpu", workers=0).train()
     with pytest.raises(UsageError, match="without a vision-language model"):
@@ -327,6 +339,8 @@ def test_pictures_are_looked_at_where_a_recipe_names_cameras(tmp_path: Path) -> 
     dataset.gate()
     dataset.cluster(budget=6)
     dataset.shard(tmp_path / "shards")
+    blind = small(mix="raw=1")
+    assert look(Shards.open(tmp_path / "shards"), blind).cameras == ()
     one = find_recipe("steer_pixels", changes={"backbone": "words:trained", "lr_vlm": "1e-3"})
     one = msgspec.structs.replace(
         one.recipe, mix="raw=1", batch=8, micro_batch=8, warmup=0, steps=24, log_every=4,
