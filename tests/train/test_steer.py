@@ -69,7 +69,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_arms_objects_and_places_are_found_by_name() -> None:
-    names = [*ARMS, *BLOCKS, "tray_x", "tray_y", "mat_x", "mat_y", "clock"]
+    names = [*ARMS, *BLOCKS, "tray_x", "tray_y", "mat_x", "mat_y", "clock", "block_9_red"]
     found = scene_of_names(names)
     assert [names[k] for k in found.arms[1]] == ARMS[8:]
     assert [names[k] for k in found.objects[1]] == BLOCKS[5:]
@@ -77,18 +77,19 @@ def test_arms_objects_and_places_are_found_by_name() -> None:
     assert [[names[k] for k in one] for one in found.places] == [
         ["tray_x", "tray_y"], ["mat_x", "mat_y"],
     ]  # fmt: skip
-    assert [names[k] for k in found.rest] == ["clock"]
+    assert len(found.objects) == 2  # what has not all numbers of a block is none
+    assert [names[k] for k in found.rest] == ["clock", "block_9_red"]
     with pytest.raises(UsageError, match="an arm"):
         scene_of_names(BLOCKS)
 
 
 def test_objects_are_seen_from_each_tool() -> None:
-    """A tool that points down, turned by 90 degrees: its z is down, its x is the robot's y."""
+    """One tool points down, the other up, both turned by 90 degrees: their x is the robot's y."""
     seen = Seen([*ARMS, *BLOCKS, "tray_x", "tray_y"])
     half = float(np.sqrt(0.5))
     # Rz(90) Rx(180)
     right = [0.3, 0.1, 0.2, half, half, 0.0, 0.0, 1.0]
-    left = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    left = [0.0, 0.0, 0.0, 0.0, 0.0, half, half, 0.0]
     blocks = [0.3, 0.13, 0.1, 1.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.1]
     state = torch.tensor([[*right, *left, *blocks, 0.5, 0.0]], dtype=torch.float32)
     arms, objects, looks = seen(state)
@@ -99,6 +100,8 @@ def test_objects_are_seen_from_each_tool() -> None:
     # Place, turn, then from the right tool: away in the robot's axes and in the tool's, in 0.3 m.
     wide = objects[0, 0, 4:10] * 0.3
     assert torch.allclose(wide, torch.tensor([0.0, 0.03, -0.1, 0.03, 0.0, 0.1]), atol=1e-6)
+    left_wide = objects[0, 0, 22:28] * 0.3
+    assert torch.allclose(left_wide, torch.tensor([0.3, 0.13, 0.1, 0.13, -0.3, 0.1]), atol=1e-6)
     near = objects[0, 0, 10:16]
     assert torch.allclose(near, torch.tanh(wide / 0.08), atol=1e-6)
     assert torch.allclose(looks[0], torch.tensor([[0.9, 0.3, 0.13, 0.1], [0.1, 0.0, 0.0, 0.0]]))
@@ -129,6 +132,10 @@ def test_what_is_masked_is_not_learnt_and_what_is_answered_is_a_pose(loss: str) 
     assert torch.equal(*told)
     draws = one.noise_repeats if loss == "flow" else 1
     assert head.counts(batch)[loss] == draws * 14 * (2 * 3 + 3)
+    batch["action_mask"][:, 2] = False
+    head.losses(hidden, batch)[loss].backward()
+    learnt = head.leave.bias.grad.unflatten(0, (3, 14)).abs().sum(1) > 0
+    assert learnt.tolist() == [True, True, False]
     found = head.eval().predict(hidden, batch)
     for first in (3, 11):
         length = found[..., first : first + 4].norm(dim=-1)
