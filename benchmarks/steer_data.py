@@ -49,22 +49,25 @@ def make_shards(plan: Plan, data: Data, out: Path, *, workers: int) -> Path:
     done, shards = folder / "done", folder / "shards"
     if done.exists():
         return shards
-    root = folder / "dataset"
-    finedata.sim_record(
-        root, workers=workers, episodes=plan.data.episodes, first=plan.data.first,
-        noise=plan.data.noise, pictures=0, fine=plan.data.fine if data == "truth" else 0.0,
-    )  # fmt: skip
-    if data != "truth":
-        truth = out / "data" / "truth" / "dataset"
-        if not truth.exists():
-            make_shards(plan, "truth", out, workers=workers)
-        _append_texts(root, truth, data, wrong=plan.data.wrong)
-    dataset = finedata.open(root)
+    dataset = finedata.open(make_dataset(plan, data, out, workers=workers))
     dataset.gate(workers=workers)
     dataset.cluster(budget=plan.data.episodes, workers=workers)
     dataset.shard(shards, workers=workers)
     done.touch()
     return shards
+
+
+def make_dataset(plan: Plan, data: Data, out: Path, *, workers: int) -> Path:
+    """Record demonstrations, and describe them; see `make_shards`."""
+    root = out / "data" / data / "dataset"
+    finedata.sim_record(
+        root, workers=workers, episodes=plan.data.episodes, first=plan.data.first,
+        noise=plan.data.noise, pictures=0, fine=plan.data.fine if data == "truth" else 0.0,
+    )  # fmt: skip
+    if data != "truth":
+        truth = make_dataset(plan, "truth", out, workers=workers)
+        _append_texts(root, truth, data, wrong=plan.data.wrong)
+    return root
 
 
 def _append_texts(root: Path, truth: Path, data: Data, *, wrong: float) -> None:

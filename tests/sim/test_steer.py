@@ -56,8 +56,10 @@ def plan(steer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(steer: Any, plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demonstrations of every kind, as the study would make them."""
     out = tmp_path_factory.mktemp("study")
-    for kind in ("truth", "kinematic", "corrupted"):
-        steer.make_shards(steer.read_plan(plan), kind, out, workers=1)
+    steer.make_shards(steer.read_plan(plan), "truth", out, workers=1)
+    steer_data = importlib.import_module("steer_data")
+    for kind in ("kinematic", "corrupted"):
+        steer_data.make_dataset(steer.read_plan(plan), kind, out, workers=1)
     return out
 
 
