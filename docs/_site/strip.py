@@ -1,6 +1,6 @@
 """A film strip for a page of the manual: one scene under several instructions.
 
-    finedata sim film expert --scene 1000003 --pictures 144 --strip 7 --no-video --out film
+    finedata sim film RUN --scene 1000003 --pictures 144 --strip 7 --no-video --out film
     python docs/_site/strip.py film docs/sim/three_instructions.svg
 
 Nobody tests that the picture is today's: its pixels are those of the machine's renderer.

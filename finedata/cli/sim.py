@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -268,7 +269,9 @@ def report(
     if html is not None:
         cells = sim_report(read, out=html, films=film or ())
         told: dict[str, Any] = {"differences": cells, "html": str(html)}
-        lines = [_difference_line(one.cell, one) for one in cells]
+        lines: list[str] = []
+        for question, group in groupby(cells, key=lambda one: one.question):
+            lines += [question, *(f"  {_difference_line(one.cell, one)}" for one in group)]
         lines.append(f"written: {html}")
     elif film:
         raise UsageError(parameter="film", found="no page", wanted="--html OUT")

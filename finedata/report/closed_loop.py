@@ -37,7 +37,7 @@ __all__ = ["write_closed_loop_report"]
 
 _STYLE = (
     "svg .branch.thin { stroke-width: 1; stroke-opacity: .6; } "
-    ".strip img { width: 6.8rem; height: auto; } "
+    ".wide th, .wide td { padding-right: .75rem; } .strip img { width: 6.8rem; height: auto; } "
     ".i { white-space: nowrap; color: var(--quiet); font-size: .8125rem; }"
 )
 # Seeds whose steps or samples differ by less are of one budget: a run ends on a whole batch.
@@ -65,7 +65,9 @@ def write_closed_loop_report(
     """
     asked = questions(results)
     shown = [(folder, read_film(folder)) for folder in films]
-    apart = [cell_differences(question.cells, seed=seed) for question in asked]
+    apart = [
+        cell_differences(question.cells, seed=seed, question=question.title) for question in asked
+    ]
     sections = [
         ("asked", "What was asked", _asked(asked)),
         ("rates", "How often it came true", "".join(map(_rates, asked))),
@@ -87,18 +89,10 @@ def write_closed_loop_report(
     return [one for group in apart for one in group]
 
 
-def _title(question: Question) -> str:
-    settings = question.settings
-    wording = "held-out" if settings.wording == "held_out" else settings.wording
-    return f"{settings.prompts} prompts, {wording} wording, goals: {settings.goals}".replace(
-        "raw_only", "in raw data only"
-    )
-
-
 def _asked(asked: Sequence[Question]) -> str:
     rows: list[list[TableCell]] = [
         [
-            said(_title(question)),
+            said(question.title),
             question.settings.scenes,
             f"{question.settings.first:,}",
             question.settings.execute,
@@ -140,7 +134,7 @@ def _rates(question: Question) -> str:
             )
     caption = "Percent of scenes with Wilson's 95 % interval over scenes"
     drawn = table(caption, ["cell", "seed", *SCORES], rows)
-    return f"<h3>{said(_title(question))}</h3>{drawn}"
+    return f"<h3>{said(question.title)}</h3>{drawn}"
 
 
 def _range(shares: Sequence[float]) -> str:
@@ -190,10 +184,10 @@ def _curves(question: Question) -> str:
                 [one for one in series if one.points],
                 x_title="fine-grained samples among all that were learnt from, %",
                 y_title="% of scenes",
-                label=f"{title} over mixtures, {_title(question)}, {words}",
+                label=f"{title} over mixtures, {question.title}, {words}",
             )
             drawn += figure(chart, f"{escape(title)}, {escape(words)}: {told}.")
-    return f"<h3>{said(_title(question))}</h3>{drawn}" if drawn else ""
+    return f"<h3>{said(question.title)}</h3>{drawn}" if drawn else ""
 
 
 def _point(result: Result, rate: Rate) -> RatePoint:
@@ -254,7 +248,7 @@ def _mix_of(cell: Cell) -> str:
 
 def _differences(question: Question, apart: Sequence[CellDifference]) -> str:
     if not apart:
-        return f"<h3>{said(_title(question))}</h3>" + note("One cell: nothing to compare.")
+        return f"<h3>{said(question.title)}</h3>" + note("One cell: nothing to compare.")
     rows: list[list[TableCell]] = []
     for cell in question.cells[1:]:
         mine = {one.score: one for one in apart if one.cell == cell.name}
@@ -271,7 +265,7 @@ def _differences(question: Question, apart: Sequence[CellDifference]) -> str:
         "Scenes are paired; scenes and seeds are drawn anew. With one seed the interval is of "
         "scenes alone, with three it is rather too narrow."
     )
-    return f"<h3>{said(_title(question))}</h3>{note(told)}{drawn}"
+    return f"<h3>{said(question.title)}</h3>{note(told)}{drawn}"
 
 
 def _points(one: CellDifference | None) -> str:
@@ -290,7 +284,7 @@ def _done(question: Question) -> str:
         "</details>"
         for cell in question.cells
     )
-    return f"<h3>{said(_title(question))}</h3>{drawn}"
+    return f"<h3>{said(question.title)}</h3>{drawn}"
 
 
 def _confusion(cell: Cell, factor: str) -> str:

@@ -38,6 +38,11 @@ __all__ = [
 NOTHING = "nothing"
 """What was done where a factor has no value: no block was lifted, or it lies nowhere."""
 _DRAWS = 2_000
+_GOALS = {
+    "fine": "goals that fine-grained text names too",
+    "raw_only": "goals of raw data alone",
+    "all": "goals of both kinds",
+}
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +81,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     mujoco: str
     cells: list[Cell]
 
+    @property
+    def title(self) -> str:
+        """What was asked, in words."""
+        wording = self.settings.wording.replace("_", "-")
+        return f"{self.settings.prompts} prompts, {wording} wording, {_GOALS[self.settings.goals]}"
+
 
 class CellDifference(msgspec.Struct, frozen=True, kw_only=True):
     """A cell against another one of the same question.
@@ -88,6 +99,7 @@ class CellDifference(msgspec.Struct, frozen=True, kw_only=True):
         low: Lower end of the bootstrap's 95 % interval.
         high: Its upper end.
         seeds: How many of each.
+        question: What both were asked, in words, where it was told.
     """
 
     cell: str
@@ -97,6 +109,7 @@ class CellDifference(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     seeds: tuple[int, int]
+    question: str = ""
 
 
 def fine_share(result: Result) -> float | None:
@@ -143,15 +156,18 @@ def questions(results: Sequence[Result]) -> list[Question]:
     ]
 
 
-def cell_differences(cells: Sequence[Cell], *, seed: int = 0) -> list[CellDifference]:
+def cell_differences(
+    cells: Sequence[Cell], *, seed: int = 0, question: str = ""
+) -> list[CellDifference]:
     """Every further cell of a question against its first one.
 
     Args:
         cells: Of one question.
         seed: Of the bootstrap.
+        question: Its title, to be told.
     """
     return [
-        found
+        msgspec.structs.replace(found, question=question)
         for cell in cells[1:]
         for score in SCORES
         if (found := _difference(cell, cells[0], score, seed=seed)) is not None

@@ -45,8 +45,8 @@ def test_a_curve_has_a_point_for_every_seed(whole: str) -> None:
     charts = re.findall(r'<svg[^>]*aria-label="([^"]*)"[^>]*>(.*?)</svg>', whole)
     told = [label for label, _ in charts]
     assert [one for one in told if one.startswith("Goal") and "fine prompts" in one] == [
-        "Goal and all of it over mixtures, fine prompts, held-out wording, goals: fine, steer, "
-        "60,000 samples"
+        "Goal and all of it over mixtures, fine prompts, held-out wording, goals that fine-grained "
+        "text names too, steer, 60,000 samples"
     ]
     # Equal samples of fine-grained text were seen by no two mixtures here.
     assert not any("fine-grained samples" in one for one in told)

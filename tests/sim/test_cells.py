@@ -36,6 +36,9 @@ def test_prompts_are_asked_apart() -> None:
     ]
     found = questions(results)
     assert [(q.settings.prompts, len(q.cells)) for q in found] == [("fine", 2), ("raw", 1)]
+    assert found[1].title == (
+        "raw prompts, held-out wording, goals that fine-grained text names too"
+    )
 
 
 @pytest.mark.parametrize(
