@@ -177,7 +177,7 @@ class Benchmark:
         )  # fmt: skip
 
     def _files(self) -> Files:
-        from finedata.bench.benchmark import read_benchmark
+        from finedata.bench.reading import read_benchmark
 
         return read_benchmark(self.root, revision=self.revision)
 

@@ -1,9 +1,8 @@
 """A benchmark: its videos, what is scored of each, and the digests that pin both.
 
 One noun for RoboFine-Bench as it was released and for a benchmark that `finedata bench make` cut.
-The second is `bench.json` and two tables; the first is read by `released_files`. What a result may
-be compared with hangs on the rows, not on the files: the same questions in another file are the
-same benchmark.
+Both are read by `reading`. What a result may be compared with hangs on the rows, not on the files:
+the same questions in another file are the same benchmark.
 """
 
 from __future__ import annotations
@@ -12,30 +11,28 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finedata.errors import SourceError, UsageError
-from finedata.schema.bench_summary import BenchFile
+from finedata.errors import SourceError
 from finedata.schema.bench_summary import Benchmark as Pinned
 from finedata.schema.conform import conform
-from finedata.schema.documents import canonical_json, decode_document
+from finedata.schema.documents import canonical_json
 from finedata.schema.identity import hash16
 from finedata.schema.tables.all import arrow_schema
 from finedata.store.tables.table import TableFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 __all__ = [
     "AXES",
     "BENCH_FILE",
     "Benchmark",
     "Row",
-    "read_benchmark",
     "read_rows",
     "write_rows",
 ]
@@ -139,60 +136,8 @@ class Benchmark:
         )
 
 
-def read_benchmark(root: str | Path, *, revision: str = "") -> Benchmark:
-    """Read a benchmark: one that finedata cut, or RoboFine-Bench's released files.
-
-    Args:
-        root: Its folder.
-        revision: What the state is called; else the name of the Hub's snapshot folder, or the
-            digest of the ground truth.
-
-    Raises:
-        UsageError: It is neither.
-        SourceError: A file is damaged.
-    """
-    from finedata.bench.released_files import is_released, read_released
-
-    path = Path(root)
-    if (path / BENCH_FILE).is_file():
-        return _read_cut(path, revision=revision)
-    if path.is_dir() and is_released(path):
-        return read_released(path, revision=revision)
-    raise UsageError(
-        place=str(path),
-        found="no benchmark" if path.exists() else "nothing",
-        wanted=f"{BENCH_FILE}, or RoboFine-Bench's EvalSets.json with its other files",
-        next_command="download the dataset xlangai/RoboFine-bench, or: "
-        "finedata bench make DIR --out BENCH",
-    )
-
-
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
-
-
-def _read_cut(root: Path, *, revision: str) -> Benchmark:
-    place = root / BENCH_FILE
-    file = decode_document(place.read_bytes(), BenchFile, place=str(place))
-    found = Benchmark(
-        root=root,
-        name=file.name,
-        revision=revision or file.items_sha256[:16],
-        samples=read_rows(root / "samples.parquet", "bench_samples"),
-        items=read_rows(root / "items.parquet", "bench_items"),
-        notes=list(file.notes),
-        annotators=tuple(file.annotators),
-    )
-    pinned = found.pinned()
-    for name in ("samples_sha256", "items_sha256"):
-        if getattr(pinned, name) != getattr(file, name):
-            raise SourceError(
-                place=f"{place}, {name}",
-                found=f"rows with the digest {getattr(pinned, name)}",
-                wanted=getattr(file, name),
-                next_command="cut the benchmark again: finedata bench make",
-            )
-    return found
 
 
 def read_rows(path: Path, table: str) -> list[Row]:

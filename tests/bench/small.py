@@ -145,7 +145,7 @@ def answer(seen: Seen) -> str:
 
 def main() -> None:
     """python small.py BENCH URL OUT TRACK: to be killed."""
-    from finedata.bench.benchmark import read_benchmark
+    from finedata.bench.reading import read_benchmark
     from finedata.bench.run import run_benchmark
     from finedata.bench.settings import BenchSettings, Judge
     from finedata.teachers.asker import AskOptions

@@ -23,9 +23,10 @@ import finedata
 from finedata.annotate.run import annotate_kinematic
 from finedata.annotate.selection import Choice
 from finedata.bench.answerers import own_answerer, read_facts
-from finedata.bench.benchmark import Benchmark, read_benchmark
+from finedata.bench.benchmark import Benchmark
 from finedata.bench.make import MakeSummary, make_benchmark
 from finedata.bench.profile import profile_benchmark
+from finedata.bench.reading import read_benchmark
 from finedata.bench.report import html_of, markdown_of, write_report
 from finedata.bench.result import read_result
 from finedata.bench.run import run_benchmark

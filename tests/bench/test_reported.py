@@ -13,8 +13,8 @@ import pytest
 from bench import small
 from teachers.loopback import Loopback, serving
 
-from finedata.bench.benchmark import read_benchmark
 from finedata.bench.prompting import read_caption, read_judgement
+from finedata.bench.reading import read_benchmark
 from finedata.bench.run import run_benchmark
 from finedata.bench.scores.vqa_match import answers_of, parse_strict, right_strict
 from finedata.bench.settings import BenchSettings

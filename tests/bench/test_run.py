@@ -21,8 +21,9 @@ from teachers.loopback import Loopback, read_count, serving, serving_process
 
 import finedata as fd
 from finedata.bench.answerers import own_answerer
-from finedata.bench.benchmark import Benchmark, read_benchmark
+from finedata.bench.benchmark import Benchmark
 from finedata.bench.film import VQA_FRAMES, shown_frames
+from finedata.bench.reading import read_benchmark
 from finedata.bench.result import read_result, score_again
 from finedata.bench.run import run_benchmark
 from finedata.bench.settings import BenchSettings, Judge
