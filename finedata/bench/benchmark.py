@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from finedata.errors import SourceError
 from finedata.schema.bench_summary import Benchmark as Pinned
+from finedata.schema.bench_summary import item_id
 from finedata.schema.conform import conform
 from finedata.schema.documents import canonical_json
 from finedata.schema.identity import hash16
@@ -33,6 +34,8 @@ __all__ = [
     "BENCH_FILE",
     "Benchmark",
     "Row",
+    "Track",
+    "make_item",
     "read_rows",
     "write_rows",
 ]
@@ -138,6 +141,31 @@ class Benchmark:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def make_item(sample: Row, track: Track, name: str) -> Row:
+    """A row of `bench_items` of which nothing but its name is known.
+
+    Args:
+        sample: Row of `bench_samples`: the video.
+        track: What is asked of it.
+        name: What the item is called; no other of the video and track is called so.
+    """
+    return {
+        "item_id": item_id(sample["sample_id"], track=track, name=name),
+        "sample_id": sample["sample_id"],
+        "dataset": sample["dataset"],
+        "track": track,
+        "name": name,
+        "slot": None,
+        "question": None,
+        "answer_type": None,
+        "options": [],
+        "fact_text": None,
+        "object": None,
+        "error_type": None,
+        "fact_id": None,
+    }
 
 
 def read_rows(path: Path, table: str) -> list[Row]:

@@ -16,7 +16,7 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from finedata.schema.bench_summary import item_id
+from finedata.bench.benchmark import make_item
 from finedata.schema.dimension import DIMENSIONS, SLOT_DIMENSION
 from finedata.schema.identity import hash16
 
@@ -45,7 +45,7 @@ def fact_items(facts: Sequence[Row], sample: Row) -> list[Row]:
     for fact in sorted(facts, key=lambda f: (DIMENSIONS.index(f["dimension"]), *_order(f))):
         number[fact["dimension"]] += 1
         rows.append(
-            _item(sample, "caption", f"{fact['dimension']}_{number[fact['dimension']]}")
+            make_item(sample, "caption", f"{fact['dimension']}_{number[fact['dimension']]}")
             | {
                 "dimension": fact["dimension"],
                 "slot": fact["slot"],
@@ -144,7 +144,7 @@ class _Maker:
             self._kinds[fact["dimension"], kind] += 1
             sample = self._samples[fact["episode_id"]]
             return (
-                _item(
+                make_item(
                     sample, "vqa", f"{sample['sample_id']}_q{self._asked[fact['episode_id']] + 1}"
                 )
                 | {
@@ -249,23 +249,6 @@ class _Maker:
 
     def _drawn(self, fact: Row, value: str) -> str:
         return hash16(f"{self._seed}/{fact['fact_id']}/{value}")
-
-
-def _item(sample: Row, track: str, name: str) -> Row:
-    return {
-        "item_id": item_id(sample["sample_id"], track=track, name=name),
-        "sample_id": sample["sample_id"],
-        "dataset": sample["dataset"],
-        "track": track,
-        "name": name,
-        "question": None,
-        "answer_type": None,
-        "options": [],
-        "fact_text": None,
-        "object": None,
-        "error_type": None,
-        "fact_id": None,
-    }
 
 
 def _order(fact: Row) -> tuple[int, str, str]:

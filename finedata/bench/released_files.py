@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from finedata.bench.benchmark import Benchmark, Row
+from finedata.bench.benchmark import Benchmark, Row, Track, make_item
 from finedata.errors import SourceError
-from finedata.schema.bench_summary import item_id
 from finedata.schema.dimension import DIMENSIONS, SLOTS
 from finedata.schema.enums import ANSWER_TYPES
 
@@ -182,28 +181,14 @@ def _facts(sample: Row, entry: Row, taken: set[tuple[str, str, str]]) -> list[Ro
     return rows
 
 
-def _item(sample: Row, track: str, name: str, taken: set[tuple[str, str, str]]) -> Row:
+def _item(sample: Row, track: Track, name: str, taken: set[tuple[str, str, str]]) -> Row:
     """What every item has; a name that comes twice in a video gets a number."""
     unique, number = name, 1
     while (track, sample["sample_id"], unique) in taken:
         number += 1
         unique = f"{name}#{number}"
     taken.add((track, sample["sample_id"], unique))
-    return {
-        "item_id": item_id(sample["sample_id"], track=track, name=unique),
-        "sample_id": sample["sample_id"],
-        "dataset": sample["dataset"],
-        "track": track,
-        "name": unique,
-        "slot": None,
-        "question": None,
-        "answer_type": None,
-        "options": [],
-        "fact_text": None,
-        "object": None,
-        "error_type": None,
-        "fact_id": None,
-    }
+    return make_item(sample, track, unique)
 
 
 def _dimension(given: Any, place: str) -> str:
