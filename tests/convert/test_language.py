@@ -3,117 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
+from convert.language_episode import CSV, steps_of, texts_of, words
 
-from finedata.convert.language.read import EpisodeLanguage, read_language
-from finedata.errors import FeatureError, MissingFeatureError
-from finedata.readers.files import open_folder
-from finedata.readers.sidecars import forget_sidecars
-from finedata.schema.enums import RECEIPT_FLAGS
-from finedata.schema.language_spec import LanguageSpec
-
-
-class FakeEpisode:
-    """The part of `RawEpisode` that language is read with."""
-
-    def __init__(self, features: dict[str, Any]) -> None:
-        self._features = features
-
-    def has(self, feature: str) -> bool:
-        return feature in self._features
-
-    def texts(self, feature: str) -> list[str]:
-        value = self._value(feature)
-        if not isinstance(value, list):
-            raise FeatureError(place=feature, found="numbers", wanted="texts")
-        return list(value)
-
-    def numbers(self, feature: str) -> np.ndarray:
-        value = self._value(feature)
-        if isinstance(value, list):
-            raise FeatureError(place=feature, found="texts", wanted="numbers")
-        return np.asarray(value)
-
-    def _value(self, feature: str) -> Any:
-        if feature not in self._features:
-            raise MissingFeatureError(place=feature, found="nothing", wanted="it")
-        return self._features[feature]
-
-
-def _read(
-    toml: str,
-    features: dict[str, Any] | None = None,
-    *,
-    folder: Path = Path(__file__).parent,
-    file: str = "data/episode_7.hdf5",
-    path: dict[str, str] | None = None,
-    frames: int = 10,
-) -> EpisodeLanguage:
-    raw: Any = FakeEpisode(features or {})
-    found = read_language(
-        raw,
-        msgspec.toml.decode(toml, type=LanguageSpec),
-        folder=open_folder(folder),
-        file=file,
-        path=path or {},
-        frames=frames,
-    )
-    assert set(found.flags) <= set(RECEIPT_FLAGS)
-    return found
-
-
-def _texts(found: EpisodeLanguage) -> list[str]:
-    assert [entry.kind for entry in found.instructions] == (
-        ["goal", *["alternative"] * (len(found.instructions) - 1)] if found.instructions else []
-    )
-    return [entry.text for entry in found.instructions]
-
-
-def _steps(found: EpisodeLanguage) -> list[tuple[int, int, str, str | None]]:
-    return [(step.start_frame, step.end_frame, step.text, step.problem) for step in found.steps]
-
+from finedata.convert.language.read import EpisodeLanguage
+from finedata.errors import FeatureError
 
 # Instructions in features
 
 
 def test_the_first_text_is_the_goal_and_different_ones_are_alternatives() -> None:
-    found = _read(
+    found = words(
         'instructions = ["a", "absent", "b", "c", "d"]\nlanguage = "en"',
         {"a": ["", "", ""], "b": ["pick it"] * 3, "c": [" lift it"] * 3, "d": ["pick it "]},
     )
-    assert _texts(found) == ["pick it", "lift it"]
+    assert texts_of(found) == ["pick it", "lift it"]
     assert {entry.language for entry in found.instructions} == {"en"}
     assert not found.varies
     assert found.flags == ()
 
 
 def test_no_text_is_no_instruction() -> None:
-    assert _read('instructions = ["a"]', {"a": ["", "  "]}).instructions == ()
-    assert _read("", {"a": ["x"]}) == EpisodeLanguage()
+    assert words('instructions = ["a"]', {"a": ["", "  "]}).instructions == ()
+    assert words("", {"a": ["x"]}) == EpisodeLanguage()
 
 
 @pytest.mark.parametrize("texts", [["one", "two", "two"], ["", "one", "one"]])
 def test_a_text_that_changes_varies(texts: list[str]) -> None:
-    found = _read('instructions = ["a"]', {"a": texts})
+    found = words('instructions = ["a"]', {"a": texts})
     assert found.varies
-    assert _texts(found) == [text for text in dict.fromkeys(texts) if text]
+    assert texts_of(found) == [text for text in dict.fromkeys(texts) if text]
 
 
 def test_later_texts_of_a_feature_that_has_the_steps_are_steps() -> None:
-    found = _read(
+    found = words(
         'instructions = ["a"]\n[[steps]]\nform = "runs"\nfeature = "a"',
         {"a": ["one", "one", "two"]},
         frames=3,
     )
-    assert _texts(found) == ["one"]
+    assert texts_of(found) == ["one"]
     assert found.varies
-    assert _steps(found) == [(0, 2, "one", None), (2, 3, "two", None)]
+    assert steps_of(found) == [(0, 2, "one", None), (2, 3, "two", None)]
 
 
 def test_joined_texts_are_taken_apart() -> None:
@@ -124,18 +57,18 @@ def test_joined_texts_are_taken_apart() -> None:
     ignore = ["null"]
     language = "en"
     """
-    (found,) = _read(toml, {"a": ["拿起杯子@ Pick up the cup"]}).instructions
+    (found,) = words(toml, {"a": ["拿起杯子@ Pick up the cup"]}).instructions
     assert (found.text, found.original, found.language) == ("Pick up the cup", "拿起杯子", "en")
-    (found,) = _read(toml, {"a": ["拿起杯子@"]}).instructions
+    (found,) = words(toml, {"a": ["拿起杯子@"]}).instructions
     assert (found.text, found.original, found.language) == ("拿起杯子", None, "und")
-    assert _texts(_read(toml, {"a": ["null"]})) == []
-    assert _texts(_read(toml, {"a": ["整理@NULL "]})) == []
-    assert _texts(_read(toml, {"a": ["plain"]})) == ["plain"]
-    assert _texts(_read(toml, {"a": ["one@two@three"]})) == ["one@two@three"]
+    assert texts_of(words(toml, {"a": ["null"]})) == []
+    assert texts_of(words(toml, {"a": ["整理@NULL "]})) == []
+    assert texts_of(words(toml, {"a": ["plain"]})) == ["plain"]
+    assert texts_of(words(toml, {"a": ["one@two@three"]})) == ["one@two@three"]
 
 
 def test_the_three_levels_of_a_joined_text_give_goal_and_steps() -> None:
-    found = _read(
+    found = words(
         """
         instructions = ["a"]
         separator = "@"
@@ -151,9 +84,9 @@ def test_the_three_levels_of_a_joined_text_give_goal_and_steps() -> None:
         {"a": ["tidy up@拿@take", "tidy up@拿@take", "tidy up@放@put"]},
         frames=3,
     )
-    assert _texts(found) == ["tidy up"]
+    assert texts_of(found) == ["tidy up"]
     assert not found.varies
-    assert _steps(found) == [(0, 2, "take", None), (2, 3, "put", None)]
+    assert steps_of(found) == [(0, 2, "take", None), (2, 3, "put", None)]
     assert [step.original for step in found.steps] == ["拿", "放"]
 
 
@@ -176,39 +109,39 @@ def test_the_three_levels_of_a_joined_text_give_goal_and_steps() -> None:
 def test_cleaning_keeps_what_was_written(
     clean: str, written: str, text: str, original: str | None
 ) -> None:
-    (found,) = _read(f'instructions = ["a"]\nclean = {clean}', {"a": [written]}).instructions
+    (found,) = words(f'instructions = ["a"]\nclean = {clean}', {"a": [written]}).instructions
     assert (found.text, found.original) == (text, original)
 
 
 def test_a_text_of_nothing_but_what_is_cleaned_away_is_none() -> None:
-    assert _texts(_read('instructions = ["a"]\nclean = ["digit_words"]', {"a": ["50"]})) == []
+    assert texts_of(words('instructions = ["a"]\nclean = ["digit_words"]', {"a": ["50"]})) == []
 
 
 def test_the_original_may_be_a_feature_of_its_own() -> None:
     toml = 'instructions = ["en"]\noriginal = "zh"\nlanguage = "en"'
-    (found,) = _read(toml, {"en": ["press"], "zh": ["按"]}).instructions
+    (found,) = words(toml, {"en": ["press"], "zh": ["按"]}).instructions
     assert found.original == "按"
-    (found,) = _read(toml, {"en": ["press"], "zh": [""]}).instructions
+    (found,) = words(toml, {"en": ["press"], "zh": [""]}).instructions
     assert found.original is None
 
 
 def test_the_fallback_is_for_episodes_that_have_nothing_else() -> None:
     toml = 'instructions = ["a"]\nfallback = "{path/task}"\nclean = ["underscores"]'
     path = {"task": "bread_in_basket"}
-    assert _texts(_read(toml, {"a": ["x"]}, path=path)) == ["x"]
-    (found,) = _read(toml, {"a": [""]}, path=path).instructions
+    assert texts_of(words(toml, {"a": ["x"]}, path=path)) == ["x"]
+    (found,) = words(toml, {"a": [""]}, path=path).instructions
     assert (found.text, found.original) == ("bread in basket", "bread_in_basket")
 
 
 def test_a_feature_that_is_no_text_is_an_error_of_the_record() -> None:
     with pytest.raises(FeatureError):
-        _read('instructions = ["a"]', {"a": np.zeros(3)})
+        words('instructions = ["a"]', {"a": np.zeros(3)})
 
 
 def test_a_field_that_the_path_lacks_is_no_error() -> None:
-    assert _read('fallback = "{path/name}"', path={"task": "x"}) == EpisodeLanguage()
-    found = _read(_CSV, path={"name": "x"})
-    assert (_texts(found), found.flags) == ([], ("annotation_missing",))
+    assert words('fallback = "{path/name}"', path={"task": "x"}) == EpisodeLanguage()
+    found = words(CSV, path={"name": "x"})
+    assert (texts_of(found), found.flags) == ([], ("annotation_missing",))
 
 
 @pytest.mark.parametrize(
@@ -223,32 +156,24 @@ def test_a_field_that_the_path_lacks_is_no_error() -> None:
     ],
 )
 def test_fields_of_templates(template: str, text: str) -> None:
-    found = _read(
+    found = words(
         f'fallback = "{template}"',
         {"words": ["first", "second"], "number": np.array([4, 5])},
         path={"task": "cup", "path/whole": "given whole"},
     )
-    assert _texts(found) == [text]
+    assert texts_of(found) == [text]
 
 
 # Lookups
 
-_CSV = """
-[[lookup]]
-files = ["absent.csv", "instructions.csv"]
-key = "{path/task}"
-key_field = "task"
-texts = ["instruction"]
-"""
-
 
 def test_a_lookup_in_a_csv(tmp_path: Path) -> None:
     (tmp_path / "instructions.csv").write_text(',task,instruction\n0,cup,"take, then put"\n1,no,\n')
-    found = _read(_CSV, folder=tmp_path, path={"task": "cup"})
-    assert (_texts(found), found.flags) == (["take, then put"], ())
+    found = words(CSV, folder=tmp_path, path={"task": "cup"})
+    assert (texts_of(found), found.flags) == (["take, then put"], ())
     for task in ("no", "unknown"):
-        found = _read(_CSV, folder=tmp_path, path={"task": task})
-        assert (_texts(found), found.flags) == ([], ())
+        found = words(CSV, folder=tmp_path, path={"task": task})
+        assert (texts_of(found), found.flags) == ([], ())
 
 
 def test_a_file_that_is_one_record_lies_beside_the_episode(tmp_path: Path) -> None:
@@ -266,19 +191,19 @@ def test_a_file_that_is_one_record_lies_beside_the_episode(tmp_path: Path) -> No
     }
     (tmp_path / "pour").mkdir()
     (tmp_path / "pour" / "b.json").write_text(json.dumps(record))
-    found = _read(toml, {"instruction": ["Pour it!"]}, folder=tmp_path, file="pour/episode_0.hdf5")
-    assert _texts(found) == ["Pour it!", "Pour it.", "Pour.", "Pour it all."]
+    found = words(toml, {"instruction": ["Pour it!"]}, folder=tmp_path, file="pour/episode_0.hdf5")
+    assert texts_of(found) == ["Pour it!", "Pour it.", "Pour.", "Pour it all."]
     assert found.flags == ()
-    other = _read(toml, {"instruction": ["Pour it!"]}, folder=tmp_path, file="x/episode_0.hdf5")
-    assert (_texts(other), other.flags) == (["Pour it!"], ("annotation_missing",))
+    other = words(toml, {"instruction": ["Pour it!"]}, folder=tmp_path, file="x/episode_0.hdf5")
+    assert (texts_of(other), other.flags) == (["Pour it!"], ("annotation_missing",))
 
 
 def test_an_objects_own_keys_may_be_the_keys(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text('{"task_0001": {"english": "press", "chinese": "按"}}')
     toml = '[[lookup]]\nfiles = ["tasks.json"]\nkey = "task_{n}"\ntexts = ["english"]'
-    assert _texts(_read(toml, {"n": ["0001"]}, folder=tmp_path)) == ["press"]
-    assert _texts(_read(toml, {"n": ["0002"]}, folder=tmp_path)) == []
-    assert _read(toml, {}, folder=tmp_path).flags == ("annotation_missing",)
+    assert texts_of(words(toml, {"n": ["0001"]}, folder=tmp_path)) == ["press"]
+    assert texts_of(words(toml, {"n": ["0002"]}, folder=tmp_path)) == []
+    assert words(toml, {}, folder=tmp_path).flags == ("annotation_missing",)
 
 
 @pytest.mark.parametrize(
@@ -287,20 +212,20 @@ def test_an_objects_own_keys_may_be_the_keys(tmp_path: Path) -> None:
 def test_a_damaged_lookup_is_a_flag(tmp_path: Path, data: str) -> None:
     (tmp_path / "a.json").write_text(data)
     toml = 'instructions = ["a"]\n[[lookup]]\nfiles = ["a.json"]\ntexts = ["texts"]'
-    found = _read(toml, {"a": ["goal"]}, folder=tmp_path)
-    assert (_texts(found), found.flags) == (["goal"], ("annotation_unreadable",))
+    found = words(toml, {"a": ["goal"]}, folder=tmp_path)
+    assert (texts_of(found), found.flags) == (["goal"], ("annotation_unreadable",))
 
 
 def test_names_from_data_do_not_leave_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.json").write_text('{"t": "secret"}')
     (tmp_path / "source").mkdir()
     for escape in ("..", "a/../..", "../source/..", str(tmp_path)):
-        found = _read(
+        found = words(
             '[[lookup]]\nfiles = ["{where}/secret.json"]\ntexts = ["t"]',
             {"where": [escape]},
             folder=tmp_path / "source",
         )
-        assert (_texts(found), found.flags) == ([], ("annotation_missing",))
+        assert (texts_of(found), found.flags) == ([], ("annotation_missing",))
 
 
 def test_what_a_field_holds_is_never_a_pattern(tmp_path: Path) -> None:
@@ -308,319 +233,4 @@ def test_what_a_field_holds_is_never_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "[a].json").write_text('{"t": "bracket"}')
     for name in ("{w}.json", "{w}.js*"):
         toml = f'[[lookup]]\nfiles = ["{name}"]\ntexts = ["t"]'
-        assert _texts(_read(toml, {"w": ["[a]"]}, folder=tmp_path)) == ["bracket"]
-
-
-# Steps of a text or of numbers a frame
-
-
-def test_runs_leave_out_what_means_nothing() -> None:
-    found = _read(
-        '[[steps]]\nform = "runs"\nfeature = "a"\nignore = ["null"]\n'
-        'kind = "quality"\narm = "left"',
-        {"a": ["null", "x", "x", "null", "x", "y", "dropped"]},
-        frames=6,
-    )
-    assert _steps(found) == [
-        (1, 3, "x", "gap"),
-        (4, 5, "x", "gap"),
-        (5, 6, "y", None),
-    ]
-    assert {(step.kind, step.arm) for step in found.steps} == {("quality", "left")}
-    assert found.flags == ()
-
-
-def test_one_run_that_repeats_the_goal_is_no_step() -> None:
-    toml = 'instructions = ["goal"]\n[[steps]]\nform = "runs"\nfeature = "a"'
-    assert _read(toml, {"goal": ["x"], "a": ["x"] * 4}, frames=4).steps == ()
-    assert _steps(_read(toml, {"goal": ["z"], "a": ["x"] * 4}, frames=4)) == [(0, 4, "x", None)]
-    assert _steps(_read(toml, {"goal": ["z"], "a": ["x"]}, frames=4)) == [(0, 4, "x", None)]
-    assert _read(toml, {"goal": ["z"]}, frames=4).steps == ()
-
-
-_SLOTS = (
-    '[[steps]]\nform = "slots"\nfeature = "slots"\nvocabulary = "words"\nignore = ["null","End"]'
-)
-
-
-def test_slots_give_the_runs_of_each_text_whatever_its_slot() -> None:
-    slots = [[1, 0, 0], [1, 2, 0], [2, 1, 0], [2, 0, 0], [4, 0, -1], [1, 0, 0]]
-    found = _read(
-        _SLOTS, {"slots": slots_of(slots), "words": ["null", "a", "b", "", "END", "c"]}, frames=6
-    )
-    assert _steps(found) == [(0, 3, "a", None), (1, 4, "b", None), (5, 6, "a", None)]
-    assert found.flags == ()
-
-
-def slots_of(rows: list[list[int]]) -> np.ndarray:
-    return np.array(rows, np.int32)
-
-
-def test_one_slot_may_be_a_plain_column() -> None:
-    found = _read(_SLOTS, {"slots": np.array([0, 1, 1]), "words": ["null", "a"]}, frames=2)
-    assert _steps(found) == [(1, 2, "a", None)]
-
-
-def test_slots_of_arms_are_read_one_by_one() -> None:
-    toml = _SLOTS + '\narms = ["left", "right"]\nkind = "primitive"'
-    found = _read(
-        toml, {"slots": slots_of([[1, 1], [1, 2]]), "words": ["null", "a", "b"]}, frames=2
-    )
-    assert [(step.arm, step.start_frame, step.end_frame, step.text) for step in found.steps] == [
-        ("left", 0, 2, "a"),
-        ("right", 0, 1, "a"),
-        ("right", 1, 2, "b"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("features", "flag", "steps"),
-    [
-        ({"words": ["a"]}, "annotation_missing", 0),
-        ({"slots": slots_of([[0]])}, "annotation_missing", 0),
-        ({"slots": slots_of([[0], [9]]), "words": ["a"]}, "annotation_unreadable", 1),
-        ({"slots": np.array([0.0, np.nan]), "words": ["a"]}, "annotation_unreadable", 0),
-        ({"slots": np.zeros((0, 5), int), "words": ["a"]}, "annotation_unreadable", 0),
-    ],
-)
-def test_slots_without_words_are_a_flag(features: dict[str, Any], flag: str, steps: int) -> None:
-    found = _read(_SLOTS, features)
-    assert (found.flags, len(found.steps)) == ((flag,), steps)
-
-
-# Steps of ranges in sidecars
-
-_NAMED = """
-[[steps]]
-form = "frame_name_ranges"
-files = ["notes/*.json"]
-key = "{path/path}"
-language = "en"
-"""
-_LABELLED = """
-[[steps]]
-form = "label_ranges"
-files = ["label.json"]
-key = "{episode}"
-ignore = ["end"]
-"""
-
-
-def _named(tmp_path: Path, ranges: list[tuple[int, int]], *, frames: int) -> EpisodeLanguage:
-    steps = [
-        {
-            "step_description": f"s{number}",
-            "start_frame": f"camera_0_{first:04d}.jpg",
-            "end_frame": f"camera_0_{last:04d}.jpg",
-        }
-        for number, (first, last) in enumerate(ranges)
-    ]
-    record = {"id": "h5/e", "response": {"task_summary": "tidy up", "steps": steps}}
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "h5_b.json").write_text(json.dumps([{"id": "other"}, record]))
-    (tmp_path / "notes" / "h5_a.json").write_text('[{"id": "h5/unlike"}]')
-    return _read(_NAMED, folder=tmp_path, path={"path": "h5/e"}, frames=frames)
-
-
-@pytest.mark.parametrize(
-    ("ranges", "expected"),
-    [
-        ([(0, 23), (30, 96)], [(0, 24, None), (30, 97, "gap")]),
-        ([(0, 9), (10, 19)], [(0, 10, None), (10, 20, None)]),
-        ([(0, 9), (9, 19)], [(0, 9, None), (9, 20, None)]),
-        ([(0, 9), (5, 19)], [(0, 10, None), (5, 20, "overlap")]),
-        ([(0, 9), (8, 3)], [(0, 10, None), (8, 4, "reversed")]),
-        ([(0, 99), (100, 100)], [(0, 100, None), (100, 101, "out_of_range")]),
-        ([(0, 9), (8, 7)], [(0, 10, None), (8, 8, "reversed")]),
-        ([(0, 50), (10, 20), (30, 60)], [(0, 51, None), (10, 21, "overlap"), (30, 61, None)]),
-        ([(2, 9)], [(2, 10, "gap")]),
-        ([(4, 4)], [(4, 5, "gap")]),
-        ([(0, 4), (4, 4), (4, 9)], [(0, 4, None), (4, 5, None), (4, 10, None)]),
-        ([(0, 4), (4, 4), (3, 9)], [(0, 4, None), (4, 5, None), (3, 10, "overlap")]),
-    ],
-)
-def test_ranges_of_frame_names(
-    tmp_path: Path, ranges: list[tuple[int, int]], expected: list[tuple[int, int, str | None]]
-) -> None:
-    found = _named(tmp_path, ranges, frames=100)
-    assert [(step.start_frame, step.end_frame, step.problem) for step in found.steps] == expected
-    assert _texts(found) == ["tidy up"]
-    wrong = {problem for _, _, problem in expected} - {None, "gap"}
-    assert found.flags == (("step_problems",) if wrong else ())
-
-
-def test_a_wrong_range_without_a_text_is_kept_with_its_problem(tmp_path: Path) -> None:
-    steps = [
-        {
-            "step_description": text,
-            "start_frame": f"c_{first:04d}.jpg",
-            "end_frame": f"c_{last}.jpg",
-        }
-        for first, last, text in [(0, 20, "reach"), (50, 0, ""), (21, 30, "")]
-    ]
-    record = {"id": "h5/e", "response": {"task_summary": "tidy up", "steps": steps}}
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "a.json").write_text(json.dumps([record]))
-    found = _read(_NAMED, folder=tmp_path, path={"path": "h5/e"}, frames=60)
-    assert _steps(found) == [(0, 21, "reach", None), (50, 1, "", "reversed")]
-    assert found.flags == ("step_problems",)
-
-
-def test_what_one_place_lacks_and_another_has_is_not_missing(tmp_path: Path) -> None:
-    """A table of goals is not there; the steps are, and bring a goal with them."""
-    lookup = '[[lookup]]\nfiles = ["goals.csv"]\nkey = "x"\ntexts = ["goal"]\n'
-    steps = [{"step_description": "s", "start_frame": "c_0000.jpg", "end_frame": "c_0009.jpg"}]
-    record: dict[str, Any] = {"id": "h5/e", "response": {"task_summary": "tidy up", "steps": steps}}
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "a.json").write_text(json.dumps([record]))
-    assert _read(lookup + _NAMED, folder=tmp_path, path={"path": "h5/e"}).flags == ()
-    record["response"].pop("task_summary")  # no goal anywhere: the table is missed
-    (tmp_path / "notes" / "a.json").write_text(json.dumps([record | {}]))
-    forget_sidecars()
-    found = _read(lookup + _NAMED, folder=tmp_path, path={"path": "h5/e"})
-    assert found.flags == ("annotation_missing",)
-
-
-def _labelled(tmp_path: Path, annotation: Any) -> EpisodeLanguage:
-    (tmp_path / "label.json").write_text(
-        json.dumps([{"episode_index": 0}, {"episode_index": 4, "annotation": annotation}])
-    )
-    return _read(_LABELLED, {"episode": np.array([4, 4])}, folder=tmp_path, frames=20)
-
-
-def test_ranges_of_labels_count_from_one_and_share_their_ends(tmp_path: Path) -> None:
-    labels = [
-        {"ranges": [{"start": start, "end": end}], "timelinelabels": [text]}
-        for start, end, text in [(1, 8, "a"), (8, 15, "b"), (15, 20, "end")]
-    ]
-    found = _labelled(tmp_path, {"videoLabels": labels})
-    assert _steps(found) == [(0, 7, "a", None), (7, 14, "b", None)]
-    assert found.flags == ()
-
-
-def test_the_last_label_ends_with_the_episode(tmp_path: Path) -> None:
-    labels = [{"ranges": [{"start": 1, "end": 20}], "timelinelabels": ["a"]}]
-    assert _steps(_labelled(tmp_path, {"videoLabels": labels})) == [(0, 20, "a", None)]
-
-
-def test_no_annotation_is_no_fault(tmp_path: Path) -> None:
-    found = _labelled(tmp_path, None)
-    assert (found.steps, found.flags) == ((), ())
-
-
-@pytest.mark.parametrize(
-    "annotation",
-    [
-        5,
-        {"videoLabels": 1},
-        {"videoLabels": [{"ranges": [{"start": 1}], "timelinelabels": ["a"]}]},
-        {"videoLabels": [{"ranges": [{"start": 1, "end": 2**40}], "timelinelabels": ["a"]}]},
-        {"videoLabels": [{"ranges": [{"start": 1, "end": 2}], "timelinelabels": [None]}]},
-    ],
-)
-def test_labels_of_another_shape_are_a_flag(tmp_path: Path, annotation: Any) -> None:
-    found = _labelled(tmp_path, annotation)
-    assert (found.steps, found.flags) == ((), ("annotation_unreadable",))
-
-
-@pytest.mark.parametrize("name", ["camera.jpg", "", f"camera_{2**31}.jpg"])
-def test_a_frame_without_a_usable_number_is_a_flag(tmp_path: Path, name: str) -> None:
-    (tmp_path / "notes").mkdir()
-    step = {"step_description": "a", "start_frame": "c_0.jpg", "end_frame": name}
-    record = [{"id": "e", "response": {"steps": [step]}}]
-    (tmp_path / "notes" / "a.json").write_text(json.dumps(record))
-    found = _read(_NAMED, folder=tmp_path, path={"path": "e"})
-    assert (found.steps, found.flags) == ((), ("annotation_unreadable",))
-
-
-@pytest.mark.parametrize("toml", [_NAMED, _LABELLED])
-@pytest.mark.parametrize(
-    ("data", "flag"),
-    [
-        (None, "annotation_missing"),
-        (b"", "annotation_unreadable"),
-        (b"[]", "annotation_unreadable"),
-        (b'[{"id": "e", "episode_index": 4', "annotation_unreadable"),
-        (
-            b'[{"id": "e", "episode_index": 4, "response": 1, "annotation": 1}]',
-            "annotation_unreadable",
-        ),
-    ],
-)
-def test_a_damaged_file_of_steps_is_a_flag(
-    tmp_path: Path, toml: str, data: bytes | None, flag: str
-) -> None:
-    (tmp_path / "notes").mkdir()
-    if data is not None:
-        (tmp_path / "notes" / "a.json").write_bytes(data)
-        (tmp_path / "label.json").write_bytes(data)
-    found = _read(toml, {"episode": ["4"]}, folder=tmp_path, path={"path": "e"})
-    assert (found.steps, found.flags) == ((), (flag,))
-
-
-# Real annotations
-
-
-@pytest.mark.parametrize(
-    ("file", "episodes", "steps", "bad"),
-    [
-        ("h5_franka_1rgb", 161, 702, 3),
-        ("h5_ur_1rgb", 2625, 7841, 14),
-        ("h5_simulation_franka", 79, 325, 0),
-    ],
-)
-def test_the_published_robomind_steps(
-    real_data: Path, file: str, episodes: int, steps: int, bad: int
-) -> None:
-    folder = real_data / "robomind_v1_annotations"
-    ids = [record["id"] for record in json.loads((folder / f"{file}.json").read_text())]
-    toml = _NAMED.replace("notes/*.json", "h5_*.json")
-    raw: Any = FakeEpisode({})
-    spec = msgspec.toml.decode(toml, type=LanguageSpec)
-    problems: Counter[str | None] = Counter()
-    for path in ids:
-        found = read_language(
-            raw, spec, folder=open_folder(folder), file="x", path={"path": path}, frames=10**6
-        )
-        assert found.steps
-        assert len(found.instructions) == 1
-        problems.update(step.problem for step in found.steps)
-        has_problem = {"step_problems"} if _wrong(found) else set[str]()
-        assert set(found.flags) == has_problem
-    assert (len(ids), problems.total()) == (episodes, steps)
-    assert problems["overlap"] + problems["reversed"] == bad
-    assert problems["gap"] > steps // 2
-    assert problems["out_of_range"] == 0
-
-
-def _wrong(found: EpisodeLanguage) -> bool:
-    return any(step.problem in ("overlap", "reversed") for step in found.steps)
-
-
-def test_a_published_robomind_instruction(real_data: Path) -> None:
-    toml = _CSV.replace("instructions.csv", "robomind_v1_annotations/RoboMIND_v1_2_instr.csv")
-    found = _read(toml, folder=real_data, path={"task": "12_packcup"})
-    assert _texts(found) == [
-        "pick up cup 1,put cup 1 in the cup rack,pick up cup 2,put cup 2 in the cup rack"
-    ]
-
-
-def test_the_published_robocoin_labels(real_data: Path) -> None:
-    folder = real_data / "robocoin_meta"
-    toml = _LABELLED.replace("label.json", "label/data_annotation.json").replace(
-        '["end"]', '["nothing"]'
-    )
-    annotated = 0
-    for line in (folder / "meta" / "episodes.jsonl").read_text().splitlines():
-        episode = json.loads(line)
-        found = _read(
-            toml,
-            {"episode": [str(episode["episode_index"])]},
-            folder=folder,
-            frames=episode["length"],
-        )
-        annotated += bool(found.steps)
-        assert found.steps[0].start_frame == 0
-        assert found.steps[-1].end_frame == episode["length"]
-        assert found.steps[-1].text == "end"
-    assert annotated == 498
+        assert texts_of(words(toml, {"w": ["[a]"]}, folder=tmp_path)) == ["bracket"]
