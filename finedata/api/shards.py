@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from finedata.shard.stream.diff import Difference
     from finedata.shard.stream.measure import Speed
     from finedata.shard.stream.stream import Stream
-    from finedata.shard.verify import ShardReport
+    from finedata.shard.verify_report import ShardReport
     from finedata.store.dataset import Dataset
 
 __all__ = [

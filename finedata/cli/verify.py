@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from finedata.convert.pose.prove import PoseReport
     from finedata.convert.verify.report import VerifyReport
     from finedata.motion import PartEvidence, Reading
-    from finedata.shard.verify import ShardReport
+    from finedata.shard.verify_report import ShardReport
 
 HELP = """Re-read source and output and prove the round trip; or prove the poses with --pose.
 

@@ -7,8 +7,9 @@ but the last has the same number of rows, whoever wrote the file and in how many
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import google_crc32c
 import pyarrow as pa
 
 from finedata.schema.documents import FileDigest
@@ -17,7 +18,7 @@ from finedata.store.atomic import atomic_path
 from finedata.store.run.ledger import LEDGER_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "frames_path",
     "index_path",
     "is_shards",
+    "member_crc32c",
     "share_ledgers",
     "tar_folder",
     "tar_name",
@@ -34,6 +36,11 @@ __all__ = [
 ]
 
 ROLES_FILE = "roles.toml"
+member_crc32c = cast(
+    "Callable[[bytes], int]",
+    google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
+)
+"""CRC-32C of the bytes of a member, as `shard_index` has it."""
 _SHARDS_FILE = "shards.json"
 # How the sides are called in names of tars: readers detect splits by these words.
 _SPLITS = {"train": "train", "heldout": "test"}

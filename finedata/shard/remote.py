@@ -21,9 +21,8 @@ import numpy as np
 
 from finedata.errors import SourceError, UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
-from finedata.shard.files import ROLES_FILE
+from finedata.shard.files import ROLES_FILE, member_crc32c
 from finedata.shard.mapped import MappedTable
-from finedata.shard.shards import member_crc32c
 from finedata.store.atomic import write_atomic
 from finedata.store.lock import locked
 from finedata.store.remote.cache import FileCache
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from finedata.schema.shards_file import ShardsFile
-    from finedata.shard.stream.few import Ranges
+    from finedata.shard.ranges import Ranges
     from finedata.store.remote.path import RemotePath
     from finedata.store.remote.stores import RemoteStore
 

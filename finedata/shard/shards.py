@@ -13,36 +13,29 @@ from __future__ import annotations
 import mmap
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import google_crc32c
 import numpy as np
 
 from finedata.errors import ConformError, UsageError
 from finedata.schema.shards_file import SHARDS_FILE, decode_shards
-from finedata.shard.files import episodes_path, frames_path, index_path, tar_folder
+from finedata.shard.files import episodes_path, frames_path, index_path, member_crc32c, tar_folder
 from finedata.shard.mapped import MappedTable
+from finedata.shard.remote import RemoteFiles, open_remote
 from finedata.store.remote.stores import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
     from finedata.schema.shards_file import Policy, ShardSet, ShardsFile, TextRevision
-    from finedata.shard.remote import RemoteFiles
 
-__all__ = ["Shards", "member_crc32c"]
+__all__ = ["Shards"]
 
 # Descriptors are scarcer than memory: most systems allow a process 1,024 of them.
 _OPEN_TARS = 256
 _OPEN_INDEXES = 256
 _OPEN_TABLES = 64
 _BITS: dict[Policy, str] = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
-member_crc32c = cast(
-    "Callable[[bytes], int]",
-    google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
-)
-"""CRC-32C of the bytes of a member, as `shard_index` has it."""
 
 
 class Shards:
@@ -95,8 +88,6 @@ class Shards:
             ConformError: Its shards.json is damaged, or of another version.
         """
         if is_remote(root):
-            from finedata.shard.remote import open_remote
-
             remote, document = open_remote(str(root), cache=cache, cache_bytes=cache_bytes)
             return cls(remote.root, document, remote=remote)
         path = Path(root)

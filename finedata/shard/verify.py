@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import google_crc32c
@@ -26,8 +25,8 @@ from finedata.schema.tables.shards import BATCH_ROWS
 from finedata.shard.files import write_arrow
 from finedata.shard.shards import Shards
 from finedata.shard.verify_inputs import check_inputs, fingerprint
+from finedata.shard.verify_report import SetTables, ShardReport
 from finedata.store.pictures import read_header
-from finedata.store.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from finedata.schema.shards_file import Shard, ShardSet, TextRevision
     from finedata.store.dataset import Dataset
 
-__all__ = ["SetTables", "ShardProblem", "ShardReport", "verify_shards"]
+__all__ = ["verify_shards"]
 
 _BITS = {"not_contradicted": "fg.bits", "reviewed": "fg_reviewed.bits"}
 _CHUNK = 1 << 20
@@ -45,68 +44,6 @@ _crc32c = cast(
     "Callable[[bytes], int]",
     google_crc32c.value,  # pyright: ignore[reportUnknownMemberType]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ShardProblem:
-    """Something that is not as it should be."""
-
-    place: str
-    found: str
-    wanted: str
-
-
-@dataclass(slots=True)
-class ShardReport(Summary):
-    """What was checked, and what was wrong.
-
-    Attributes:
-        sets: Sets.
-        tars: Tars, byte for byte.
-        samples: Samples of them.
-        frames: Rows of numbers.
-        texts: Text revisions.
-        compared: Episodes whose numbers were held against a dataset: in the tables and in the tars.
-        pictures: Pictures that are a dataset's, by their SHA-256.
-        rebuilt: Indexes that were missing, and were made again from their tars.
-        not_checked: What was not looked at, and why.
-        problems: What is wrong.
-    """
-
-    sets: int = 0
-    tars: int = 0
-    samples: int = 0
-    frames: int = 0
-    texts: int = 0
-    compared: int = 0
-    pictures: int = 0
-    rebuilt: list[str] = field(default_factory=list[str])
-    not_checked: list[str] = field(default_factory=list[str])
-    problems: list[ShardProblem] = field(default_factory=list[ShardProblem])
-
-    def expect(self, place: str, found: object, wanted: object) -> bool:
-        """Record a problem where `found` is not `wanted`; whether it is."""
-        if found != wanted:
-            self.problems.append(ShardProblem(place, str(found), str(wanted)))
-        return found == wanted
-
-    def require(self, place: str, *, holds: bool, found: str, wanted: str = "what follows") -> None:
-        """Record a problem where something does not hold."""
-        if not holds:
-            self.problems.append(ShardProblem(place, found, wanted))
-
-
-@dataclass(slots=True)
-class SetTables:
-    """What the checks of a set need of each other."""
-
-    ids: list[str]
-    lengths: np.ndarray
-    first_row: np.ndarray
-    # Of each sample, in (tar, place) order: its episode and frame, fingerprints of its members.
-    episodes: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    frames: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    prints: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
 
 def verify_shards(root: str | Path, datasets: Sequence[Dataset] = ()) -> ShardReport:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from finedata.schema.shards_file import ShardCamera, ShardOptions, ShardSet
     from finedata.shard.shards import Shards
-    from finedata.shard.verify import SetTables, ShardReport
+    from finedata.shard.verify_report import SetTables, ShardReport
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
 

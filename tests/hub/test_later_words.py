@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 import finedata
 from finedata.cli.app import app
 from finedata.errors import SourceError, UsageError
+from finedata.shard.ranges import Ranges
 from finedata.shard.shards import Shards
-from finedata.shard.stream.few import Ranges
 from finedata.store.tables.table import append_rows
 
 REPO = "org/shards"

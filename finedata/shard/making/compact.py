@@ -39,6 +39,7 @@ from finedata.shard.files import (
     episodes_path,
     file_digest,
     frames_path,
+    member_crc32c,
     tar_folder,
     tar_name,
     write_arrow,
@@ -49,7 +50,7 @@ from finedata.shard.making.prepare import lineage_of
 from finedata.shard.making.sets import SetKey, set_names
 from finedata.shard.making.tasks import TarResult, write_set_tar
 from finedata.shard.making.text import alone, write_text
-from finedata.shard.shards import Shards, member_crc32c
+from finedata.shard.shards import Shards
 from finedata.shard.statistics import shard_statistics
 from finedata.store.atomic import output_errors, write_atomic
 from finedata.store.run.ledger import LEDGER_FOLDER, Ledger

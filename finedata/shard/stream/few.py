@@ -11,11 +11,11 @@ the cache, which is fetched once, counted, removed and shared as tars are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finedata.shard.ranges import Ranges
 from finedata.shard.stream.mix import VIEW_TIERS
 
 if TYPE_CHECKING:
@@ -26,55 +26,6 @@ SHARE = 1 / 8
 """Of a tar's samples; where more are wanted, the tar comes whole."""
 # Tars of which the ranges are kept in memory.
 _KEPT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    """The ranges of a tar that are wanted, ascending, as they lie in a file of their own.
-
-    Attributes:
-        begin: (n,) int64, where each begins in the tar.
-        end: (n,) int64, where it ends.
-        start: (n + 1,) int64, where it begins in the file, and the file's bytes.
-        places: (samples,) int64, places in the tar of the samples that are wanted.
-        name: Of the words that want them, by which the file is known.
-    """
-
-    begin: np.ndarray
-    end: np.ndarray
-    start: np.ndarray
-    places: np.ndarray
-    name: str
-
-    @classmethod
-    def of(cls, offset: np.ndarray, size: np.ndarray, places: np.ndarray, *, name: str) -> Ranges:
-        """Ranges over samples.
-
-        Args:
-            offset: (samples,) where each begins, ascending.
-            size: (samples,) its bytes.
-            places: (samples,) its place in the tar.
-            name: Of the words.
-        """
-        gap = offset[1:] - offset[:-1] - size[:-1]
-        order = np.argsort(gap, kind="stable")
-        joined = np.zeros(len(gap), bool)
-        joined[order] = np.cumsum(gap[order]) <= size.sum()
-        first = np.flatnonzero(np.concatenate([[True], ~joined]))
-        last = np.concatenate([first[1:], [len(offset)]]) - 1
-        begin, end = offset[first], (offset + size)[last]
-        start = np.concatenate([[0], np.cumsum(end - begin)])
-        return cls(begin, end, start, places, name)
-
-    @property
-    def total_bytes(self) -> int:
-        """Of the file."""
-        return int(self.start[-1])
-
-    def inside(self, offset: int) -> int:
-        """Where a byte of the tar, which is in one of the ranges, is in the file."""
-        at = int(np.searchsorted(self.begin, offset, side="right")) - 1
-        return offset - int(self.begin[at]) + int(self.start[at])
 
 
 class FewSamples:
