@@ -21,7 +21,7 @@ from finedata.schema.roles_file import decode_roles, roles_digest
 from finedata.shard.making.compact import compact_shards
 from finedata.shard.making.run import shard_datasets
 from finedata.shard.making.settings import ShardSettings
-from finedata.shard.roles import depth_of
+from finedata.shard.roles import depth_of, roles_text
 from finedata.shard.shards import Shards
 from finedata.shard.stream.fill import camera_matrices
 from finedata.shard.stream.opening import stream
@@ -199,6 +199,15 @@ def test_a_camera_of_depth_is_known_by_its_name(
     camera: str, deep_ones: list[str], wanted: str | None
 ) -> None:
     assert depth_of(camera, deep_ones) == wanted
+
+
+def test_an_estimated_depth_is_of_its_camera_whatever_its_name(deep: Path) -> None:
+    one = next(iter(Shards.open(deep).sets.values()))
+    colours, depth = one.cameras
+    left = msgspec.structs.replace(colours, name="left")
+    named = msgspec.structs.replace(depth, name="estimated", depth_of="left")
+    text = roles_text([msgspec.structs.replace(one, cameras=[left, named])])
+    assert '[parts.depth."left"]\ncamera = "estimated"' in text
 
 
 def test_what_gives_no_metres_is_refused(deep: Path, zoe: Path, tmp_path: Path) -> None:
