@@ -20,7 +20,8 @@ import numpy as np
 from stream_tables import WARM, run
 
 import finedata as fd
-from finedata.shard.shards import Shards, member_crc32c
+from finedata.shard.files import member_crc32c
+from finedata.shard.shards import Shards
 
 BATCH = 32
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from finedata.errors import ConformError, UsageError
-from finedata.shard.shards import member_crc32c
+from finedata.shard.files import member_crc32c
 from finedata.shard.stream.batch import Layout
 from finedata.shard.stream.few import FewSamples
 from finedata.shard.stream.numbers import VectorReader
