@@ -90,7 +90,7 @@ class _Hashed:
 class _HashedWords:
     """A tokenizer without a vocabulary: a word in small letters, or a mark, is its CRC-32.
 
-    Ids are 1 to 2^20 - 1; 0 is padding. Two of a thousand words meet in one of 3 texts.
+    Ids are 1 to 2^20 - 1; 0 is padding. Of a thousand words two meet with a chance of 0.4.
     """
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> _Hashed:
