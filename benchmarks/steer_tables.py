@@ -161,7 +161,8 @@ def _contrasts(
 
 
 def _markdown(found: dict[str, Any]) -> Iterator[str]:
-    yield f"{found['stamp']}\n"
+    yield "# The study of mixtures: every cell\n\n"
+    yield f"Made by `python benchmarks/steer.py table`; {found['stamp']}.\n"
     for part in found["parts"]:
         yield f"\n## {part['name'].replace('_', ' ')}: {part['about']}\n"
         for group in part["groups"]:

@@ -88,7 +88,7 @@ def test_a_plan_that_was_changed_or_is_not_committed_is_refused(
             steer.check(mine, tmp_path / "other", uncommitted=True)
 
 
-def test_what_is_registered_is_a_committed_plan_of_this_checkout(steer: Any) -> None:
+def test_what_is_registered_has_every_cell_and_budget(steer: Any) -> None:
     plan = steer.read_plan(steer.PLAN)
     assert (len(plan.ratios), len(plan.seeds), plan.scenes.count) == (7, 3, 192)
     assert len({cell.name for part in plan.parts for cell in steer.cells(plan, part)}) == 84
