@@ -124,7 +124,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.torch: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "downloading torch: several GB where its usual build is taken; TORCH=0 does without it"
-	$(BIN)/python $(PIP_INSTALL) $(LOCKED) -e ".[dev,train]"
+	$(BIN)/python $(PIP_INSTALL) $(LOCKED) -e ".[dev,train,steer]"
 	@touch $@ $(VENV)/.dev $(VENV)/.demo
 
 # The real lerobot, in an environment of its own, for the conformance tests; where it cannot be
