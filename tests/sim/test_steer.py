@@ -211,7 +211,7 @@ def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_
         for seed, count in enumerate(counts):
             cell = steer.Cell(data="truth", head=head, budget="steps", ratio=ratio, seed=seed)
             result = result_of(
-                [k < count for k in range(192)], mix=ratios[ratio], seed=seed, digest="d",
+                [k < count for k in range(192)], mix=ratios[ratio], seed=seed, digest="d", first=0,
                 prompts="fine", policy=head,
             )  # fmt: skip
             if head == "l1":
