@@ -20,6 +20,7 @@ OTHER_FILES = {
     "bench/film.py": "the released videos of a benchmark",
     "convert/videos/stats.py": "videos that are laid down before there is a dataset",
     "annotate/importing/released.py": "LeRobot datasets of others, with columns of language",
+    "train/annotator/lesson_shards.py": "clips in the tars of shards",
     "annotate/importing/rows.py": "the same: which of our episodes they name",
 }
 MODULES = sorted(

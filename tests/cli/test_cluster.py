@@ -93,4 +93,4 @@ def test_a_missing_extra_says_how_to_get_it(root: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(finedata.errors, "find_spec", lambda _: None)
     done = run(root)
     assert isinstance(done.exception, MissingExtraError)
-    assert "finedata[curate]" in str(done.exception)
+    assert finedata.errors.install_command("curate") in str(done.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from quality.planted_dataset import rewrite_episodes, rewrite_motion
 
 from finedata.convert.run import convert
 from finedata.engine.progress import Progress
-from finedata.errors import MissingExtraError, UsageError
+from finedata.errors import MissingExtraError, UsageError, install_command
 from finedata.quality import measure
 from finedata.quality.gate import gate
 from finedata.quality.groups import Scales
@@ -321,7 +322,7 @@ def test_no_dataset(tmp_path) -> None:
 
 def test_numba_is_asked_for_by_name(large, monkeypatch) -> None:
     monkeypatch.setattr("finedata.errors.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"finedata\[curate\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("curate"))):
         gate(large, dry_run=True)
     assert gate(large, method="released", dry_run=True).episodes
 

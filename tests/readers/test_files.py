@@ -18,7 +18,7 @@ from conftest import Corpus
 from convert.trees import tree_digest
 
 from finedata.convert.run import convert
-from finedata.errors import MissingExtraError, SourceError, UsageError
+from finedata.errors import MissingExtraError, SourceError, UsageError, install_command
 from finedata.readers.files import SourceFile, open_folder
 from finedata.readers.rlds.source import open_rlds
 
@@ -87,7 +87,7 @@ def test_missing_library_is_named() -> None:
     try:
         import s3fs  # noqa: F401
     except ImportError:
-        with pytest.raises(MissingExtraError, match=r"finedata\[remote\]"):
+        with pytest.raises(MissingExtraError, match=re.escape(install_command("remote"))):
             open_folder("s3://bucket/folder")
     else:
         pytest.skip("s3fs is installed")

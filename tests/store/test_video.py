@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import resource
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from finedata.errors import (
     OutputError,
     SourceError,
     UsageError,
+    install_command,
 )
 from finedata.readers.files import open_folder
 from finedata.readers.mp4.index import read_mp4_index
@@ -391,7 +393,7 @@ def test_without_pyav_links_are_made_and_the_rest_says_what_to_install(
 ):
     monkeypatch.setitem(sys.modules, "av", None)
     place_video(sources["mpeg4"], tmp_path / "linked.mp4")
-    with pytest.raises(MissingExtraError, match=r"finedata\[video\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("video"))):
         remux_video(sources["mpeg4"], tmp_path / "out.mp4", fps=10)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 from lerobot_oracle import oracle
 from teachers import local_probe
 
-from finedata.errors import MissingExtraError
+from finedata.errors import MissingExtraError, install_command
 from finedata.teachers.opening import open_teacher
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_without_a_library_the_extra_is_said(
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("GEMINI_API_KEY", "none")
     block_import(module)
-    with pytest.raises(MissingExtraError, match=r"finedata\[teachers\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("teachers"))):
         open_teacher(name)
 
 
