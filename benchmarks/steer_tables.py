@@ -181,7 +181,9 @@ def _cells_markdown(group: dict[str, Any]) -> Iterator[str]:
     fine = measures[0][0]
     yield "Every cell, percent [Wilson 95 % over scenes]; factors with fine prompts.\n\n"
     yield "| FG:Raw | seed | steps | " + " | ".join(heading for *_, heading in measures)
-    yield f" | {' / '.join(FACTORS)} | faults | CPU s |\n" + "|---" * (len(measures) + 6) + "|\n"
+    # A training that was gone on with counts from there: what was spent before is not known.
+    yield f" | {' / '.join(FACTORS)} | faults | CPU s since it last began |\n"
+    yield "|---" * (len(measures) + 6) + "|\n"
     for row in group["cells"]:
         told = [_rate(row["rates"].get(name, {}).get(score)) for name, score, _ in measures]
         rates = row["rates"].get(fine)
