@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["MILLIMETRE_M", "DepthModel", "depth_model", "depth_name", "metres_of"]
+__all__ = [
+    "MILLIMETRE_M",
+    "DepthModel",
+    "check_depth_model",
+    "depth_model",
+    "depth_name",
+    "metres_of",
+]
 
 MILLIMETRE_M = 0.001
 """Metres of one number of an estimated depth."""
@@ -33,6 +40,7 @@ _PINNED = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 _WEIGHTS = ("*.safetensors", "config.json", "preprocessor_config.json")
 _ZOE_SIDE = 384
 _FARTHEST_MM = 65535
+_FETCH = "fetch the model again, or name another with --depth"
 
 
 def depth_name(place: str) -> str:
@@ -69,11 +77,12 @@ def _pinned(place: str) -> re.Match[str]:
     found = _PINNED.fullmatch(place)
     if found is None:
         name = place.partition("@")[0]
+        known = re.fullmatch(r"[\w.-]+/[\w.-]+", name)
         raise UsageError(
             parameter="depth",
             found=f"{place!r}, no folder and no name with a commit",
             wanted="a folder, or org/name@COMMIT with 40 hex digits, as Intel/zoedepth-nyu-kitti@…",
-            next_command=f"hf models info {name} tells the commit as `sha`",
+            next_command=f"hf models info {name} tells the commit as `sha`" if known else "",
         )
     return found
 
@@ -93,7 +102,7 @@ class DepthModel:
 
     Raises:
         UsageError: It gives no metres.
-        FinedataError: It cannot be loaded.
+        FinedataError: It cannot be loaded, or lacks weights.
     """
 
     def __init__(self, place: str, *, device: str = "") -> None:
@@ -107,8 +116,8 @@ class DepthModel:
         try:
             config = transformers.AutoConfig.from_pretrained(name, **where)
             _check_metric(config, place)
-            model = transformers.AutoModelForDepthEstimation.from_pretrained(
-                name, dtype=torch.float32, use_safetensors=True, **where
+            model, told = transformers.AutoModelForDepthEstimation.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
             )
             self._zoe = config.model_type == "zoedepth"
             self._processor = (
@@ -116,12 +125,24 @@ class DepthModel:
                 if self._zoe
                 else transformers.AutoImageProcessor.from_pretrained(name, use_fast=False, **where)
             )
-        except (OSError, ValueError, KeyError) as error:
+        except FinedataError:
+            raise
+        except Exception as error:  # of files, configurations and weights, each with its own kinds
             raise FinedataError(
                 place=f"depth {place}",
                 found=next(iter(str(error).strip().splitlines()), type(error).__name__),
                 wanted="a model that AutoModelForDepthEstimation loads, without code of its own",
+                next_command=_FETCH,
             ) from error
+        if absent := sorted(told["missing_keys"]):
+            # transformers would begin them from random numbers, and a depth be made of those.
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            raise FinedataError(
+                place=f"depth {place}",
+                found=f"no weights of {', '.join(absent[:3])}{more}",
+                wanted="every weight of the model",
+                next_command=_FETCH,
+            )
         self._torch = torch
         self.device = device or device_kind()
         self._model = model.to(self.device).eval()
@@ -169,6 +190,16 @@ class DepthModel:
         """(1, 3, height, width), 0 to 1."""
         planes = np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
         return self._torch.from_numpy(planes).to(self.device).float() / 255
+
+
+def check_depth_model(place: str) -> None:
+    """Load a model and let it go: what is wrong with it is said before anything is written.
+
+    Raises:
+        UsageError: See `DepthModel`.
+        FinedataError: The same.
+    """
+    DepthModel(place, device="cpu")
 
 
 def metres_of(depth: np.ndarray, *, unit_m: float = MILLIMETRE_M) -> np.ndarray:

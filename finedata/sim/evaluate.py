@@ -235,7 +235,10 @@ def read_result(path: str | Path) -> Result:
         result = msgspec.convert({**found, "episodes": []}, Result)
     except (msgspec.MsgspecError, TypeError) as error:
         raise ConformError(
-            place=str(path), found=str(error), wanted="a result of finedata sim evaluate"
+            place=str(path),
+            found=str(error) if head else "no whole line",
+            wanted="a result of finedata sim evaluate",
+            next_command="the same finedata sim evaluate with another --out writes it anew",
         ) from error
     settings = result.settings
     numbers = [one.scene for one in episodes]

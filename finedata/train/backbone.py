@@ -388,7 +388,9 @@ def load_backbone(recipe: Recipe, *, meta: bool = False) -> Backbone:
             )
         tokenizer = AutoTokenizer.from_pretrained(recipe.backbone, use_fast=True, **where)
         processor = AutoImageProcessor.from_pretrained(recipe.backbone, use_fast=False, **where)
-    except (OSError, ValueError, KeyError) as error:
+    except FinedataError:
+        raise
+    except Exception as error:  # of files, configurations and weights, each with its own kinds
         raise FinedataError(
             place=f"backbone {recipe.backbone}",
             found=str(error).strip().splitlines()[0] if str(error) else type(error).__name__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from shard.tiny_depth import make_zoe
 
 from finedata.convert.context import ConvertOptions
 from finedata.convert.run import convert
-from finedata.errors import SpecError, UsageError
+from finedata.errors import FinedataError, SpecError, UsageError
 from finedata.schema.roles_file import decode_roles, roles_digest
 from finedata.shard.making.compact import compact_shards
 from finedata.shard.making.run import shard_datasets
@@ -226,6 +227,46 @@ def test_what_gives_no_metres_is_refused(deep: Path, zoe: Path, tmp_path: Path) 
         ShardSettings(depth=str(zoe), sample="episode").check()
     with pytest.raises(UsageError, match="own frame"):
         stream(deep, mix="raw=1", depth=True, picture_history=1)
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def _odd_configuration(folder: Path) -> None:
+    config = msgspec.json.decode((folder / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(msgspec.json.encode(config | {"backbone_config": 7}))
+
+
+def _other_width(folder: Path) -> None:
+    config = msgspec.json.decode((folder / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(msgspec.json.encode(config | {"fusion_hidden_size": 16}))
+
+
+def _without_a_layer(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: one for name, one in weights.items() if not name.startswith("relative_head")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "damage", [_cut, _empty, _odd_configuration, _other_width, _without_a_layer]
+)
+def test_a_damaged_model_is_refused_before_anything_is_written(
+    dataset: Path, zoe: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    shutil.copytree(zoe, tmp_path / "zoe")
+    damage(tmp_path / "zoe")
+    with pytest.raises(FinedataError, match=r"(?s)depth .*zoe.*next: fetch the model again"):
+        shard_datasets([dataset], out=tmp_path / "out", settings=settings(tmp_path / "zoe"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_zoes_borders_are_cut_off_again(zoe: Path) -> None:

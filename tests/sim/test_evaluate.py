@@ -131,6 +131,10 @@ def test_what_is_no_result_is_said(results: dict[str, Path], tmp_path: Path) -> 
     short.write_bytes(b"hello\n")
     with pytest.raises(ConformError, match="wanted a result"):
         fd.sim_result(short)
+    for cut in (b"", results["expert"].read_bytes()[:30]):
+        short.write_bytes(cut)
+        with pytest.raises(ConformError, match=r"(?s)found no whole line.*next: the same finedata"):
+            fd.sim_result(short)
     with pytest.raises(UsageError, match="no such run"):
         fd.sim_evaluate(str(tmp_path / "nothing"), out=tmp_path / "x.jsonl")
 

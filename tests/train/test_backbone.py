@@ -10,7 +10,7 @@ import pytest
 from shard.stream.tiny_shards import TinySet, make_shards
 from train.recipes import recipe
 
-from finedata.errors import UsageError
+from finedata.errors import FinedataError, UsageError
 from finedata.shard.stream.opening import stream
 from finedata.shard.stream.settings import Encoding
 
@@ -152,3 +152,11 @@ def test_a_history_of_pictures_is_refused_where_it_is_read(tmp_path: Path) -> No
 def test_a_family_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="qwen3_vl, qwen3_5"):
         load_backbone(recipe(backbone="tiny:bert"))
+
+
+def test_a_folder_with_cut_weights_is_said(backbone: Backbone, tmp_path: Path) -> None:
+    backbone.model.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(FinedataError, match=r"(?s)backbone .*next: a folder with the model"):
+        load_backbone(recipe(backbone=str(tmp_path)))

@@ -23,6 +23,7 @@ from finedata.engine.progress import Progress
 from finedata.engine.run_plan import Flow
 from finedata.errors import UsageError
 from finedata.schema.shards_file import SHARDS_FILE, ShardsFile, decode_shards
+from finedata.shard.depth import check_depth_model
 from finedata.shard.files import episodes_path, is_shards, share_ledgers
 from finedata.shard.making.finish import finish_shards
 from finedata.shard.making.prepare import Prepared, prepare, run_key
@@ -145,6 +146,8 @@ def shard_datasets(
         )
     root = Path(out)
     known = _known(root, settings) if append else None
+    if settings.depth and (append or not is_shards(root)):
+        check_depth_model(settings.depth)
     key, words = run_key(roots, settings, before=known.identity if known else "")
     base = f"append-{len(known.lineage)}" if known else "shards"
     share = None if shard_index is None else (shard_index, num_shards or 1)
