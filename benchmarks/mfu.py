@@ -156,9 +156,9 @@ def left_out(step: str) -> Iterator[None]:
 
     made = loop.make_optimiser
 
-    def plain(module: Any, recipe: Any, *, device: torch.device) -> Any:
+    def plain(module: Any, recipe: Any, *, device: torch.device, world: int) -> Any:
         del device
-        return made(module, recipe, device=torch.device("cpu"))
+        return made(module, recipe, device=torch.device("cpu"), world=world)
 
     with ExitStack() as stack:
         if step == "shapes":
