@@ -3,7 +3,8 @@
 
 Nothing is allocated: the policy is made without memory for its weights. Operations are counted as
 two for each weight and token forward, and four more backward where something is trained; attention
-over the prompt comes on top. Of Qwen3.5's linear-attention layers the recurrence is not counted.
+over the prompt comes on top. Of Qwen3.5's linear-attention layers the recurrence is not counted,
+nor is what reads words before the head `steer`: each text of a batch is read once, or was long ago.
 """
 
 from __future__ import annotations
@@ -45,10 +46,17 @@ _LESSONS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Operations of a sample, forward and backward: `fixed + per_token * tokens`."""
+    """Operations, forward and backward.
 
-    fixed: float
+    Attributes:
+        per_sample: Of a sample, whatever its prompt.
+        per_token: Of a token of a prompt.
+        per_pair: Of a token and another one, in attention.
+    """
+
+    per_sample: float
     per_token: float
+    per_pair: float
 
     @classmethod
     def of(cls, policy: Policy, settings: EncoderSettings) -> Cost:
@@ -61,11 +69,16 @@ class Cost:
         steps = getattr(policy.head, "repeats", 1) * (
             policy.head.queries or policy.head.answer_tokens or policy.head.tokens
         )
-        attention = 12 * len(backbone.blocks) * backbone.width * settings.max_tokens / 2
         return cls(
-            fixed=_operations(backbone.vision) * cells + head * steps,
-            per_token=blocks + attention,
+            per_sample=_operations(backbone.vision) * cells + head * steps,
+            per_token=blocks,
+            per_pair=12 * len(backbone.blocks) * backbone.width / 2,
         )
+
+    def operations(self, samples: float, tokens: float) -> float:
+        """Of all samples together; of their prompts the mean length alone is asked for."""
+        pairs = tokens * tokens / samples if samples else 0.0
+        return self.per_sample * samples + self.per_token * tokens + self.per_pair * pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +203,7 @@ def estimate(file: RecipeFile, shards: str | Path) -> Estimate:
         tokens_mean=mean,
         tokens_longest=max(lengths),
         memory_bytes=_memory(policy, recipe, mean, sum(trained.values()), sum(frozen.values())),
-        flops_per_sample=cost.fixed + cost.per_token * mean,
+        flops_per_sample=cost.operations(1, mean),
         samples=sizes,
         epochs={view: total * shares[view] / size for view, size in sizes.items()},
         steps_per_epoch={v: n / (recipe.batch * shares[v]) for v, n in sizes.items() if shares[v]},
@@ -230,7 +243,7 @@ def _of_lessons(file: RecipeFile, data: LessonData) -> Estimate:
         tokens_mean=mean,
         tokens_longest=max(lengths),
         memory_bytes=_memory(policy, recipe, mean, sum(trained.values()), sum(frozen.values())),
-        flops_per_sample=cost.fixed + cost.per_token * mean,
+        flops_per_sample=cost.operations(1, mean),
         samples=dict(stages),
         epochs=dict.fromkeys(stages, epochs),
         steps_per_epoch=dict.fromkeys(stages, len(data.train) / recipe.batch),
@@ -284,8 +297,17 @@ def _wait(device: torch.device) -> None:
 
 
 def _operations(module: Any) -> float:
-    """Of a token, forward and backward."""
-    return sum(p.numel() * (6 if p.requires_grad else 4) for p in module.parameters() if p.ndim > 1)
+    """Of a token, forward and backward; some modules say which part is `used` how often for it."""
+    used = getattr(module, "used", {})
+
+    def often(name: str) -> float:
+        return next((n for part, n in used.items() if f"{name}.".startswith(f"{part}.")), 1)
+
+    return sum(
+        p.numel() * (6 if p.requires_grad else 4) * often(name)
+        for name, p in module.named_parameters()
+        if p.ndim > 1
+    )
 
 
 def _parameters(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:

@@ -397,7 +397,7 @@ class Trainer:
     def _used(self, took_s: float) -> dict[str, float]:
         """Operations of the model a second, of those of the data sheet and of a plain product."""
         samples = sum(self._drawn_by.values())
-        reached = (self._cost.fixed * samples + self._cost.per_token * self._tokens) / took_s
+        reached = self._cost.operations(samples, self._tokens) / took_s
         found = {"of_matmul": reached / self._matmul}
         return found if self._peak is None else found | {"of_peak": reached / self._peak}
 

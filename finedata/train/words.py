@@ -223,6 +223,8 @@ class _Convolutions(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        # How many places of a cell a layer answers for, where that is not one; see `Cost`.
+        self.used = {"layers.0": (CELL // 2) ** 2, "layers.2": (CELL // 4) ** 2}
         self.layers = nn.Sequential(
             nn.Conv2d(3, 32, 5, stride=2, padding=2), nn.GELU(),
             nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.GELU(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from shard.stream.tiny_shards import TinySet, make_shards
-from train.recipes import recipe_file
+from train.recipes import estimated_over_counted, recipe_file
 from typer.testing import CliRunner
 
 from finedata.cli.app import app
@@ -124,6 +124,25 @@ def test_refinevla_runs_dry(name: str, both: Path, paligemma: Path) -> None:
     assert floor.startswith("tokens alone cost translation 0.")
     assert "of samples have a trace" in traces
     assert floor in str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "shards"),
+    [
+        ("tiny_oft", "both"),
+        ("tiny_gr00t", "both"),
+        ("tiny_refinevla", "traced"),
+        ("tiny_annotator", "taught"),
+    ],
+)
+def test_operations_are_those_that_torch_counts(
+    name: str, shards: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Of tiny models: weights that multiply nothing, as of positions, are a part of them."""
+    changes = {"mix": "raw=1"} if shards == "traced" else {}
+    file = find_recipe(name, changes=changes)
+    found = estimated_over_counted(file, request.getfixturevalue(shards), tmp_path / "run")
+    assert 0.9 < found < 1.4
 
 
 def test_counts_by_hand(both: Path) -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 import torch
 from train.killed_run import train_and_kill
+from train.recipes import estimated_over_counted
 from train.test_loop import assert_same
 
 import finedata as fd
@@ -309,6 +310,28 @@ def test_kill_9_and_the_same_bits(shards: Path, tmp_path: Path) -> None:
     assert whole.checkpoint is not None
     assert again.checkpoint is not None
     assert_same(whole.checkpoint, again.checkpoint)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "flow"},
+        {"loss": "l1"},
+        {"loss": "l1", "order": "action_first", "traces": "hold", "reasoning_tokens": 224},
+        {"loss": "l1", "order": "reasoning_first", "traces": "hold", "reasoning_tokens": 224},
+    ],
+    ids=["flow", "l1", "action_first", "reasoning_first"],
+)
+def test_operations_are_those_that_torch_counts(
+    changes: dict[str, Any], shards: Path, tmp_path: Path
+) -> None:
+    """Noise goes through a part of the head alone, and words of reasoning through another."""
+    shipped = find_recipe("steer_state").recipe
+    wide = {key: getattr(shipped, key) for key in ("steer_width", "steer_code", "batch")}
+    file = small_file(**wide, micro_batch=shipped.batch, **changes)
+    found = estimated_over_counted(file, shards, tmp_path / "run")
+    # What reads the words is left out: each text of a batch is read once, and is half of it in l1.
+    assert 0.4 < found < 1.2
 
 
 def test_a_dry_run_tells_what_it_would_take(shards: Path) -> None:

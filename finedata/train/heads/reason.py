@@ -55,6 +55,12 @@ class Reasoning(nn.Module):
             self.heard = nn.Linear(_SAYS, recipe.steer_width)
         self._numbers = lru_cache(maxsize=4096)(self._numbered)
 
+    @property
+    def used(self) -> dict[str, float]:
+        """How often a sample goes through a part; embeddings multiply nothing."""
+        asked = self.budget / _EVERY
+        return {"words": 0, "say": self.budget if self.first else asked, "out": asked}
+
     def add_traces(self, batch: Batch, data: Any) -> None:
         """Put the traces of a batch beside its prompts.
 

@@ -132,7 +132,7 @@ class SteerHead(nn.Module):
         self.terms = (recipe.loss,)
         self.weights = (1.0,)
         self.horizon, self.flows = recipe.horizon, recipe.loss == "flow"
-        self.repeats, self.beta, self.euler = (
+        self.draws, self.beta, self.euler = (
             recipe.noise_repeats, recipe.noise_beta, recipe.noise_steps,
         )  # fmt: skip
         # All but each rotation's w, which follows from the other three.
@@ -178,6 +178,21 @@ class SteerHead(nn.Module):
         self.register_buffer("mean", torch.zeros(recipe.horizon, len(self.kept)))
         self.register_buffer("spread", torch.ones(recipe.horizon, len(self.kept)))
 
+    @property
+    def used(self) -> dict[str, float]:
+        """How often a sample goes through a part, where that is not once; see `Cost`."""
+        found: dict[str, float] = {}
+        if self.seen.objects:
+            found["objects.key"] = self.seen.objects
+        if self.cameras:
+            found |= {"looked": self.cameras * self.side**2}
+            found |= {f"cells.{k}.key": self.side**2 for k in range(self.cameras)}
+        if self.flows:
+            found |= dict.fromkeys(("noised", "noise_blocks", "time", "leave"), self.draws)
+        if self.reason is not None:
+            found |= {f"reason.{part}": often for part, often in self.reason.used.items()}
+        return found
+
     def fit(self, data: Any, actions: np.ndarray, real: np.ndarray) -> list[str]:
         """Standardise each number of each step by a run's first samples.
 
@@ -209,7 +224,7 @@ class SteerHead(nn.Module):
     def counts(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """How many numbers each term is a mean of."""
         count = batch["action_mask"][..., self.kept].sum()
-        found = {self.terms[0]: count * self.repeats if self.flows else count}
+        found = {self.terms[0]: count * self.draws if self.flows else count}
         return found if self.reason is None else found | {"reasoning": self.reason.count(batch)}
 
     def losses(
@@ -226,7 +241,7 @@ class SteerHead(nn.Module):
         if not self.flows:
             distance = (self.leave(self.norm(known)) - action).abs()
             return {"l1": distance.masked_fill(~real, 0).sum(), **found}
-        shape = (len(action), self.repeats)
+        shape = (len(action), self.draws)
         noise = torch.randn(*shape, action.shape[-1], device=action.device)
         # As of `DitHead`, 0 is noise and 1 the action.
         time = 1 - torch.rand(shape, device=action.device) ** (1 / self.beta)
