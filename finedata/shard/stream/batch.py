@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ class Batch:
         """The set of each sample."""
         return [self._sequence.sets[k] for k in self._samples.shard_set.tolist()]
 
-    @property
+    @cached_property
     def episode_id(self) -> list[str]:
         """The episode of each sample."""
         return [name for _, _, name, _ in self._sequence.names(self._samples)]

@@ -53,7 +53,8 @@ class WordReader:
         self._fine = lru_cache(maxsize=16_384)(self._read_fine)
         self._steps = lru_cache(maxsize=16_384)(self._read_steps)
         self._facts = lru_cache(maxsize=1_024)(self._read_facts)
-        self._traces = lru_cache(maxsize=1_024)(self._read_traces)
+        self._traces = lru_cache(maxsize=16_384)(self._read_traces)
+        self._trace = lru_cache(maxsize=16_384)(self._read_trace)
 
     def text(self, set_name: str, episode: int, *, view: str, source: str, ordinal: int) -> str:
         """The words of a sample.
@@ -87,12 +88,7 @@ class WordReader:
         at = int(np.searchsorted(frames, frame_index, side="right")) - 1
         if at < 0 or (self._words.traces == "exact" and frames[at] != frame_index):
             return None
-        table = self._shards.text(set_name, "traces", revision=self._revision)
-        names = [
-            "trace_id", "frame_index", "observation", "situation_analysis", "spatial_reasoning",
-            "task_planning", "logical_steps", "sub_action",
-        ]  # fmt: skip
-        return {name: table.value(name, first + at) for name in names}
+        return dict(self._trace(set_name, first + at))
 
     def _one_goal(self, set_name: str, episode: int, chance: _Chance) -> str:
         goal = self._goal(set_name, episode)
@@ -159,6 +155,14 @@ class WordReader:
             return np.zeros(0, np.int32), first
         table = self._shards.text(set_name, "traces", revision=self._revision)
         return np.array(table.numbers("frame_index", first, first + count)), first
+
+    def _read_trace(self, set_name: str, row: int) -> dict[str, Any]:
+        table = self._shards.text(set_name, "traces", revision=self._revision)
+        names = [
+            "trace_id", "frame_index", "observation", "situation_analysis", "spatial_reasoning",
+            "task_planning", "logical_steps", "sub_action",
+        ]  # fmt: skip
+        return {name: table.value(name, row) for name in names}
 
     def _rows(
         self, thing: str, set_name: str, episode: int, columns: list[str]
