@@ -15,7 +15,7 @@ import torch
 import finedata as fd
 from finedata.errors import ConformError, SpecError, UsageError
 from finedata.schema.recipe_file import find_recipe
-from finedata.train.heads.reason import Reasoning
+from finedata.train.heads.reason import ASKED_EVERY, Reasoning
 
 _SMALL: dict[str, Any] = {
     "backbone": "words:trained", "lr_vlm": 3e-3, "steer_width": 32, "batch": 8, "micro_batch": 8,
@@ -45,32 +45,46 @@ def trained(net: Reasoning, known: torch.Tensor, thought: torch.Tensor) -> float
 def test_what_is_said_depends_on_what_is_known_and_actions_see_it() -> None:
     torch.set_num_threads(1)
     net = reasoning("reasoning_first")
-    # Every fourth is asked for words; the others are alike, so that all are learnt.
-    known = torch.randn(4, 16).repeat_interleave(4, 0)
-    thought = torch.zeros(16, 12, dtype=torch.int32)
+    # Few are asked for words; their neighbours are alike, so that all are learnt.
+    known = torch.randn(4, 16).repeat_interleave(ASKED_EVERY, 0)
+    thought = torch.zeros(4, 12, dtype=torch.int32)
     for k in range(4):
-        thought[4 * k : 4 * k + 4, : k + 3] = torch.tensor([7 + k] * (k + 2) + [1])
+        thought[k, : k + 3] = torch.tensor([7 + k] * (k + 2) + [1])
+    thought = thought.repeat_interleave(ASKED_EVERY, 0)
     assert trained(net, known, thought) < 0.05
     with torch.no_grad():
         told, _ = net.told(known, {"thought": thought})
         said = net.think(known)
         # What it says by itself is what it was taught, so actions know the same of it.
         assert torch.allclose(told, said, atol=1e-4)
-        others, _ = net.told(known, {"thought": thought.roll(4, 0)})
+        others, _ = net.told(known, {"thought": thought.roll(ASKED_EVERY, 0)})
     assert not torch.allclose(told, others, atol=1e-2)
 
 
 def test_actions_that_come_first_know_nothing_of_words() -> None:
     net = reasoning("action_first")
-    known = torch.randn(8, 16, requires_grad=True)
-    thought = torch.randint(2, 9, (8, 12), dtype=torch.int32)
+    known = torch.randn(2 * ASKED_EVERY, 16, requires_grad=True)
+    thought = torch.randint(2, 9, (2 * ASKED_EVERY, 12), dtype=torch.int32)
     told, losses = net.told(known, {"thought": thought})
     assert told is known
     assert net.think(known) is known
     losses.backward()
-    moved = known.grad.abs().sum(1) > 0  # yet they share what is known, of each fourth sample
-    assert moved.tolist() == [True, False, False, False] * 2
+    moved = known.grad.abs().sum(1) > 0  # yet they share what is known, of those asked
+    assert moved.nonzero()[:, 0].tolist() == [0, ASKED_EVERY]
     assert int(net.count({"thought": thought})) == 24
+
+
+@pytest.mark.parametrize("views", [2, 3, 4, 5, 8])
+def test_every_view_of_a_mixture_is_asked_in_its_share(views: int) -> None:
+    """In a mixture of 1:1 every other sample is of one view, and in 1:4 every fifth."""
+    net = reasoning("action_first")
+    place = torch.arange(10 * 128)
+    asked = []
+    for view in range(views):
+        thought = ((place % views == view)[:, None] * torch.ones(12)).int().reshape(10, 128, 12)
+        asked.append(sum(int(net.count({"thought": one})) // 12 for one in thought))
+    assert sum(asked) == 80
+    assert max(asked) - min(asked) <= 0.4 * 80 / views
 
 
 def test_a_batch_without_traces_has_no_words() -> None:
