@@ -113,7 +113,7 @@ def draft(*, steps: int, episodes: int) -> dict[str, Any]:
 def draft_of_reasoning(*, steps: int, episodes: int) -> dict[str, Any]:
     """ReFineVLA's question: the same trainings with and without reasoning, and in both orders."""
     content = draft(steps=steps, episodes=episodes)
-    reasons = {"loss": "flow", "traces": "hold", "reasoning_tokens": 224}
+    reasons = {"loss": "l1", "traces": "hold", "reasoning_tokens": 176}
     heads = {
         f"{order}_{weight:g}": {**reasons, "order": order, "reasoning_weight": weight}
         for order in ("action_first", "reasoning_first")
@@ -123,14 +123,17 @@ def draft_of_reasoning(*, steps: int, episodes: int) -> dict[str, Any]:
         "The expert's reasoning is learnt beside its actions, with a weight and in two orders. Do"
         " actions become better for it? ReFineVLA reports that they do, at a weight of 0.3."
     )
-    content["heads"] = {"none": {"loss": "flow"}, **heads}
+    content["heads"] = {"none": {"loss": "l1"}, **heads}
     content["contrasts"] = []
-    content["head_contrasts"] = [[name, "none"] for name in heads]
+    # Beside no reasoning at all stands the same network whose reasoning weighs nothing.
+    content["head_contrasts"] = [[name, "none"] for name in heads] + [
+        [name, f"{name.rpartition('_')[0]}_0"] for name in heads if not name.endswith("_0")
+    ]
     content["parts"] = [
         {
             "name": "reasoning", "about": "with and without, equally many steps",
             "data": ["truth"], "heads": list(content["heads"]), "budgets": ["steps"],
-            "ratios": ["1:1"], "evaluations": _HELD_OUT,
+            "ratios": ["1:1"], "evaluations": ["fine", "raw"],
         }
     ]  # fmt: skip
     return content
@@ -144,8 +147,8 @@ def prepare(path: Path, content: dict[str, Any]) -> None:
     content["scenes"]["sha256"] = found["scenes_sha256"]
     plan = msgspec.convert(content, Plan)
     head = (
-        "# The preregistration of the study of mixing ratios, as benchmarks/steer.py prepare\n"
-        "# wrote it. Results name its SHA-256. What each key means: benchmarks/steer_plan.py.\n"
+        "# A preregistration, as benchmarks/steer.py prepare wrote it. Results name its SHA-256.\n"
+        "# What each key means: benchmarks/steer_plan.py.\n"
     )
     path.write_text(head + plan_toml(plan))
 
