@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -132,6 +132,20 @@ def _end(error: FinedataError) -> NoReturn:
     text = str(error)
     if error.parameter:
         # The library says min_frames to people who type Python; here it is --min-frames.
-        text = text.replace(error.parameter, f"--{error.parameter.replace('_', '-')}", 1)
+        text = text.replace(error.parameter, as_typed(error.parameter), 1)
     typer.echo(f"error: {text}", err=True)
     sys.exit(error.exit_code)
+
+
+def as_typed(parameter: str) -> str:
+    """How the command that runs takes a parameter: `--its-name`, `--set its_name`, or bare."""
+    command: Any = typer.main.get_command(app)
+    for word in sys.argv[1:]:
+        group = getattr(command, "commands", {})
+        if group and not word.startswith("-"):
+            # `finedata train RECIPE` is `finedata train run RECIPE`, and `review DIR` serves it.
+            command = group.get(word) or group.get("run") or group.get("serve") or command
+    given = {name for one in command.params for name in (one.name, *one.opts)}
+    if f"--{parameter.replace('_', '-')}" in given or not given & {"--set", parameter}:
+        return f"--{parameter.replace('_', '-')}"
+    return parameter if parameter in given else f"--set {parameter}"

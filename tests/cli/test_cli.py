@@ -16,7 +16,7 @@ import pytest
 from conftest import Corpus
 from typer.testing import CliRunner
 
-from finedata.cli.app import app, main
+from finedata.cli.app import app, as_typed, main
 
 FINEDATA = Path(sys.executable).parent / "finedata"
 
@@ -253,3 +253,24 @@ def test_the_demo_walks(tmp_path: Path) -> None:
 def test_a_wrong_argument_is_named_as_it_is_typed(converted: Path) -> None:
     shown = run("gate", converted, "--threshold", "1", "--percentile", "5", code=2).stderr
     assert shown.startswith("error: --threshold and percentile: found both")
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter", "typed"),
+    [
+        ("--verbose gate DIR --min-frames 0", "min_frames", "--min-frames"),
+        ("train RECIPE --shards DIR", "states", "--set states"),
+        ("train RECIPE --shards DIR", "micro_batch", "--set micro_batch"),
+        ("train run RECIPE --shards DIR", "mix", "--mix"),
+        ("train RECIPE --shards DIR", "recipe", "recipe"),
+        ("review DIR", "port", "--port"),
+        ("sim record --out DIR", "episodes", "--episodes"),
+        ("nothing of ours", "min_frames", "--min-frames"),
+    ],
+)
+def test_a_parameter_is_told_as_this_command_takes_it(
+    words: str, parameter: str, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe's key is no option, and an argument has no name to type."""
+    monkeypatch.setattr("sys.argv", ["finedata", *words.split()])
+    assert as_typed(parameter) == typed

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from finedata.cli import annotate, app, frame
 from finedata.engine.progress import Progress
-from finedata.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -67,19 +66,6 @@ def test_every_verb_that_acts_has_json() -> None:
             for own, one in getattr(verb, "commands", {name: verb}).items():
                 options = {option for parameter in one.params for option in parameter.opts}
                 assert "--json" in options, f"{name} {own}"
-
-
-def test_a_parameter_is_spelled_as_an_option(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse() -> None:
-        raise UsageError(parameter="min_frames", found="0", wanted="at least 1")
-
-    monkeypatch.setattr(app, "app", refuse)
-    with pytest.raises(SystemExit) as ended:
-        app.main()
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: --min-frames: found 0, wanted at least 1\n"
 
 
 def test_completion_can_be_installed() -> None:
