@@ -20,6 +20,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,8 +55,8 @@ __all__ = ["RecordSettings", "RecordSummary", "estimate_recording", "record"]
 _MARKER = "recording.json"
 _JOB = 20
 _SHIFT_TOLD = 0.05
-# Measured on one core of two: control steps a second, and a picture of 128 pixels.
-_STEPS_S, _PICTURES_S, _FRAMES = 850.0, 700.0, 27.5
+# Demonstrations that a dry run plays; and CPU seconds to write and convert a played one, measured.
+_PLAYED, _CONVERTED_S = 16, 0.02
 
 
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,20 +226,30 @@ def _check_ours(root: Path, folder: Path) -> None:
 def estimate_recording(settings: RecordSettings | None = None) -> dict[str, Any]:
     """What a recording would take: demonstrations, frames, CPU seconds, bytes of pictures.
 
+    Its first demonstrations are played, on this machine, and nothing is written.
+
     Raises:
         MissingExtraError: Without the extra `sim`.
         FinedataError: Another MuJoCo, or no renderer where pictures are wanted.
     """
     wanted = settings or RecordSettings()
     check_mujoco()
-    frames = wanted.episodes * _FRAMES
-    drawn = frames * len(CAMERAS) if wanted.pictures else 0.0
+    renderer = find_renderer() if wanted.pictures else ""
+    world, camera = _stage(wanted.pictures, renderer)
+    demonstrate(wanted.first, noise=wanted.noise, camera=camera, world=world)  # loads what is slow
+    played = range(wanted.first, wanted.first + min(_PLAYED, wanted.episodes))
+    began, frames, sizes = process_time(), 0, 0
+    for number in played:
+        episode, _, _ = demonstrate(number, noise=wanted.noise, camera=camera, world=world)
+        frames += len(episode.states())
+        sizes += sum(len(one) for shown in episode.pictures.values() for one in shown)
+    took_s, times = process_time() - began, wanted.episodes / len(played)
     return {
         "episodes": wanted.episodes,
-        "frames": round(frames),
-        "cpu_s": round(frames / _STEPS_S + drawn / _PICTURES_S + 0.02 * wanted.episodes, 1),
-        "picture_bytes": round(drawn * 0.35 * wanted.pictures**2),
-        "renderer": find_renderer() if wanted.pictures else "",
+        "frames": round(frames * times),
+        "cpu_s": round(took_s * times + _CONVERTED_S * wanted.episodes, 1),
+        "picture_bytes": round(sizes * times),
+        "renderer": renderer,
         "mujoco": version("mujoco"),
     }
 

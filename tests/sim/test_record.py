@@ -60,6 +60,15 @@ def test_every_verb_takes_it(recorded: Path) -> None:
     assert set(episodes["arms"].explode().to_list()) == {"left", "right"}
 
 
+def test_a_dry_run_says_what_is_recorded_then(recorded: Path) -> None:
+    """It plays the first demonstrations: of so few, all of them."""
+    told = fd.sim_estimate(**_SMALL)
+    assert told["frames"] == len(fd.open(recorded).frames.select("frame_index").collect())
+    assert told["picture_bytes"] == 0
+    assert told["cpu_s"] > 12 * 0.02
+    assert fd.sim_estimate(**{**_SMALL, "episodes": 120})["frames"] > 8 * told["frames"]
+
+
 def test_facts_are_true_and_every_text_is_made_of_them(recorded: Path) -> None:
     dataset = fd.open(recorded)
     facts = dataset.facts.collect()
