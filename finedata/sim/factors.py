@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 import numpy as np
 
+from finedata.sim.scene import Colour  # noqa: TC001  (msgspec reads the annotations)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from finedata.sim.scene import Scene
 
-Colour = Literal["red", "green", "blue", "yellow"]
 ArmName = Literal["left", "right"]
 Approach = Literal["above", "side"]
 Rotation = Literal["clockwise", "counter-clockwise"]
 Place = Literal["tray", "mat"]
 Goals = Literal["fine", "raw_only", "all"]
 
-COLOURS: tuple[Colour, ...] = get_args(Colour)
 MANNERS: dict[str, tuple[str, ...]] = {
     "arm": get_args(ArmName),
     "approach": get_args(Approach),

@@ -7,11 +7,13 @@ has to be drawn again: an earlier rejection sampler could loop for minutes.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import msgspec
 import numpy as np
 
-from finedata.sim.factors import COLOURS, Colour
-
+Colour = Literal["red", "green", "blue", "yellow"]
+COLOURS: tuple[Colour, ...] = get_args(Colour)
 _SLOTS_Y_M = (-0.17, 0.0, 0.17)
 _SLOT_X_M = 0.33
 _JITTER_M, _JITTER_RAD = 0.025, 0.25
