@@ -18,12 +18,35 @@ import msgspec
 import pytest
 
 from finedata.api import open as open_dataset
+from finedata.review.decisions import Decisions
+from finedata.review.queue import Leases
 from finedata.schema.makers import make_fact, make_trace, provenance
 from finedata.store.tables.table import append_rows
 
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 _MAIN = "from finedata.cli import main; main()"
 TEACHER = provenance("teacher", annotator="made-up", run_id="f" * 16)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server closes its journal and its leases when it ends, and a test those that it opened."""
+    opened: list[Decisions | Leases] = []
+
+    def noting(kind: type[Decisions | Leases]) -> Any:
+        made = kind.__init__
+
+        def begin(one: Any, *given: Any, **named: Any) -> None:
+            made(one, *given, **named)
+            opened.append(one)
+
+        return begin
+
+    for kind in (Decisions, Leases):
+        monkeypatch.setattr(kind, "__init__", noting(kind))
+    yield
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,7 @@ def test_two_episodes_play_in_step(
         page.goto(f"{address}/tasks")
         page.click(f"text={largest['task'][0]}")
         drawn = largest["cluster_id"].drop_nulls().len()
+        page.wait_for_selector(".map a")
         assert page.locator(".map a").count() == drawn
         page.click("button:has-text('Play them in step')")
         page.wait_for_selector("[data-ready]")

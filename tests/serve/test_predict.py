@@ -15,12 +15,13 @@ from shard.stream.tiny_shards import TinySet, numbers
 from shard.stream.tiny_shards import picture as jpeg_of
 from train.recipes import recipe_file
 from train.shards import make_traced
-from train.test_loop import SHORT
 
 import finedata as fd
 from finedata.errors import ConformError, UsageError
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from train.test_loop import SHORT  # noqa: E402
 
 from finedata.shard.shards import Shards  # noqa: E402
 from finedata.train.data import inputs, look, open_stream  # noqa: E402
