@@ -94,10 +94,6 @@ def _stored(camera: str, data: bytes) -> bytes:
 
 def _shown(pixels: np.ndarray) -> bytes:
     """A frame as JPEG; one of 16 bits spread from its least to its greatest value."""
-    if pixels.dtype != np.uint8:
-        low, high = int(pixels.min()), int(pixels.max())
-        spread = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1))
-        pixels = spread.astype(np.uint8)
     rgb = np.ascontiguousarray(as_rgb(pixels))
     return simplejpeg.encode_jpeg(rgb, quality=_QUALITY, colorspace="RGB")
 

@@ -23,7 +23,14 @@ import pyarrow as pa
 
 from finedata.errors import SourceError, UsageError
 from finedata.store.damaged import damaged_file
-from finedata.store.lerobot.layout import data_file, picture_column, video_cameras, video_file
+from finedata.store.deep import depth_scale
+from finedata.store.lerobot.layout import (
+    INFO_PATH,
+    data_file,
+    picture_column,
+    video_cameras,
+    video_file,
+)
 from finedata.store.pictures import decode_picture
 from finedata.store.tables.row_groups import column_array
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
     from finedata.errors import ConformError
     from finedata.store.dataset import Dataset
+    from finedata.store.deep import DepthScale
     from finedata.store.tables.row_groups import DataFile, Stretch
 
 __all__ = [
@@ -293,7 +301,8 @@ class Episode:
 
         Returns:
             uint8 (N, height, width, 3), red, green, blue; uint16 (N, height, width) for a camera
-            of 16 bits (depth). With `encoded`, N pictures.
+            of more than 8 bits (depth), its numbers as they are; see `depth_m`. With `encoded`, N
+            pictures.
 
         Raises:
             UsageError: There is no such camera or frame, or `encoded` is asked of a video.
@@ -351,6 +360,46 @@ class Episode:
             frame if frame is None or frame.ndim != 3 else np.ascontiguousarray(frame[..., ::-1])
             for frame in decoded
         )
+
+    def depth_m(self, camera: str, frames: Sequence[int] | None = None) -> np.ndarray:
+        """Distances of a camera of depth in metres: float32 (N, height, width); 0 where none is.
+
+        Args:
+            camera: Its name in the dataset.
+            frames: Which frames, in any order; all by default.
+
+        Raises:
+            UsageError: There is no such camera or frame, it has colours, or nothing says what its
+                numbers are.
+            ConformError: As `frames` does; or what info.json says makes no distances.
+        """
+        numbers, scale = self.frames(camera, frames), self.depth_scale(camera)
+        if scale is None or numbers.ndim != 3:
+            raise UsageError(
+                parameter="camera",
+                place=f"camera {camera} of {self.episode_id}",
+                found="colours" if numbers.ndim != 3 else "numbers whose unit info.json leaves out",
+                wanted="a camera that info.json calls a depth map, with its unit or its codes",
+                next_command="frames(camera)  # the numbers as they are",
+            )
+        return scale.metres(numbers)
+
+    def depth_scale(self, camera: str) -> DepthScale | None:
+        """What the numbers of a camera of depth are; `None` where info.json does not say.
+
+        Raises:
+            ConformError: What it says makes no distances.
+        """
+        return depth_scale(
+            self.depth_info(camera),
+            video=camera in self.videos,
+            place=f"camera {camera} of {self._root / INFO_PATH}",
+        )
+
+    def depth_info(self, camera: str) -> dict[str, Any] | None:
+        """What info.json says of a camera of depth beside its shape; `None` of any other camera."""
+        feature = self._dataset.features(self.part).get(picture_column(camera))
+        return None if feature is None else feature.info
 
     @property
     def _root(self) -> Path:

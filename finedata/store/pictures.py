@@ -1,9 +1,10 @@
 """What the header of an encoded picture says, without decoding; and decoding, when asked.
 
 The header gives codec, size and whether the file is sound. It is read by hand, because every
-picture of a corpus passes here and only a few are decoded.
+picture of a corpus passes here and only a few are decoded. A TIFF is depth: so LeRobot keeps it in
+rows, of 16 bits or in floats.
 
-Sources: ITU-T T.81 (JPEG markers), RFC 2083 (PNG chunks).
+Sources: ITU-T T.81 (JPEG markers), RFC 2083 (PNG chunks), TIFF 6.0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
@@ -28,19 +29,23 @@ __all__ = [
     "decode_picture",
     "decode_rgb",
     "is_deep",
+    "is_tiff",
     "jpeg_frame_offset",
     "largest_black_picture_bytes",
     "picture_size",
     "read_header",
 ]
 
-Codec = Literal["jpeg", "png"]
+Codec = Literal["jpeg", "png", "tiff"]
 
 # No camera has more; a damaged size must not become memory.
 _MOST_PIXELS = 1 << 26
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
+_TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*")
+# Bits and sample format (1 whole, 3 floats) of what is depth.
+_TIFF_KINDS = {(16, 1): "u2", (32, 3): "f4"}
 # Start-of-frame markers: C0..CF but C4 (Huffman tables), C8 (reserved), CC (arithmetic tables).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -68,8 +73,9 @@ def read_header(data: bytes) -> PictureHeader | None:
         data: The whole encoded picture.
 
     Returns:
-        Its header, or `None` where this is no JPEG or PNG, or one that is cut off: a JPEG must
-        end in its end-of-image marker, a PNG in its IEND chunk.
+        Its header, or `None` where this is no JPEG, PNG or TIFF of depth, or one that is cut off:
+        a JPEG must end in its end-of-image marker, a PNG in its IEND chunk, a TIFF not before its
+        last strip does. A TIFF that is compressed, or has colours, is none of depth.
     """
     header = _header(data)
     return header if header and 0 < header.height * header.width <= _MOST_PIXELS else None
@@ -81,7 +87,54 @@ def _header(data: bytes) -> PictureHeader | None:
     if data[:8] == _PNG_SIGNATURE and data[-8:] == _PNG_END and len(data) >= 33:
         width, height, _, colour = struct.unpack(">IIBB", data[16:26])
         return PictureHeader("png", height, width, _PNG_CHANNELS.get(colour, 3))
-    return None
+    return _tiff_header(data) if is_tiff(data) else None
+
+
+def _tiff_header(data: bytes) -> PictureHeader | None:
+    found = _tiff(data)
+    return found and PictureHeader("tiff", found.height, found.width, 1)
+
+
+class _Tiff(NamedTuple):
+    """A TIFF of depth that is whole: one number a pixel, not compressed, in strips."""
+
+    height: int
+    width: int
+    kind: str
+    strips: list[tuple[int, int]]
+
+
+def _tiff(data: bytes) -> _Tiff | None:
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        tags = _tiff_tags(data, order)
+        height, width, bits, packing = (tags[tag][0] for tag in (257, 256, 258, 259))
+        kind = _TIFF_KINDS.get((bits, tags.get(339, (1,))[0]))
+        strips = list(zip(tags[273], tags[279], strict=True))
+    except (struct.error, KeyError, IndexError, ValueError):
+        return None
+    if kind is None or packing != 1 or tags.get(277, (1,))[0] != 1:
+        return None
+    whole = all(offset + length <= len(data) for offset, length in strips)
+    enough = sum(length for _, length in strips) == height * width * bits // 8
+    return _Tiff(height, width, order + kind, strips) if whole and enough else None
+
+
+def _tiff_tags(data: bytes, order: str) -> dict[int, tuple[int, ...]]:
+    """The whole numbers of 2 and 4 bytes of the first directory: TIFF 6.0, section 2."""
+    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    found: dict[int, tuple[int, ...]] = {}
+    for place in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind, values = struct.unpack_from(f"{order}HHI", data, place)
+        sign = {3: "H", 4: "I"}.get(kind)
+        if sign is None or values > len(data):
+            continue
+        inside = place + 8
+        if struct.calcsize(f"={values}{sign}") > 4:
+            (inside,) = struct.unpack_from(f"{order}I", data, place + 8)
+        found[tag] = struct.unpack_from(f"{order}{values}{sign}", data, inside)
+    return found
 
 
 def _jpeg_header(data: bytes) -> PictureHeader | None:
@@ -144,12 +197,20 @@ def is_deep(pictures: Sequence[bytes]) -> bool:
     return first[24:26] == b"\x10\x00"
 
 
+def is_tiff(data: bytes) -> bool:
+    """Whether a picture is a TIFF, by its first bytes."""
+    return data[:4] in _TIFF_SIGNATURES
+
+
 def decode_picture(data: bytes) -> np.ndarray | None:
-    """Decode a JPEG or PNG; a grey PNG of 16 bits (depth) keeps them.
+    """Decode a JPEG or PNG; a grey PNG of 16 bits (depth) keeps them, and so does a TIFF.
 
     Returns:
-        uint8 (height, width, 3), or uint16 (height, width), or `None` where it does not decode.
+        uint8 (height, width, 3), or uint16 (height, width), or float32 (height, width) of a TIFF
+        of floats, or `None` where it does not decode.
     """
+    if is_tiff(data):
+        return _decode_tiff(data)
     # IHDR: width and height, then bit depth and colour type (0 is grey), RFC 2083 section 4.1.1.
     if data[:8] != _PNG_SIGNATURE or data[24:26] != b"\x10\x00":
         return decode_rgb(data)
@@ -161,9 +222,26 @@ def decode_picture(data: bytes) -> np.ndarray | None:
         return None
 
 
+def _decode_tiff(data: bytes) -> np.ndarray | None:
+    found = _tiff(data)
+    if found is None or found.height * found.width > _MOST_PIXELS:
+        return None
+    content = b"".join(data[offset : offset + length] for offset, length in found.strips)
+    numbers = np.frombuffer(content, found.kind).reshape(found.height, found.width)
+    return numbers.astype(numbers.dtype.newbyteorder("="))
+
+
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Any answer of `decode_picture` as `decode_rgb` gives it: uint8 (height, width, 3)."""
-    return pixels if pixels.ndim == 3 else np.asarray(Image.fromarray(pixels).convert("RGB"))
+    """Any answer of `decode_picture` as one to look at: uint8 (height, width, 3).
+
+    Depth is spread from its least to its greatest number: it is to be seen, not measured.
+    """
+    if pixels.ndim == 3:
+        return pixels
+    shown = np.nan_to_num(pixels.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(shown.min()), float(shown.max())
+    spread = (shown - low) * (255 / ((high - low) or 1))
+    return np.repeat(spread.astype(np.uint8)[..., None], 3, axis=-1)
 
 
 @cache

@@ -19,6 +19,7 @@ from sources import generic_lerobot
 from finedata.convert.draft.propose import draft_converter
 from finedata.convert.run import convert
 from finedata.store.pictures import is_deep
+from finedata.store.videos.frames import iter_frames
 
 _DEPTH = "observation.images.depth"
 
@@ -111,18 +112,36 @@ def test_a_depth_video_keeps_its_scale_in_lerobot(deep_video: Path, tmp_path: Pa
     assert {name: made[name] for name in _SCALE} == _SCALE
 
 
-def test_a_depth_video_that_lost_its_bits_has_no_scale(
+def test_a_depth_video_that_is_encoded_anew_keeps_its_bits(
     deep_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finedata.store.export.v21_video._is_whole", lambda _: False)
     monkeypatch.setattr("finedata.store.export.v21_video._cut", lambda *_, **__: False)
     said = say("export", deep_video, "--format", "lerobot-v2.1", "--out", tmp_path / "out")
 
-    assert "depth scales left out: 1" in said.text
+    assert "videos encoded: 2" in said.text
     info = json.loads((tmp_path / "out/meta/info.json").read_text())
     made = info["features"][generic_lerobot.CAMERA]["info"]
-    assert not made["video.is_depth_map"]
-    assert not set(_SCALE) & set(made)
+    assert made["video.is_depth_map"]
+    assert {name: made[name] for name in _SCALE} == _SCALE
+    for number, video in enumerate(sorted((tmp_path / "out").rglob("*.mp4"))):
+        levels = [frame[0, 0] for frame in iter_frames(video)]
+        assert levels == [700 + 400 * number + 3 * k for k in range(4 + 4 * number)]
+
+
+def test_a_video_of_colours_that_is_called_depth_has_no_scale(tmp_path: Path) -> None:
+    generic_lerobot.write(tmp_path / "source", version="v2.1", episodes=2, length=4)
+    path = tmp_path / "source/meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"][generic_lerobot.CAMERA]["info"] |= _SCALE | {"is_depth_map": True}
+    path.write_text(json.dumps(info))
+    convert("lerobot", input=tmp_path / "source", out=tmp_path / "in")
+    said = say("export", tmp_path / "in", "--format", "lerobot-v2.1", "--out", tmp_path / "out")
+
+    assert "depth scales left out: 1" in said.text
+    made = json.loads((tmp_path / "out/meta/info.json").read_text())["features"]
+    assert not made[generic_lerobot.CAMERA]["info"]["video.is_depth_map"]
+    assert not {*_SCALE, "is_depth_map"} & set(made[generic_lerobot.CAMERA]["info"])
 
 
 def test_a_depth_video_keeps_its_bits_in_rlds(deep_video: Path, tmp_path: Path) -> None:

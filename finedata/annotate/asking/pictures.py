@@ -16,6 +16,7 @@ from PIL import Image
 
 from finedata.annotate.asking.answers import AnswerError
 from finedata.annotate.asking.frames import FrameSettings, choose_cameras, sample_frames
+from finedata.store.deep import declares_depth
 from finedata.store.episode import Episode, is_swapped, shown_camera
 from finedata.store.lerobot.layout import picture_column
 from finedata.store.pictures import decode_rgb, read_header
@@ -148,6 +149,7 @@ class PictureSource:
                 for name, feature in self._dataset.features(part.name).items()
                 if name.startswith(prefix) and feature.dtype in ("image", "video")
                 if len(feature.shape) == 3 and 3 in feature.shape
+                if not declares_depth(feature.info)
             ]
             for part in self._dataset.parts
         }

@@ -112,7 +112,9 @@ def _measure_videos(run: PreparedRun, ledger: Finished) -> VideoStats:
             part = assigner.parts[job.part]
             _, result = next(results.setdefault(job.part, _results(job.part, ledger)))
             root = Path(run.context.out) / part.path
-            videos.measure(job, result, root=root, fps=part.layout.fps)
+            videos.measure(
+                job, result, root=root, fps=part.layout.fps, features=part.layout.features
+            )
     videos.finish()
     return videos
 

@@ -300,7 +300,9 @@ class TableChecks:
         videos = VideoStats(count_frames(job for _, job, _ in jobs))
         for part, job, result in jobs:
             root = self._output.paths[part.name]
-            videos.measure(job, result, root=root, fps=part.layout.fps)
+            videos.measure(
+                job, result, root=root, fps=part.layout.fps, features=part.layout.features
+            )
         videos.finish()
         for part, job, _ in self._with_videos:
             identity = job.plan.episode_id

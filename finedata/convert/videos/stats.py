@@ -13,22 +13,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finedata.errors import MissingExtraError, SourceError
+from finedata.errors import ConformError, MissingExtraError, SourceError
+from finedata.store.deep import video_stats
 from finedata.store.lerobot.layout import picture_column, video_path
-from finedata.store.lerobot.stats import StatsMerger, picture_stats, sample_frames
+from finedata.store.lerobot.stats import StatsMerger, sample_frames
 from finedata.store.videos.files import import_av
 from finedata.store.videos.frames import VideoReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from finedata.convert.planning.assign import ClipJob, EpisodeJob
     from finedata.convert.work import EpisodeResult
+    from finedata.store.lerobot.layout import Feature
     from finedata.store.lerobot.stats import FeatureStats
 
 _LOG = logging.getLogger(__name__)
@@ -70,7 +72,13 @@ class VideoStats:
         self.wanted = bool(counts) and _has_decoder()
 
     def measure(
-        self, job: EpisodeJob, result: EpisodeResult, *, root: Path, fps: float
+        self,
+        job: EpisodeJob,
+        result: EpisodeResult,
+        *,
+        root: Path,
+        fps: float,
+        features: Mapping[str, Feature],
     ) -> dict[str, FeatureStats]:
         """Measure the frames of an episode that stand for its part.
 
@@ -79,6 +87,7 @@ class VideoStats:
             result: What became of it: a video that could not be read is black, and not measured.
             root: Folder of its part.
             fps: Rate of its part.
+            features: Of its part: what they say of a camera of depth.
 
         Returns:
             Feature to statistics, of the cameras that have a frame among the chosen ones.
@@ -99,7 +108,8 @@ class VideoStats:
             frames = self._chosen((job.part, camera), job.plan.frames)
             if not frames or camera in black:
                 continue
-            stats = _measured(clip, frames, root, fps)
+            info = features[picture_column(camera)].info
+            stats = _measured(clip, frames, root, fps, info)
             if stats is not None:
                 found[picture_column(camera)] = stats
         if found:
@@ -134,13 +144,15 @@ def _has_decoder() -> bool:
     return True
 
 
-def _measured(clip: ClipJob, frames: list[int], root: Path, fps: float) -> FeatureStats | None:
+def _measured(
+    clip: ClipJob, frames: list[int], root: Path, fps: float, info: Mapping[str, Any] | None
+) -> FeatureStats | None:
     path = root / video_path(clip.plan.camera, clip.file_number)[0]
     time_s = clip.from_s + np.asarray(frames, np.float64) / fps
     try:
         with closing(VideoReader(path)) as reader:
-            return picture_stats(reader.each(reader.numbers_at(time_s)))
-    except SourceError as error:
+            return video_stats(reader.each(reader.numbers_at(time_s)), info=info, place=str(path))
+    except (SourceError, ConformError) as error:
         if isinstance(error.__cause__, OSError):
             raise  # a disk that fails for now would decide the statistics
         _LOG.warning("not among the frames of the statistics: %s: %s", error.place, error.found)

@@ -154,7 +154,7 @@ def plan_cameras(
         dataset: The dataset.
         part: Name of the part.
         settings: What was asked for.
-        bits: Camera to bits a colour, of those stored as pictures; 8 where it says nothing.
+        bits: Camera to bits a colour; 8 where it says nothing.
 
     Raises:
         UsageError: None of the cameras asked for is there, or clips of no camera are wanted.

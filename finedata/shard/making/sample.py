@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from finedata.shard.making.plan import CameraPlan, SetPlan
     from finedata.shard.making.settings import ShardSettings
+    from finedata.store.deep import DepthScale
     from finedata.store.episode import Episode
 
 _JPEG_END = b"\xff\xd9"
@@ -79,6 +80,7 @@ class PictureCoder:
     quality: int
     counts: CameraCounts = field(default_factory=CameraCounts)
     measure: bool = True
+    scale: DepthScale | None = None
     _known: bytes | None = None
 
     def stored(self, picture: bytes) -> bytes | None:
@@ -104,6 +106,8 @@ class PictureCoder:
                 self._known = picture[: (jpeg_frame_offset(picture) or 0) + 10]
             return picture
         pixels = decode_picture(picture)
+        if pixels is not None and pixels.ndim == 2 and self.scale is not None:
+            pixels = self.scale.millimetres(pixels)
         if pixels is not None and pixels.ndim == 3 and is_swapped(self.camera.name):
             pixels = pixels[..., ::-1]
         return self.decoded(pixels)
@@ -113,7 +117,7 @@ class PictureCoder:
         if pixels is None:
             return None
         camera = self.camera
-        if (pixels.ndim == 2) != (camera.bits == 16):
+        if (pixels.ndim == 2) != (camera.bits == 16) or pixels.dtype == np.float32:
             # A camera of depth that is absent in an episode has black pictures of 8 bits.
             if pixels.any():
                 return None
@@ -227,7 +231,10 @@ def _pictures(
 ) -> Iterator[tuple[bytes, ...]]:
     """The pictures of all cameras, frame by frame; of all that become samples by default."""
     recorded = [camera for camera in plan.cameras if not camera.depth_of]
-    coders = {camera.name: PictureCoder(camera, settings.quality) for camera in recorded}
+    coders = {
+        camera.name: PictureCoder(camera, settings.quality, scale=episode.depth_scale(camera.name))
+        for camera in recorded
+    }
     if counts is not None:
         for name, coder in coders.items():
             coder.counts = counts[name]
@@ -240,8 +247,10 @@ def _pictures(
     videos = {
         camera.name: map(
             coders[camera.name].decoded,
-            episode.iter_frames(
-                camera.name, range(0, len(episode), every) if frames is None else frames
+            _in_millimetres(
+                episode,
+                camera.name,
+                range(0, len(episode), every) if frames is None else frames,
             ),
         )
         for camera in recorded
@@ -275,6 +284,17 @@ def _pictures(
                 raise _bad_picture(episode, list(coders)[row.index(None)], frame)
             whole = cast("tuple[bytes, ...]", row)
             yield (*whole, *(one.of(whole) for one in depth))
+
+
+def _in_millimetres(
+    episode: Episode, camera: str, frames: Sequence[int] | range
+) -> Iterator[np.ndarray | None]:
+    """The frames of a video; of one whose codes are said to be depth, millimetres."""
+    scale = episode.depth_scale(camera)
+    found = episode.iter_frames(camera, frames)
+    if scale is None:
+        return found
+    return (one if one is None or one.ndim == 3 else scale.millimetres(one) for one in found)
 
 
 class _Depth:

@@ -15,11 +15,11 @@ import simplejpeg  # pyright: ignore[reportMissingTypeStubs]  (it has none)
 from PIL import Image
 
 from finedata.errors import ConformError
+from finedata.store.deep import DepthScale
 from finedata.store.episode import shown_camera
 from finedata.store.export.episodes import right_frames, right_pictures
-from finedata.store.export.v21_video import is_deep_video
-from finedata.store.pictures import decode_rgb, is_deep, read_header
-from finedata.store.videos.frames import decoded_frames
+from finedata.store.pictures import decode_rgb, is_deep, is_tiff, read_header
+from finedata.store.videos.frames import decoded_frames, is_deep_video
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -75,6 +75,9 @@ class RldsPictures:
         if is_deep(episode.pictures[camera]):
             self._take_deep(camera, episode)
             return list(episode.pictures[camera])
+        if any(is_tiff(picture) for picture in episode.pictures[camera]):
+            self._take_deep(camera, episode)
+            return list(self._tiff_frames(episode, camera))
         pictures = right_pictures(episode, camera=camera, counts=self._counts)
         return [self._fitting(picture, camera, shape) for picture in pictures]
 
@@ -91,10 +94,20 @@ class RldsPictures:
     def _deep_frames(self, span: VideoSpan) -> Iterator[bytes]:
         """The numbers of a video of more than 8 bits, as they are in it: PNGs of 16 bits."""
         for frame in decoded_frames(span.path, span.first_frame, span.frames):
-            buffer = io.BytesIO()
-            Image.fromarray(frame.to_ndarray().astype(np.uint16)).save(buffer, "PNG")
             self._counts["pictures_encoded"] += 1
-            yield buffer.getvalue()
+            yield _png_of(frame.to_ndarray().astype(np.uint16))
+
+    def _tiff_frames(self, episode: Episode, camera: str) -> Iterator[bytes]:
+        """Depth of rows as PNGs of 16 bits: its own numbers; of floats millimetres."""
+        scale = episode.depth_scale(camera) or DepthScale()
+        for frame in episode.iter_frames(camera):
+            if frame is None or frame.ndim != 2:
+                self._counts["undecodable_pictures"] += 1
+                frame = np.zeros(self._cameras[camera].shape[:2], np.uint16)
+            if frame.dtype != np.uint16:
+                frame = scale.millimetres(frame)
+            self._counts["pictures_encoded"] += 1
+            yield _png_of(frame)
 
     def _fitting(self, picture: bytes, camera: str, shape: tuple[int, ...]) -> bytes:
         header = read_header(picture)
@@ -118,6 +131,10 @@ class RldsPictures:
             return simplejpeg.encode_jpeg(
                 np.ascontiguousarray(frame), quality=_QUALITY, colorsubsampling="444"
             )
-        buffer = io.BytesIO()
-        Image.fromarray(frame).save(buffer, "PNG")
-        return buffer.getvalue()
+        return _png_of(frame)
+
+
+def _png_of(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

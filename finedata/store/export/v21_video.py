@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.errors import MissingExtraError, SourceError, install_command, need
+from finedata.store.deep import declares_depth, video_stats
 from finedata.store.episode import is_swapped
 from finedata.store.export.episodes import right_frames
 from finedata.store.lerobot.layout import picture_column
-from finedata.store.lerobot.stats import FeatureStats, picture_stats, sample_frames
+from finedata.store.lerobot.stats import FeatureStats, sample_frames
+from finedata.store.videos.frames import is_deep_format, is_deep_video
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -48,7 +50,7 @@ def write_video(
         SourceError: A video of the dataset cannot be read.
     """
     from finedata.store.videos.copied import place_video
-    from finedata.store.videos.transcode import encode_pictures
+    from finedata.store.videos.transcode import encode_pictures, transcode_video
 
     span = episode.videos.get(camera)
     if span is not None and not is_swapped(camera):
@@ -58,6 +60,13 @@ def write_video(
             return
         if _cut(span, target, fps=episode.fps):
             counts["videos_cut"] += 1
+            return
+        if is_deep_video(span.path):
+            transcode_video(
+                span.path, target, fps=episode.fps, codec="h264",
+                first_frame=span.first_frame, frames=span.frames,
+            )  # fmt: skip
+            counts["videos_encoded"] += 1
             return
     frames = right_frames(episode, camera=camera, shape=feature.shape, counts=counts)
     size = (feature.shape[0], feature.shape[1])
@@ -87,10 +96,9 @@ def video_feature(
         height, width = int(stream.codec_context.height), int(stream.codec_context.width)
         codec = str(stream.codec_context.codec.canonical_name)
         pixels = str(stream.codec_context.pix_fmt)
-    # A grey picture of more than 8 bits is no colour: `gray12le`, `gray16le`.
     channels = 1 if pixels.startswith("gray") else 3
-    deep = channels == 1 and pixels != "gray"
-    if declared.get("video.is_depth_map") and not deep:
+    deep = is_deep_format(pixels)
+    if declares_depth(declared) and not deep:
         counts["depth_scales_left_out"] += 1
         declared = {}
     seen = {
@@ -110,13 +118,6 @@ def video_feature(
         # What is seen goes before what was declared.
         "info": seen | {name: one for name, one in declared.items() if name not in seen},
     }
-
-
-def is_deep_video(path: Path) -> bool:
-    """Whether a video's pictures are numbers of more than 8 bits: `gray12le`, `gray16le`."""
-    with _stream_of(path) as stream:
-        pixels = str(stream.codec_context.pix_fmt)
-    return pixels.startswith("gray") and pixels != "gray"
 
 
 def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> FeatureStats | None:
@@ -142,11 +143,13 @@ def camera_stats(row: Mapping[str, Any], episode: Episode, *, camera: str) -> Fe
             stats = {key: values[::-1] for key, values in stats.items()}
     else:
         numbers = sample_frames(len(episode), most=_SAMPLED_FRAMES)
-        frames = episode.iter_frames(camera, numbers)
         try:
-            found = picture_stats(frame for frame in frames if frame is not None)
+            shown = [one for one in episode.iter_frames(camera, numbers) if one is not None]
         except MissingExtraError:
             return None
+        deep = camera in episode.videos and any(one.ndim == 2 for one in shown)
+        info = episode.depth_info(camera) if deep else None
+        found = video_stats(shown, info=info, place=camera)
         if found is None:
             return None
         stats = {key: found[key] for key in _KEYS}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from finedata.store.damaged import damaged_file
+from finedata.store.deep import declares_depth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -267,7 +268,7 @@ def _feature_entry(feature: Feature, *, codec: str | None, fps: float) -> dict[s
         height, width, channels = feature.shape
         unless_declared = {
             "video.pix_fmt": "yuv420p",
-            "video.is_depth_map": False,
+            "video.is_depth_map": declares_depth(feature.info),
             "has_audio": False,
         }
         made: dict[str, Any] = {
@@ -311,13 +312,18 @@ def read_info(root: Path) -> dict[str, Any]:
 
 
 def read_features(root: Path) -> dict[str, Feature]:
-    """The features of a part, from its info.json; see `read_info`."""
+    """The features of a part, from its info.json, with what is declared of depth; see `read_info`.
+
+    Raises:
+        ConformError: As `read_info`.
+    """
     info = read_info(root)
     return {
         name: Feature(
             entry["dtype"],
             tuple(entry["shape"]),
             None if entry["names"] is None else tuple(entry["names"]),
+            entry["info"] if declares_depth(entry.get("info")) else None,
         )
         for name, entry in info["features"].items()
     }

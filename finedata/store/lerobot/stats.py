@@ -2,7 +2,8 @@
 
 Names and shapes are LeRobot's: min, max, mean, std, count, q01, q10, q50, q90, q99; vectors
 (n,), cameras (3, 1, 1), in the numbers that LeRobot's loader hands out: [0, 1] of colours of 8
-bits, and of a PNG of 16 bits (depth) the stored numbers themselves, which it does not divide.
+bits, and of a PNG of 16 bits (depth) the stored numbers themselves, which it does not divide; of a
+video of depth see `finedata.store.deep`.
 What differs from lerobot 0.4.4, on purpose:
 
 * its image std overflows in uint8 and comes out as zero (huggingface/lerobot issue 3682): here
@@ -97,23 +98,29 @@ def picture_stats(pictures: Iterable[np.ndarray]) -> FeatureStats | None:
     """Statistics of a camera over decoded pictures, taken one at a time.
 
     Args:
-        pictures: uint8 (height, width, 3) each, or uint16 (height, width) of depth. Where a camera
-            has both, the depth counts alone: a placeholder in its place is no measurement.
+        pictures: uint8 (height, width, 3) each, or uint16 or float32 (height, width) of depth.
+            Where a camera has both, the depth counts alone: a placeholder in its place is no
+            measurement.
 
     Returns:
-        Flat lists of 3 numbers: in [0, 1] of uint8; of uint16 three times the same, in the
+        Flat lists of 3 numbers: in [0, 1] of uint8; of depth three times the same, in the
         pictures' own unit. `count` is the number of pictures; `None` for none.
     """
     colours, depths = np.zeros((3, 256), np.int64), np.zeros(1 << 16, np.int64)
     colour_count = depth_count = 0
+    floats: list[np.ndarray] = []
     for picture in pictures:
-        if picture.ndim == 2:
+        if picture.dtype == np.float32:
+            floats.append(picture)
+        elif picture.ndim == 2:
             depths += np.bincount(picture.reshape(-1), minlength=1 << 16)
             depth_count += 1
         else:
             # Five times as fast as np.bincount, which first copies bytes to eight bytes each.
             colours += np.asarray(Image.fromarray(picture).histogram(), np.int64).reshape(3, 256)
             colour_count += 1
+    if floats:
+        return _float_stats(floats)
     if depth_count:
         stats = _histogram_stats(depths[None], np.arange(1 << 16, dtype=np.float64))
         tripled = {key: values * 3 for key, values in stats.items()}
@@ -122,6 +129,24 @@ def picture_stats(pictures: Iterable[np.ndarray]) -> FeatureStats | None:
         return None
     stats = _histogram_stats(colours, np.arange(256) / 255.0)
     return stats | {"count": [float(colour_count)]}
+
+
+def _float_stats(pictures: list[np.ndarray]) -> FeatureStats | None:
+    """As `picture_stats` of depth in floats; numbers that are not finite do not count."""
+    numbers = np.concatenate([one[np.isfinite(one)] for one in pictures]).astype(np.float64)
+    if not numbers.size:
+        return None
+    stats: FeatureStats = {
+        key: [float(value)] * 3
+        for key, value in zip(
+            ("min", "max", "mean", "std"),
+            (numbers.min(), numbers.max(), numbers.mean(), numbers.std()),
+            strict=True,
+        )
+    }
+    quantiles = np.quantile(numbers, list(_QUANTILES.values()), method="inverted_cdf")
+    stats |= {key: [float(value)] * 3 for key, value in zip(_QUANTILES, quantiles, strict=True)}
+    return stats | {"count": [float(len(pictures))]}
 
 
 def _histogram_stats(histograms: np.ndarray, levels: np.ndarray) -> FeatureStats:

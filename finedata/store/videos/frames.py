@@ -1,8 +1,9 @@
 """Frames of a video file, decoded one after the other or at given times.
 
 Pictures are (height, width, 3) uint8 RGB in order of display, one at a time where many are asked
-for, from a path or any seekable file object. Times are LeRobot's: a frame answers to a time within
-1e-4 s of its own.
+for, from a path or any seekable file object; of a grey video of more than 8 bits, which is no
+colour (depth, `gray12le`), they are (height, width) uint16, its numbers as they are. Times are
+LeRobot's: a frame answers to a time within 1e-4 s of its own.
 """
 
 from __future__ import annotations
@@ -28,13 +29,42 @@ from finedata.store.videos.files import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["VideoReader", "decode_frames", "decoded_frames", "iter_frames"]
+__all__ = [
+    "VideoReader",
+    "decode_frames",
+    "decoded_frames",
+    "is_deep_format",
+    "is_deep_video",
+    "iter_frames",
+]
+
+
+def is_deep_format(pixel_format: str) -> bool:
+    """Whether a pixel format is grey, of more than 8 bits: `gray12le`, `gray16le`."""
+    return pixel_format.startswith("gray") and pixel_format not in ("gray", "gray8", "grayf32le")
+
+
+def is_deep_video(source: VideoSource) -> bool:
+    """Whether a video's pictures are numbers of more than 8 bits.
+
+    Raises:
+        SourceError: It cannot be opened.
+        CorruptRecordError: It cannot be parsed.
+    """
+    with opened_video(source) as container:
+        return is_deep_format(str(container.streams.video[0].codec_context.pix_fmt))
+
+
+def _pixels(frame: Any) -> np.ndarray:
+    if is_deep_format(frame.format.name):
+        return frame.to_ndarray().astype(np.uint16, copy=False)
+    return frame.to_ndarray(format="rgb24")
 
 
 def iter_frames(
     path: VideoSource, first_frame: int = 0, frames: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Decode frames one after the other: (height, width, 3) uint8 RGB, in order of display.
+    """Decode frames one after the other, in order of display, in the form of this module.
 
     Args:
         path: The video.
@@ -46,7 +76,7 @@ def iter_frames(
         CorruptRecordError: It cannot be decoded.
     """
     for frame in decoded_frames(path, first_frame, frames):
-        yield frame.to_ndarray(format="rgb24")
+        yield _pixels(frame)
 
 
 def decode_frames(
@@ -65,7 +95,7 @@ def decode_frames(
         tolerance_s: The farthest a frame may lie from its time.
 
     Returns:
-        One picture (height, width, 3) uint8 RGB for each, in the order asked for.
+        One picture for each, in the order asked for.
 
     Raises:
         UsageError: Neither times nor numbers, or both.
@@ -128,7 +158,7 @@ class VideoReader:
         From one frame to a later one decoding goes on, or jumps where it can begin nearer.
 
         Yields:
-            (height, width, 3) uint8 RGB.
+            A picture.
 
         Raises:
             SourceError: There are fewer frames.
@@ -149,7 +179,7 @@ class VideoReader:
                     place=self.name, found="a frame that does not decode", wanted="every frame"
                 )
             self._at = tick
-            yield frame.to_ndarray(format="rgb24")
+            yield _pixels(frame)
 
     def close(self) -> None:
         """Close the file."""

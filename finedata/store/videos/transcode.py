@@ -1,5 +1,8 @@
 """Videos encoded anew, which loses something: only when asked, or where there is none.
 
+A grey video of more than 8 bits is depth, and loses nothing: as LeRobot writes it, HEVC without
+loss, whatever codec was asked for.
+
 Frames may be those of a video, pictures, or none at all for a black clip; frame k of the mp4 file
 is shown at k / fps. The bytes depend on the arguments and the encoder, not on the machine.
 """
@@ -21,7 +24,7 @@ from finedata.store.videos.files import (
     fresh_path,
     import_av,
 )
-from finedata.store.videos.frames import decoded_frames
+from finedata.store.videos.frames import decoded_frames, is_deep_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,6 +49,10 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "av1": ("libsvtav1", {"preset": "8", "crf": "30", "g": "2", "svtav1-params": "lp=1"}),
 }
+_DEEP = (
+    "libx265",
+    {"g": "2", "x265-params": "lossless=1:pools=none:frame-threads=1:log-level=none"},
+)
 _BLACK = {
     "preset": "veryfast",
     "crf": "30",
@@ -90,7 +97,7 @@ def transcode_video(
         source: A path, or a seekable file object.
         target: The mp4 file to write.
         fps: Frames a second of the new file.
-        codec: `av1` (libsvtav1) or `h264` (libx264); yuv420p.
+        codec: `av1` (libsvtav1) or `h264` (libx264), yuv420p; depth stays what it is.
         size: (height, width) to scale to, area averaged; `None` keeps it. Odd sizes get one more
             row or column, a copy of the last.
         rows: (T,) non-decreasing frames to take, counted from `first_frame`; a frame may repeat.
@@ -151,8 +158,10 @@ def _repeated(frames: Iterator[Any], rows: np.ndarray) -> Iterator[Any]:
 
 
 def _fitted(frame: Any, size: tuple[int, int] | None) -> Any:
-    """The frame in yuv420p, scaled to (height, width), even."""
+    """The frame in yuv420p, scaled to (height, width), even; depth as it is, by nearest pixels."""
     height, width = size or (frame.height, frame.width)
+    if is_deep_format(frame.format.name):
+        return frame.reformat(width, height, frame.format.name, interpolation="POINT")
     if height % 2 or width % 2:
         rgb = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
         padded = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -182,8 +191,11 @@ def _encode(
         stream: Any = None
         for number, frame in enumerate(frames):
             if stream is None:
+                pixels = "yuv420p"
+                if is_deep_format(frame.format.name):
+                    pixels, (encoder, options) = frame.format.name, _DEEP
                 stream = output.add_stream(encoder, rate=rate, options=options)
-                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pixels
                 stream.codec_context.time_base = 1 / rate
                 stream.codec_context.thread_count = 1
             frame.pts, frame.time_base = number, 1 / rate
