@@ -68,25 +68,29 @@ def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
                 groups.append(
                     {
                         "data": data, "head": head, "budget": budget, "seen": seen, "cells": rows,
-                        "ratios": _ratios(rows, MEASURES[seen]),
+                        "ratios": _means(rows, MEASURES[seen], by="ratio"),
                         "contrasts": _contrasts(plan, rows, MEASURES[seen]),
                     }
                 )  # fmt: skip
     rows = [row for group in groups for row in group["cells"]]
     seen = any(group["seen"] for group in groups)
+    of: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        of.setdefault((row["data"], row["budget"], row["ratio"]), []).append(row)
+    named = ("data", "budget", "ratio")
     heads = [
-        {"data": data, "budget": budget, "ratio": ratio, **one}
-        for data in part.data
-        for budget in part.budgets
-        for ratio in part.ratios
-        for one in _contrasts(
-            plan,
-            [r for r in rows if (r["data"], r["budget"], r["ratio"]) == (data, budget, ratio)],
-            MEASURES[seen],
-            by="head",
-        )
+        {**dict(zip(named, key, strict=True)), **one}
+        for key, mine in of.items()
+        for one in _contrasts(plan, mine, MEASURES[seen], by="head")
     ]
-    return {"name": part.name, "about": part.about, "groups": groups, "heads": heads}
+    means = [
+        {**dict(zip(named, key, strict=True)), "heads": _means(mine, MEASURES[seen], by="head")}
+        for key, mine in of.items()
+        if len(part.heads) > 1
+    ]
+    return {
+        "name": part.name, "about": part.about, "groups": groups, "means": means, "heads": heads,
+    }  # fmt: skip
 
 
 def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
@@ -113,12 +117,14 @@ def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ratios(rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...]) -> list[Any]:
-    """Ratio -> mean over seeds, lowest and highest seed, of every measure that every seed has."""
+def _means(
+    rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...], *, by: str
+) -> list[Any]:
+    """Of each ratio, or head: mean over seeds, lowest and highest seed, of every measure."""
     found: list[Any] = []
-    for ratio in dict.fromkeys(row["ratio"] for row in rows):
-        mine = [row for row in rows if row["ratio"] == ratio]
-        told: dict[str, Any] = {"ratio": ratio}
+    for one in dict.fromkeys(row[by] for row in rows):
+        mine = [row for row in rows if row[by] == one]
+        told: dict[str, Any] = {by: one}
         for evaluation, score, heading in measures:
             shares = [r["rates"][evaluation][score][0] for r in mine if evaluation in r["rates"]]
             if shares:
@@ -171,8 +177,13 @@ def _markdown(found: dict[str, Any]) -> Iterator[str]:
                 yield "Not run yet.\n"
                 continue
             yield from _cells_markdown(group)
-            yield from _ratios_markdown(group)
+            yield from _means_markdown(group["ratios"], MEASURES[group["seen"]], by="ratio")
             yield from _contrasts_markdown(group["contrasts"])
+        measures = MEASURES[any(group["seen"] for group in part["groups"])]
+        for one in part["means"]:
+            if any(len(row) > 1 for row in one["heads"]):
+                yield f"\n{one['data']}, {one['ratio']}, equal {one['budget']}: the heads.\n"
+                yield from _means_markdown(one["heads"], measures, by="head")
         yield from _contrasts_markdown(part["heads"])
 
 
@@ -201,12 +212,14 @@ def _rate(rate: list[float] | None) -> str:
     return f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def _ratios_markdown(group: dict[str, Any]) -> Iterator[str]:
-    measures = MEASURES[group["seen"]]
-    yield "\nMean over seeds (lowest seed to highest seed).\n\n| FG:Raw | seeds | "
+def _means_markdown(
+    rows: list[dict[str, Any]], measures: tuple[tuple[str, str, str], ...], *, by: str
+) -> Iterator[str]:
+    name = "FG:Raw" if by == "ratio" else by
+    yield f"\nMean over seeds (lowest seed to highest seed).\n\n| {name} | seeds | "
     yield " | ".join(heading for *_, heading in measures)
     yield " |\n" + "|---" * (len(measures) + 2) + "|\n"
-    for row in group["ratios"]:
+    for row in rows:
         told = [
             "{mean:.0f} ({lowest:.0f} to {highest:.0f})".format(
                 **{name: 100 * row[h][name] for name in ("mean", "lowest", "highest")}
@@ -216,7 +229,7 @@ def _ratios_markdown(group: dict[str, Any]) -> Iterator[str]:
             for *_, h in measures
         ]
         seeds = max((row[h]["seeds"] for *_, h in measures if h in row), default=0)
-        yield f"| {row['ratio']} | {seeds} | {' | '.join(told)} |\n"
+        yield f"| {row[by]} | {seeds} | {' | '.join(told)} |\n"
 
 
 def _contrasts_markdown(contrasts: list[dict[str, Any]]) -> Iterator[str]:
