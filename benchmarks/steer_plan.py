@@ -123,7 +123,6 @@ class Plan(Struct):
     version: Literal[1]
     question: str
     primary: dict[str, str]
-    contrasts: list[tuple[str, str]]
     recipe: str
     heads: dict[str, dict[str, Any]]
     recipe_sha256: dict[str, str]
@@ -133,6 +132,7 @@ class Plan(Struct):
     data: DataPlan
     scenes: ScenePlan
     parts: list[Part]
+    contrasts: list[tuple[str, str]] = []
     head_contrasts: list[tuple[str, str]] = []
 
 

@@ -63,6 +63,21 @@ def data(steer: Any, plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
+@pytest.mark.parametrize("kind", ["draft", "draft_of_reasoning"])
+def test_a_plan_is_read_as_it_was_written(kind: str, steer: Any, tmp_path: Path) -> None:
+    """The study of reasoning has no ratios to hold against each other."""
+    steer.prepare(tmp_path / "plan.toml", getattr(steer, kind)(steps=6, episodes=10))
+    found, _ = steer.check(tmp_path / "plan.toml", tmp_path / "out", uncommitted=True)
+    assert bool(found.contrasts) != bool(found.head_contrasts)
+    cells = [cell for part in found.parts for cell in steer.cells(found, part)]
+    assert {cell.head for cell in cells} == {*found.heads}
+
+
+@pytest.mark.parametrize("path", sorted(_BENCHMARKS.glob("*preregistration.toml")), ids=str)
+def test_what_was_registered_can_be_read(path: Path, steer: Any) -> None:
+    assert len(steer.read_plan(path).seeds) == 3
+
+
 def test_a_plan_that_was_changed_or_is_not_committed_is_refused(
     steer: Any, plan: Path, tmp_path: Path
 ) -> None:
