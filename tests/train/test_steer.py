@@ -317,8 +317,8 @@ def test_kill_9_and_the_same_bits(shards: Path, tmp_path: Path) -> None:
     [
         {"loss": "flow"},
         {"loss": "l1"},
-        {"loss": "l1", "order": "action_first", "traces": "hold", "reasoning_tokens": 224},
-        {"loss": "l1", "order": "reasoning_first", "traces": "hold", "reasoning_tokens": 224},
+        {"loss": "l1", "order": "action_first", "traces": "hold", "reasoning_tokens": 176},
+        {"loss": "l1", "order": "reasoning_first", "traces": "hold", "reasoning_tokens": 176},
     ],
     ids=["flow", "l1", "action_first", "reasoning_first"],
 )

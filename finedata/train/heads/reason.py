@@ -61,7 +61,7 @@ class Reasoning(nn.Module):
 
     @property
     def used(self) -> dict[str, float]:
-        """How often a sample goes through a part; embeddings multiply nothing."""
+        """How often a sample goes through a part, of as many words as allowed; see `SteerHead`."""
         asked = self.budget / ASKED_EVERY
         return {"words": 0, "say": self.budget if self.first else asked, "out": asked}
 
