@@ -31,7 +31,7 @@ from finedata.store.lerobot.layout import (
     video_cameras,
     video_file,
 )
-from finedata.store.pictures import decode_picture
+from finedata.store.pictures import decode_picture, is_deep, is_tiff
 from finedata.store.tables.row_groups import column_array
 
 if TYPE_CHECKING:
@@ -383,6 +383,21 @@ class Episode:
                 next_command="frames(camera)  # the numbers as they are",
             )
         return scale.metres(numbers)
+
+    def is_deep(self, camera: str) -> bool:
+        """Whether a camera's pictures are numbers of more than 8 bits, by the first one.
+
+        Raises:
+            UsageError: There is no such camera.
+            ConformError: Its file is damaged.
+            MissingExtraError: It is a video, and PyAV is not installed.
+        """
+        span = self.videos.get(camera)
+        if span is not None:
+            with self._dataset.videos.reader(span.path) as reader:
+                return reader.is_deep
+        (picture,) = self.stored(camera, [0])
+        return is_deep([picture]) or is_tiff(picture)
 
     def depth_scale(self, camera: str) -> DepthScale | None:
         """What the numbers of a camera of depth are; `None` where info.json does not say.

@@ -35,10 +35,7 @@ from finedata.store.dataset import Dataset, open_dataset
 from finedata.store.dataset_file import DATASET_FILE
 from finedata.store.episode import Episode
 from finedata.store.lerobot.layout import picture_column
-from finedata.store.pictures import read_header
-from finedata.store.remote.path import buffered
 from finedata.store.tables.table import REVISED, annotation_files
-from finedata.store.videos.frames import is_deep_video
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,20 +242,9 @@ def _bits(dataset: Dataset, part: str) -> dict[str, int]:
         missing = pl.col("cameras_missing").list.contains(camera)
         row = rows.filter(~missing).sort("episode_id").head(1).collect()
         if row.height:
-            deep = _is_deep(Episode(dataset, row.row(0, named=True)), camera)
+            deep = Episode(dataset, row.row(0, named=True)).is_deep(camera)
             found[camera] = 16 if deep else 8
     return found
-
-
-def _is_deep(episode: Episode, camera: str) -> bool:
-    span = episode.videos.get(camera)
-    if span is not None:
-        return is_deep_video(buffered(span.path))
-    (picture,) = episode.stored(camera, [0])
-    header = read_header(picture)
-    if header is None or header.codec == "jpeg":
-        return False
-    return header.codec == "tiff" or picture[24] == 16
 
 
 def versions(settings: ShardSettings) -> dict[str, str]:

@@ -124,6 +124,7 @@ class VideoReader:
     Attributes:
         name: What it is called in errors.
         time_s: (N,) float64, when each frame is shown, in order of display.
+        is_deep: Whether its frames are numbers of more than 8 bits.
 
     Raises:
         SourceError: It cannot be opened.
@@ -141,6 +142,8 @@ class VideoReader:
         self._ticks = np.sort(packets.ticks[~packets.hidden])
         self._entries = packets.ticks[entry_packets(packets.ticks, packets.key)]
         self.time_s = self._ticks * time_base
+        pixels = self._container.streams.video[0].codec_context.pix_fmt
+        self.is_deep = is_deep_format(str(pixels))
         self._decoder: Iterator[Any] = iter(())
         self._at: int | None = None
 
