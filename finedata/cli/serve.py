@@ -121,9 +121,15 @@ def serve(
         lines = [*_lines(told), f"{listening.address}   (Ctrl-C ends it)"]
         emit({"listening": listening, "metadata": told}, lines, as_json=as_json)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
     with interruptible("stopped"):
         found.serve(host=host, port=port, api_key=api_key, on_ready=ready, **how)
+
+
+def _as_ctrl_c(signum: int, frame: object) -> None:
+    """At Ctrl-C the loop ends its tasks; an exception would meet whichever of them runs."""
+    del signum, frame
+    signal.raise_signal(signal.SIGINT)
 
 
 def _still(error: float | None) -> str:
