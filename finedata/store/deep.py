@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 
@@ -90,10 +90,12 @@ class DepthScale:
         return found.astype(np.float32)
 
 
-def declares_depth(info: Mapping[str, Any] | None) -> bool:
+def declares_depth(info: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether info.json says of a camera that it is one of depth, in either of LeRobot's words."""
-    info = info or {}
-    return bool(info.get("is_depth_map") or info.get("video.is_depth_map"))
+    if not isinstance(info, dict):
+        return False  # absent, or what no reader of info.json makes sense of
+    told = cast("dict[str, Any]", info)
+    return bool(told.get("is_depth_map") or told.get("video.is_depth_map"))
 
 
 def depth_scale(info: Mapping[str, Any] | None, *, video: bool, place: str) -> DepthScale | None:
@@ -107,7 +109,6 @@ def depth_scale(info: Mapping[str, Any] | None, *, video: bool, place: str) -> D
     Raises:
         ConformError: What it says makes no distances.
     """
-    info = info or {}
     if not declares_depth(info):
         return None
     if not video:
@@ -126,11 +127,14 @@ def depth_scale(info: Mapping[str, Any] | None, *, video: bool, place: str) -> D
     logarithmic = info.get("video.use_log", True)
     numbers = [one for one in told.values() if isinstance(one, int | float) and math.isfinite(one)]
     near, far, shift = (*numbers, 0.0, 0.0, 0.0)[:3]
-    if len(numbers) < len(told) or not near < far or (logarithmic and near + shift <= 0):
+    spaced = 0 <= near < far and (not logarithmic or near + shift > 0)
+    if len(numbers) < len(told) or not spaced or not isinstance(logarithmic, bool):
         raise ConformError(
             place=place,
-            found=", ".join(f"video.{name} {value}" for name, value in told.items()),
-            wanted="numbers of metres, depth_min below depth_max, and depth_min + shift above 0",
+            found=", ".join(f"video.{name} {value}" for name, value in told.items())
+            + f", video.use_log {logarithmic}",
+            wanted="numbers of metres, 0 <= depth_min below depth_max, depth_min + shift above 0, "
+            "and use_log true or false",
             next_command="correct meta/info.json of the source, and convert again",
         )
     return DepthScale(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ pytest.importorskip("av")
 
 from convert.test_names_of_features import converted
 from shard.curation import curate
+from shard.members import members
 from sources import lerobot_depth
 from sources.lerobot_depth import distances_m
 
@@ -22,14 +22,6 @@ from finedata.shard.making.settings import ShardSettings
 from finedata.shard.shards import Shards
 from finedata.shard.stream.opening import stream
 from finedata.shard.verify import verify_shards
-
-
-def members(root: Path) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for path in sorted(root.glob("tars/*/*.tar")):
-        with tarfile.open(path) as tar:
-            found |= {one.name: tar.extractfile(one).read() for one in tar}  # pyright: ignore
-    return found
 
 
 @pytest.fixture(scope="module")

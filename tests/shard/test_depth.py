@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from shard.curation import curate
+from shard.members import members
 from shard.tiny_depth import make_zoe
 
 from finedata.convert.context import ConvertOptions
@@ -62,14 +62,6 @@ def deep(dataset: Path, zoe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("shards") / "shards"
     shard_datasets([dataset], out=out, settings=settings(zoe))
     return out
-
-
-def members(root: Path) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for path in sorted(root.glob("tars/*/*.tar")):
-        with tarfile.open(path) as tar:
-            found |= {one.name: tar.extractfile(one).read() for one in tar}  # pyright: ignore
-    return found
 
 
 def test_every_picture_has_the_depth_that_the_model_gives_of_its_member(

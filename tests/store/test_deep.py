@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,25 @@ def test_what_info_leaves_out_is_lerobots_default() -> None:
         {"video.depth_max": float("inf")},
         {"video.shift": -0.01},
         {"video.depth_min": None},
+        {"video.depth_min": -5.0, "video.use_log": False},
+        {"video.use_log": "no"},
     ],
 )
 def test_spacings_that_make_no_distances_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConformError, match=r"front.*depth_min below depth_max"):
+    with pytest.raises(ConformError, match=r"front.*0 <= depth_min below depth_max"):
         depth_scale({"is_depth_map": True, **wrong}, video=True, place="camera front")
+
+
+@pytest.mark.parametrize("odd", ["depth", [1], 3, True, None])
+def test_an_entry_that_is_no_object_says_nothing(odd: Any, deep: Path, tmp_path: Path) -> None:
+    assert depth_scale(odd, video=True, place="x") is None
+    root = tmp_path / "out"
+    shutil.copytree(deep, root)
+    path = root / "meta/info.json"
+    told = json.loads(path.read_text())
+    told["features"][DEPTH]["info"] = odd
+    path.write_text(json.dumps(told))
+    assert first(root).frames(_CAMERA, [0]).dtype == np.uint16
 
 
 def test_pictures_have_a_unit() -> None:
