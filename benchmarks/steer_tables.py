@@ -44,7 +44,8 @@ FACTORS = ("arm", "approach", "rotation", "side")
 
 def write_tables(plan: Plan, stamp: str, out: Path) -> None:
     """Write `table.md` and `table.json`, and `table.html` of the results of true texts."""
-    found = {"stamp": stamp, "parts": [_part(plan, part, out) for part in plan.parts]}
+    found: dict[str, Any] = {"stamp": stamp, "question": plan.question}
+    found["parts"] = [_part(plan, part, out) for part in plan.parts]
     for row in (r for part in found["parts"] for group in part["groups"] for r in group["cells"]):
         del row["read"]
     write_atomic(out / "table.json", (json.dumps(found, indent=1) + "\n").encode())
@@ -54,6 +55,9 @@ def write_tables(plan: Plan, stamp: str, out: Path) -> None:
 
 
 def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
+    seen = any(name.endswith("_seen") for name in part.evaluations)
+    # What a part does not ask is no column of it: "not run" is of what was registered.
+    measures = tuple(one for one in MEASURES[seen] if one[0] in part.evaluations)
     groups: list[dict[str, Any]] = []
     for data in part.data:
         for head in part.heads:
@@ -64,16 +68,14 @@ def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
                     for seed in plan.seeds
                     if (cell := cell_of(plan, data, head, budget, ratio, seed)) is not None
                 ]
-                seen = any(name.endswith("_seen") for name in part.evaluations)
                 groups.append(
                     {
                         "data": data, "head": head, "budget": budget, "seen": seen, "cells": rows,
-                        "ratios": _means(rows, MEASURES[seen], by="ratio"),
-                        "contrasts": _contrasts(plan, rows, MEASURES[seen]),
+                        "ratios": _means(rows, measures, by="ratio"),
+                        "contrasts": _contrasts(plan, rows, measures),
                     }
                 )  # fmt: skip
     rows = [row for group in groups for row in group["cells"]]
-    seen = any(group["seen"] for group in groups)
     of: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         of.setdefault((row["data"], row["budget"], row["ratio"]), []).append(row)
@@ -81,15 +83,16 @@ def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
     heads = [
         {**dict(zip(named, key, strict=True)), **one}
         for key, mine in of.items()
-        for one in _contrasts(plan, mine, MEASURES[seen], by="head")
+        for one in _contrasts(plan, mine, measures, by="head")
     ]
     means = [
-        {**dict(zip(named, key, strict=True)), "heads": _means(mine, MEASURES[seen], by="head")}
+        {**dict(zip(named, key, strict=True)), "heads": _means(mine, measures, by="head")}
         for key, mine in of.items()
         if len(part.heads) > 1
     ]
     return {
-        "name": part.name, "about": part.about, "groups": groups, "means": means, "heads": heads,
+        "name": part.name, "about": part.about, "measures": measures, "groups": groups,
+        "means": means, "heads": heads,
     }  # fmt: skip
 
 
@@ -167,7 +170,7 @@ def _contrasts(
 
 
 def _markdown(found: dict[str, Any]) -> Iterator[str]:
-    yield "# The study of mixtures: every cell\n\n"
+    yield f"# Every cell\n\n{found['question']}\n\n"
     yield f"Made by `python benchmarks/steer.py table`; {found['stamp']}.\n"
     for part in found["parts"]:
         yield f"\n## {part['name'].replace('_', ' ')}: {part['about']}\n"
@@ -176,20 +179,20 @@ def _markdown(found: dict[str, Any]) -> Iterator[str]:
             if not any(row["rates"] for row in group["cells"]):
                 yield "Not run yet.\n"
                 continue
-            yield from _cells_markdown(group)
-            yield from _means_markdown(group["ratios"], MEASURES[group["seen"]], by="ratio")
+            yield from _cells_markdown(group, part["measures"])
+            yield from _means_markdown(group["ratios"], part["measures"], by="ratio")
             yield from _contrasts_markdown(group["contrasts"])
-        measures = MEASURES[any(group["seen"] for group in part["groups"])]
         for one in part["means"]:
             if any(len(row) > 1 for row in one["heads"]):
                 yield f"\n{one['data']}, {one['ratio']}, equal {one['budget']}: the heads.\n"
-                yield from _means_markdown(one["heads"], measures, by="head")
+                yield from _means_markdown(one["heads"], part["measures"], by="head")
         yield from _contrasts_markdown(part["heads"])
 
 
-def _cells_markdown(group: dict[str, Any]) -> Iterator[str]:
-    measures = MEASURES[group["seen"]]
-    fine = measures[0][0]
+def _cells_markdown(
+    group: dict[str, Any], measures: tuple[tuple[str, str, str], ...]
+) -> Iterator[str]:
+    fine = "fine_seen" if group["seen"] else "fine"
     yield "Every cell, percent [Wilson 95 % over scenes]; factors with fine prompts.\n\n"
     yield "| FG:Raw | seed | steps | " + " | ".join(heading for *_, heading in measures)
     # A training that was gone on with counts from there: what was spent before is not known.

@@ -244,7 +244,9 @@ def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_
     partial.write_text("half of it is no result\n")
     steer.write_tables(more, "draft 0", tmp_path)
     written = (tmp_path / "table.md").read_text()
-    assert "| 1:1 | 1 | 6 | 50 [43, 57] | 50 [43, 57] | not run | not run |" in written
+    assert "| 1:1 | 1 | 6 | 50 [43, 57] | 50 [43, 57] | not run | 50 / 50 / 50 / 50 |" in written
+    # No part of the plan asks for it, so it is no column that was not run.
+    assert "goal that only raw data has" not in written
     assert "| fg | 2 | 6 | not run | not run |" in written
     assert "| 1:1 | 3 | 29 (12 to 50) |" in written
     assert "| fg | 2 | 81 (75 to 88) |" in written
