@@ -28,17 +28,13 @@ if TYPE_CHECKING:
     from steer_plan import Cell, Part, Plan
 
 # (evaluation, score, heading): the columns of a table; factors follow.
-MEASURES = {
-    False: (
-        ("fine", "all", "all, fine prompt"), ("fine", "goal", "goal, fine prompt"),
-        ("raw", "goal", "goal, raw prompt"), ("raw_only", "goal", "goal that only raw data has"),
-    ),
-    True: (
-        ("fine_seen", "all", "all, fine prompt, seen wording"),
-        ("fine_seen", "goal", "goal, fine prompt, seen wording"),
-        ("raw_seen", "goal", "goal, raw prompt, seen wording"),
-    ),
-}  # fmt: skip
+MEASURES = (
+    ("fine", "all", "all, fine prompt"), ("fine", "goal", "goal, fine prompt"),
+    ("raw", "goal", "goal, raw prompt"), ("raw_only", "goal", "goal that only raw data has"),
+    ("fine_seen", "all", "all, fine prompt, seen wording"),
+    ("fine_seen", "goal", "goal, fine prompt, seen wording"),
+    ("raw_seen", "goal", "goal, raw prompt, seen wording"),
+)  # fmt: skip
 FACTORS = ("arm", "approach", "rotation", "side")
 
 
@@ -55,9 +51,10 @@ def write_tables(plan: Plan, stamp: str, out: Path) -> None:
 
 
 def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
-    seen = any(name.endswith("_seen") for name in part.evaluations)
+    # Factors stand beside fine prompts, in seen wording where no other is asked for.
+    seen = "fine_seen" in part.evaluations and "fine" not in part.evaluations
     # What a part does not ask is no column of it: "not run" is of what was registered.
-    measures = tuple(one for one in MEASURES[seen] if one[0] in part.evaluations)
+    measures = tuple(one for one in MEASURES if one[0] in part.evaluations)
     groups: list[dict[str, Any]] = []
     for data in part.data:
         for head in part.heads:
