@@ -14,6 +14,7 @@ HELP = """Query a dataset's tables with SQL (Polars' dialect).
 Tables: episodes, frames, images, receipts, gate, clusters, representatives, steps, facts,
 traces, instructions. Pictures are in `images` only, and print as size and sha256. One SELECT is
 run, over these tables: table functions such as read_csv, and other statements, are refused.
+Without `order by`, rows come in no promised order: a join may turn two about from run to run.
 
 An address works as a folder does: hf://datasets/org/name, or @revision behind it.
 

@@ -163,9 +163,8 @@ def _scores(dataset: Dataset) -> list[Distribution]:
     for (method, space), group in sorted(
         frame.group_by("method", "space"), key=lambda pair: (-pair[1].height, str(pair[0]))
     )[:_MOST_SCORE_PLOTS]:
-        limits = (
-            group.select("threshold", "threshold_origin").unique().drop_nulls().sort("threshold")
-        )
+        limits = group.select("threshold", "threshold_origin").unique().drop_nulls()
+        limits = limits.sort("threshold", "threshold_origin")
         marks = [(t, f"threshold {t:.3g} ({o})") for t, o in limits.head(4).iter_rows()]
         named = {"pass": "passed", "fail": "failed the gate", "not_applicable": "not applicable"}
         outcome = [named[verdict] for verdict in group["verdict"]]

@@ -235,7 +235,8 @@ class Dataset:
     def sql(self, query: str) -> pl.DataFrame:
         """Run a SELECT in Polars' SQL over the tables, by their published names.
 
-        The query is parsed first: it can read these tables, and no file beside them.
+        The query is parsed first: it can read these tables, and no file beside them. Without
+        `order by`, rows come in no promised order.
 
         Raises:
             UsageError: The query is wrong, is no SELECT, calls a table function such as

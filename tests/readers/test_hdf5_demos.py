@@ -48,7 +48,8 @@ def test_each_demonstration_is_an_episode(
     assert report.problems == []
     columns = ["episode_id", "task", "fps", "length"]
     rows = dataset.receipts.sort("source_file", "source_record").drop("length", strict=False)
-    rows = rows.collect().join(dataset.episodes.select(columns).collect(), on="episode_id")
+    episodes = dataset.episodes.select(columns).collect()
+    rows = rows.collect().join(episodes, on="episode_id", maintain_order="left")
     assert rows["length"].to_list() == [truth.length for truth in truths]
     assert rows["locator"].to_list()[:2] == [
         f"SCENE0_turn_on_the_stove_demo.hdf5#{stem}_{k}" for k in range(2)

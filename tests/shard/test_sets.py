@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import polars as pl
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from shard.curation import curate
 
 from finedata.errors import UsageError
 from finedata.schema.identity import task_id
+from finedata.shard.making import sets
 from finedata.shard.making.sets import SetKey, _groups, leaks, set_names, sort_episodes
 from finedata.shard.making.settings import ShardSettings
 from finedata.store.dataset import Dataset, open_dataset
@@ -125,6 +128,22 @@ def test_known_sides_hold_for_copies(dataset: Dataset) -> None:
 def test_an_uncurated_dataset_says_which_verb(dataset: Dataset, table: str, verb: str) -> None:
     (dataset.root / "curation" / f"{table}.parquet").unlink()
     with pytest.raises(UsageError, match=f"finedata {verb} "):
+        sort_episodes([dataset], ShardSettings())
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_first_without_a_verdict_is_named(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, backwards: bool
+) -> None:
+    """Whatever order the joins of tables leave the rows in."""
+    file = dataset.root / "curation" / "gate.parquet"
+    table = pq.read_table(file)
+    missing = sorted(ids_of(dataset))[1:3]
+    pq.write_table(table.filter(~pc.field("episode_id").isin(missing)), file)
+    read = sets._read
+    if backwards:
+        monkeypatch.setattr(sets, "_read", lambda *given: read(*given).reverse())
+    with pytest.raises(UsageError, match=f"{missing[0]}.*no verdict of it and of 1 others"):
         sort_episodes([dataset], ShardSettings())
 
 

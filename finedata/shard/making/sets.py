@@ -83,9 +83,10 @@ def sort_episodes(
     for dataset in datasets:
         _check_curated(dataset)
     _check_parts(datasets)
+    # A join promises no order, and the errors below name the first of what they found.
     rows = pl.concat(
         [_read(dataset, number) for number, dataset in enumerate(datasets)], how="diagonal_relaxed"
-    )
+    ).sort("episode_id", "dataset")
     _check_ids(rows, datasets)
     if not allow_mixed_licences and (len(datasets) > 1 or known_licences):
         check_licences(
@@ -309,4 +310,4 @@ def _selected(rows: pl.DataFrame, datasets: Sequence[Dataset], settings: ShardSe
             next_command=f'finedata query {datasets[0].root} "select verdict, count(*) from gate '
             'group by verdict"',
         )
-    return Sorted(rows.sort("episode_id"), left_out)
+    return Sorted(rows, left_out)
