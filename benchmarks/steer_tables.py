@@ -13,7 +13,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from steer_plan import cell_of, steps_of
+from msgspec.structs import replace
+from steer_plan import cell_of, cells, steps_of
 
 import finedata
 from finedata.sim.cells import Cell as Seeds
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from steer_plan import Cell, Part, Plan
 
+    from finedata.sim.evaluate import Result
+
 # (evaluation, score, heading): the columns of a table; factors follow.
 MEASURES = (
     ("fine", "all", "all, fine prompt"), ("fine", "goal", "goal, fine prompt"),
@@ -39,15 +42,37 @@ FACTORS = ("arm", "approach", "rotation", "side")
 
 
 def write_tables(plan: Plan, stamp: str, out: Path) -> None:
-    """Write `table.md` and `table.json`, and `table.html` of the results of true texts."""
+    """Write `table.md` and `table.json`, and `table.html` of the results of true texts.
+
+    On the page every cell is held against the first one, so a ratio that others are contrasted
+    with comes first.
+    """
     found: dict[str, Any] = {"stamp": stamp, "question": plan.question}
     found["parts"] = [_part(plan, part, out) for part in plan.parts]
     for row in (r for part in found["parts"] for group in part["groups"] for r in group["cells"]):
         del row["read"]
     write_atomic(out / "table.json", (json.dumps(found, indent=1) + "\n").encode())
     write_atomic(out / "table.md", "".join(_markdown(found)).encode())
-    if results := sorted(out.glob("cells/truth.*/*.jsonl")):
+    trained = dict.fromkeys(
+        cell for part in plan.parts for cell in cells(plan, part) if cell.data == "truth"
+    )
+    others = [second for _, second in plan.contrasts]
+    order = sorted(trained, key=lambda cell: -others.count(cell.ratio))
+    if results := [one for cell in order for one in _results(plan, cell, out).values()]:
         finedata.sim_report(results, out=out / "table.html")
+
+
+def _results(plan: Plan, cell: Cell, out: Path) -> dict[str, Result]:
+    """Of each evaluation, with what the plan set in the recipe where the result does not tell."""
+    changes = finedata.recipe(plan.recipe, **plan.heads[cell.head]).values
+    changed = {key: str(getattr(changes, key)) for key in sorted(plan.heads[cell.head])}
+    found: dict[str, Result] = {}
+    for path in sorted((out / "cells" / cell.name).glob("*.jsonl")):
+        result = finedata.sim_result(path)
+        if result.run is not None and not result.run.changed:
+            result = replace(result, run=replace(result.run, changed=changed))
+        found[path.stem] = result
+    return found
 
 
 def _part(plan: Plan, part: Part, out: Path) -> dict[str, Any]:
@@ -99,15 +124,14 @@ def _cell(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     rates: dict[str, Any] = {}
     read: dict[str, Any] = {}
     results: dict[str, str] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        result = finedata.sim_result(path)
-        results[path.stem] = str(path.relative_to(out))
-        rates[path.stem] = {
+    for name, result in _results(plan, cell, out).items():
+        results[name] = f"cells/{cell.name}/{name}.jsonl"
+        rates[name] = {
             one.score: [one.share, one.low, one.high, one.scenes]
             for one in finedata.sim_rates(result)
         }
-        rates[path.stem]["faults"] = sum(bool(one.fault) for one in result.episodes)
-        read[path.stem] = result
+        rates[name]["faults"] = sum(bool(one.fault) for one in result.episodes)
+        read[name] = result
     trained = folder / "trained.json"
     told = json.loads(trained.read_text()) if trained.exists() else {}
     return {

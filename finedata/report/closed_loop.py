@@ -19,7 +19,7 @@ from finedata.report.drawing.svg import MINUS, counted, escape
 from finedata.report.html import Cell as TableCell
 from finedata.report.html import figure, jpeg_image, note, page, pairs, said, table
 from finedata.sim.cells import NOTHING, cell_differences, confusion, fine_share, questions
-from finedata.sim.compare import SCORES, rates
+from finedata.sim.compare import rates
 from finedata.sim.film import read_film
 from finedata.sim.outcome import FACTORS
 from finedata.store.atomic import write_atomic
@@ -42,6 +42,8 @@ _STYLE = (
 )
 # Seeds whose steps or samples differ by less are of one budget: a run ends on a whole batch.
 _ALIKE = 0.02
+# All of it first: the last columns of a wide table are out of sight.
+_COLUMNS = ("all", "goal", *FACTORS)
 
 
 def write_closed_loop_report(
@@ -127,13 +129,13 @@ def _rates(question: Question) -> str:
         for result in cell.results:
             found = {rate.score: rate for rate in rates(result)}
             seed = "" if result.run is None else str(result.run.seed)
-            rows.append([said(cell.name), seed, *(_percent(found.get(one)) for one in SCORES)])
+            rows.append([said(cell.name), seed, *(_percent(found.get(one)) for one in _COLUMNS)])
         if len(cell.results) > 1:
             rows.append(
-                [said(cell.name), "mean; range", *(_range(cell.shares(one)) for one in SCORES)]
+                [said(cell.name), "mean; range", *(_range(cell.shares(one)) for one in _COLUMNS)]
             )
     caption = "Percent of scenes with Wilson's 95 % interval over scenes"
-    drawn = table(caption, ["cell", "seed", *SCORES], rows)
+    drawn = table(caption, ["cell", "seed", *_COLUMNS], rows)
     return f"<h3>{said(question.title)}</h3>{drawn}"
 
 
@@ -220,17 +222,17 @@ def _mean_point(cell: Cell, score: str) -> RatePoint | None:
 
 def _budgets(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
     """Cells of one recipe and one budget, in words; those of two mixtures at least."""
-    found: dict[tuple[str, str, str], list[tuple[float, Cell]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[float, Cell]]] = defaultdict(list)
     for cell in cells:
         result = cell.results[0]
         run, share = result.run, fine_share(result)
         if run is None or share is None:
             continue
-        found[run.recipe, run.family, "samples"].append((run.step * run.batch, cell))
+        found[cell.recipe, "samples"].append((run.step * run.batch, cell))
         if share > 0:
-            found[run.recipe, run.family, "fine-grained samples"].append((run.drawn["fg"], cell))
+            found[cell.recipe, "fine-grained samples"].append((run.drawn["fg"], cell))
     groups: list[tuple[str, list[Cell]]] = []
-    for (recipe, _, what), counted_cells in found.items():
+    for (recipe, what), counted_cells in found.items():
         left = sorted(counted_cells, key=lambda pair: pair[0])
         while left:
             least = left[0][0]
@@ -254,11 +256,11 @@ def _differences(question: Question, apart: Sequence[CellDifference]) -> str:
         mine = {one.score: one for one in apart if one.cell == cell.name}
         first = next(iter(mine.values()))
         seeds = f"{first.seeds[0]}, {first.seeds[1]}"
-        rows.append([said(cell.name), seeds, *(_points(mine.get(one)) for one in SCORES)])
+        rows.append([said(cell.name), seeds, *(_points(mine.get(one)) for one in _COLUMNS)])
     against = question.cells[0].name
     drawn = table(
         f"Minus {said(against)}, in points, with a bootstrap's 95 % interval",
-        ["cell", "seeds of both", *SCORES],
+        ["cell", "seeds of both", *_COLUMNS],
         rows,
     )
     told = (
@@ -336,6 +338,7 @@ def _runs(results: Sequence[Result]) -> str:
         rows.append(
             [
                 said(run.recipe),
+                said(", ".join(f"{key}={text}" for key, text in run.changed.items())),
                 f"<code>{escape(run.family)}</code>",
                 said(run.mix),
                 run.seed,
@@ -347,7 +350,10 @@ def _runs(results: Sequence[Result]) -> str:
         )
     if not rows:
         return note("No result is of a trained policy that tells what it learnt from.")
-    heads = ["recipe", "family", "mixture", "seed", "steps", "batch", "samples drawn", "shards"]
+    heads = [
+        "recipe", "set for it", "family", "mixture", "seed", "steps", "batch", "samples drawn",
+        "shards",
+    ]  # fmt: skip
     return table("Runs; a family is a recipe without mixture, seed and length", heads, rows)
 
 

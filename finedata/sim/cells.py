@@ -17,10 +17,10 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.sim.compare import SCORES
-from finedata.sim.evaluate import EvaluateSettings, Result  # noqa: TC001  (msgspec reads them)
+from finedata.sim.evaluate import EvaluateSettings, Result, Run  # noqa: TC001  (msgspec reads them)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,10 +51,13 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: The mixture and the steps, and what else tells it from the others; a policy's name.
         results: One of each seed.
+        recipe: Its recipe, and what was set in it that was not in the others; empty of a policy
+            that tells none.
     """
 
     name: str
     results: list[Result]
+    recipe: str = ""
 
     @property
     def seeds(self) -> list[int]:
@@ -212,16 +215,42 @@ def _cells(results: Sequence[Result]) -> list[Cell]:
                 wanted="each policy once; runs of several seeds are one cell",
             )
         mine.append(result)
-    names = _names([group[0] for group in groups.values()])
+    runs = [run for group in groups.values() if (run := group[0].run) is not None]
+    recipes = _recipes(runs)
+    names = _names([group[0] for group in groups.values()], recipes)
     return [
-        Cell(name=name, results=group) for name, group in zip(names, groups.values(), strict=True)
+        Cell(
+            name=name,
+            results=group,
+            recipe="" if (run := group[0].run) is None else recipes[run.recipe, run.family],
+        )
+        for name, group in zip(names, groups.values(), strict=True)
     ]
 
 
-def _names(firsts: Sequence[Result]) -> list[str]:
+def _recipes(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
+    """Recipe and family -> words for both, which no other family of the recipe has."""
+    words: dict[tuple[str, str], str] = {}
+    for recipe in {run.recipe for run in runs}:
+        changed = {run.family: run.changed for run in runs if run.recipe == recipe}
+        shared = set(next(iter(changed.values())).items())
+        for one in changed.values():
+            shared &= one.items()
+        told = {
+            family: ", ".join(f"{key}={text}" for key, text in sorted(one.items() - shared))
+            for family, one in changed.items()
+        }
+        # Policies from before results told it, or a recipe whose file was edited.
+        if len(set(told.values())) < len(told):
+            told = {family: f"{family[:6]}, {one}".rstrip(", ") for family, one in told.items()}
+        for family, one in told.items():
+            words[recipe, family] = ", ".join(filter(None, (recipe, one)))
+    return words
+
+
+def _names(firsts: Sequence[Result], recipes: Mapping[tuple[str, str], str]) -> list[str]:
     """The mixture, and of recipe, steps, batch and data what differs among the cells."""
     runs = [one.run for one in firsts if one.run is not None]
-    recipes = len({(run.recipe, run.family) for run in runs}) > 1
     steps = len({(run.step, run.batch) for run in runs}) > 1
     data = len({run.shards for run in runs}) > 1
     names: list[str] = []
@@ -230,10 +259,8 @@ def _names(firsts: Sequence[Result]) -> list[str]:
         if run is None:
             names.append(one.policy)
             continue
-        twice = len({r.family for r in runs if r.recipe == run.recipe}) > 1
         parts = [
-            run.recipe if recipes else "",
-            run.family[:6] if recipes and twice else "",
+            recipes[run.recipe, run.family] if len(recipes) > 1 else "",
             run.mix,
             f"{run.step:,} steps" if steps else "",
             f"shards {run.shards[:6]}" if data else "",

@@ -116,7 +116,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     out_of_reach: int = 0
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was trained: what tells the runs of a study apart, and what they share.
 
     Attributes:
@@ -128,6 +128,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         batch: Samples of each.
         drawn: View -> samples that were learnt from.
         shards: Digest of what they were drawn from.
+        changed: What else was set for the run otherwise than the recipe has it, as texts; empty
+            too of a policy that does not tell it.
     """
 
     recipe: str
@@ -138,6 +140,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     drawn: dict[str, int]
     shards: str
+    changed: dict[str, str] = {}
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

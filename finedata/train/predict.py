@@ -46,6 +46,11 @@ _VARIED = {
 }  # fmt: skip
 
 
+def _text(value: Any) -> str:
+    """As `--set` has it."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 class Predictor:
     """A policy on a device, ready to be asked.
 
@@ -116,8 +121,9 @@ class Predictor:
     def trained(self) -> dict[str, Any]:
         """What was trained, in a few words: what a study's runs differ in, and what they share.
 
-        `family` is the recipe's digest without its mixture, seed and length; `drawn` how many
-        samples of each view were learnt from, `shards` the digest of what they were drawn from.
+        `family` is the recipe's digest without its mixture, seed and length, and `changed` what
+        else was set for the run, in words; `drawn` how many samples of each view were learnt from,
+        `shards` the digest of what they were drawn from.
         """
         recipe, receipts = self.recipe, self.saved.receipts
         drawn: dict[str, int] = {}
@@ -127,6 +133,10 @@ class Predictor:
         return {
             "recipe": self.saved.recipe.name,
             "family": recipe_digest(msgspec.structs.replace(recipe, **_VARIED))[:16],
+            "changed": {
+                key: _text(getattr(recipe, key))
+                for key in sorted(self.saved.recipe.changed.keys() - _VARIED.keys())
+            },
             "mix": recipe.mix,
             "seed": recipe.seed,
             "step": self.saved.step,

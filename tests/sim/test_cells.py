@@ -28,6 +28,32 @@ def test_seeds_are_one_cell_and_all_else_tells_cells_apart() -> None:
     assert question.cells[0].shares("goal") == [0.5, 1.0]
 
 
+def _set(result: Result, family: str, **changed: str) -> Result:
+    assert result.run is not None
+    run = msgspec.structs.replace(result.run, family=family, changed=changed)
+    return msgspec.structs.replace(result, run=run)
+
+
+def test_recipes_are_told_apart_by_what_was_set() -> None:
+    def named(*results: Result) -> list[tuple[str, str]]:
+        return [(cell.name, cell.recipe) for cell in questions(results)[0].cells]
+
+    usual = _set(result_of([True], mix="fg=1"), "a" * 16, steer_width="64")
+    other = _set(result_of([True], mix="fg=1"), "b" * 16, loss="l1", steer_width="64")
+    deep = _set(result_of([True], mix="raw=1"), "c" * 16, loss="flow", steer_width="64")
+    assert named(usual, other, deep) == [
+        ("steer, fg=1", "steer"),
+        ("steer, loss=l1, fg=1", "steer, loss=l1"),
+        ("steer, loss=flow, raw=1", "steer, loss=flow"),
+    ]
+    assert named(other) == [("fg=1", "steer")]
+    # What was set in both tells nothing: digests do.
+    quiet = [_set(one, digest * 16, loss="l1") for one, digest in ((usual, "d"), (other, "e"))]
+    assert named(*quiet) == [
+        ("steer, dddddd, fg=1", "steer, dddddd"), ("steer, eeeeee, fg=1", "steer, eeeeee"),
+    ]  # fmt: skip
+
+
 def test_prompts_are_asked_apart() -> None:
     results = [
         result_of([True], mix="fg=1", prompts="fine"),

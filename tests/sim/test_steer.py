@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -218,7 +219,7 @@ def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_
     part = msgspec.structs.replace(read.parts[0], ratios=list(ratios), heads=["flow", "l1"])
     more = msgspec.structs.replace(
         read, seeds=[0, 1, 2], parts=[part, read.parts[1]], contrasts=[("fg", "1:1")],
-        head_contrasts=[("l1", "flow")],
+        heads={head: {"loss": head} for head in ("flow", "l1")}, head_contrasts=[("l1", "flow")],
     )  # fmt: skip
     # Of 192 scenes; a seed of fg and two of the other head are not there yet.
     good = {("flow", "1:1"): (48, 96, 24), ("flow", "fg"): (144, 168), ("l1", "1:1"): (96,)}
@@ -243,6 +244,11 @@ def test_tables_say_every_cell_and_what_was_not_run(steer: Any, plan: Path, tmp_
     partial.parent.mkdir(parents=True)
     partial.write_text("half of it is no result\n")
     steer.write_tables(more, "draft 0", tmp_path)
+    # These results do not tell what was set; the plan does. What others are held against is first.
+    page = (tmp_path / "table.html").read_text()
+    assert re.findall(r"<th[^>]*>cell</th>", page)
+    assert "steer, loss=l1, fg=1,raw=1" in page
+    assert page.index("steer, loss=flow, fg=1,raw=1") < page.index("steer, loss=flow, fg=1<")
     written = (tmp_path / "table.md").read_text()
     assert "| 1:1 | 1 | 6 | 50 [43, 57] | 50 [43, 57] | not run | 50 / 50 / 50 / 50 |" in written
     # No part of the plan asks for it, so it is no column that was not run.

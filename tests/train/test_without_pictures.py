@@ -55,6 +55,10 @@ def test_states_alone_are_trained_on_and_asked(run: Path, policy: Any, tmp_path:
     assert (found.run.recipe, found.run.mix, found.run.step) == ("tiny_gr00t", "raw=1", 2)
     assert found.run.drawn == {"raw": 8}
     assert len(found.run.shards) == len(found.run.family) == 16
+    assert found.run.changed == {
+        "batch": "4", "micro_batch": "4", "states": '["state","environment"]',
+    }  # fmt: skip
+    assert fd.sim_result(tmp_path / "r.jsonl").run == found.run
 
 
 def test_what_has_no_gradient_is_gone_on_with_all_the_same(run: Path, tmp_path: Path) -> None:
