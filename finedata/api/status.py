@@ -198,7 +198,7 @@ def _next(root: Path, steps: list[Step]) -> str:
 
 
 def _digest(dataset: Dataset, table: str) -> str:
-    found = dataset.table(table).select(pl.col("settings_sha256").unique()).collect()
+    found = dataset.table(table).select(pl.col("settings_sha256").unique().sort()).collect()
     return ", ".join(f"settings {digest[:12]}" for digest in found["settings_sha256"].to_list())
 
 
