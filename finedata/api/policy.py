@@ -172,7 +172,8 @@ class Policy:
             Mean errors by number, beside those of holding still.
 
         Raises:
-            UsageError: No episode is of a robot that the policy knows, or nothing was held out.
+            UsageError: No episode is of a robot that the policy knows, nothing was held out, or the
+                policy must be shown depth, and no shards say which camera has it.
         """
         from itertools import islice
         from pathlib import Path
@@ -184,6 +185,12 @@ class Policy:
         from finedata.train.recorded import recorded_episodes
 
         desk, predictor = self.desk(**how), self.predictor
+        if predictor.needs_depth and shards is None:
+            raise UsageError(
+                parameter="shards",
+                found="none, for a policy that must be shown depth",
+                wanted="the shards it was trained on, whose roles say which camera has it",
+            )
         opened = open(dataset) if isinstance(dataset, str | Path) else dataset
         recorded = recorded_episodes(
             opened,

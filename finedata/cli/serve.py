@@ -66,7 +66,8 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME=ROLE",
-            help="What a client's name means: a role, state, prompt, or - to leave it out.",
+            help="What a client's name means: a role, state, prompt, depth/ROLE, or - to leave it "
+            "out.",
         ),
     ] = None,
     reasoning: Annotated[
@@ -158,4 +159,10 @@ def _lines(told: dict[str, Any]) -> list[str]:
             f"    and must show {role}: {', '.join(robot['states'][role])}"
             for role in robot["needed_states"]
         ]
+    if one["needed_depth"]:
+        deep = ", ".join(f"depth/{camera}" for camera in one["needed_depth"])
+        lines.append(
+            f"  and must show {deep}, in metres, and matrix/ROLE: without one SpatialVLA's default "
+            "is taken"
+        )
     return lines

@@ -12,7 +12,7 @@ import numpy as np
 import finedata
 from finedata.errors import UsageError
 from finedata.serve.form import Form
-from finedata.serve.observe import IGNORED, Request, read_request
+from finedata.serve.observe import IGNORED, SPACE, Request, read_request
 from finedata.train.robot import Observation
 
 if TYPE_CHECKING:
@@ -74,8 +74,11 @@ class Desk:
 
     def __post_init__(self) -> None:
         known = {*self.predictor.cameras, *self._states, "state", "prompt", IGNORED}
+        known |= {f"state/{role}" for role in self._states}
+        if self.predictor.in_space:
+            known |= {f"{kind}/{one}" for kind in SPACE for one in self.predictor.cameras}
         for key, name in self.renamed.items():
-            if name not in known and name.removeprefix("state/") not in self._states:
+            if name not in known:
                 raise UsageError(
                     parameter="key",
                     place=f"key {key}={name}",
@@ -101,7 +104,11 @@ class Desk:
             UsageError: It cannot be read.
         """
         return read_request(
-            payload, cameras=self.predictor.cameras, states=self._states, renamed=self.renamed
+            payload,
+            cameras=self.predictor.cameras,
+            states=self._states,
+            renamed=self.renamed,
+            space=self.predictor.in_space,
         )
 
     def ask(self, sessions: Sequence[Session], requests: Sequence[Request]) -> Answered:
@@ -152,10 +159,11 @@ class Desk:
         for robot in self.predictor.robots.values():
             states = {role: np.zeros(len(robot.names(role)), np.float32) for role in robot.states}
             pictures = dict.fromkeys(self.predictor.cameras, black)
+            deep = self.predictor.cameras if self.predictor.needs_depth else ()
+            depths = dict.fromkeys(deep, np.ones((size, size), np.float32))
+            shown = Observation(pictures=pictures, text="warm up", states=states, depths=depths)
             began = perf_counter()
-            self.predictor.predict(
-                [(robot, Observation(pictures=pictures, text="warm up", states=states))]
-            )
+            self.predictor.predict([(robot, shown)])
             took = perf_counter() - began
         return took
 
@@ -184,6 +192,7 @@ class Desk:
                 "step": self.predictor.saved.step,
                 "trained": self.predictor.trained,
                 "cameras": list(self.predictor.cameras),
+                "needed_depth": list(self.predictor.cameras) if self.predictor.needs_depth else [],
                 "horizon": self.use.horizon,
                 "stride": recipe.stride,
                 "execute": self.use.execute,

@@ -6,6 +6,9 @@ Clients name what they see in a dozen ways: `observation/image`, `images: {front
 `observation.images.front`, `states`. Nothing is guessed from contents: a name is that of a role
 behind one of the known prefixes, or the user said what it means (`--key`), or it is an error. A
 policy that is not shown what its client believes it sees moves a robot, and badly.
+
+Depth is of ROS's two kinds, which the type of its numbers tells apart: floats are metres, and what
+is no number or infinite is no depth; 16 bits are millimetres, and 0 is none (REP 118).
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.serve.wire import is_map
-from finedata.train.robot import Observation
+from finedata.shard.stream.fill import camera_matrices
+from finedata.train.robot import MOST_SIDE, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +36,11 @@ _STATES = ("state", "states", "proprio")
 _WORDS = ("prompt", "text", "task", "instruction", "task_description", "lang")
 _EMBODIMENTS = ("embodiment", "unnorm_key")
 _RESERVED = ("prev_chunk", "delay")
+SPACE = ("depth", "matrix")
+"""What a policy that is told of space may be shown of a camera beside its picture."""
+_MILLIMETRE = 0.001
+# fx, fy, cx, cy; or a matrix row by row.
+_MATRIX_SIZES = (4, 9)
 # Of one camera, where there is no other.
 _ONLY = ("image", "images")
 # How far from 1 the length of a quaternion may be that a client rounded.
@@ -50,6 +59,8 @@ class Request:
         reset: An episode begins.
         reasoning: It wants to know why, too.
         noise: Number that the policy's noise is drawn from; None for that of the connection.
+        depths: Picture role to (height, width) float32 metres, 0 where there is none.
+        matrices: Picture role to the (3, 3) matrix of its pinhole, in pixels of its picture.
     """
 
     pictures: dict[str, np.ndarray | None] = field(default_factory=dict[str, Any])
@@ -59,6 +70,8 @@ class Request:
     reset: bool = False
     reasoning: bool = False
     noise: int | None = None
+    depths: dict[str, np.ndarray | None] = field(default_factory=dict[str, Any])
+    matrices: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     def observation(self, robot: Robot, form: Form) -> Observation:
         """For a robot whose client writes numbers in a form.
@@ -89,7 +102,10 @@ class Request:
             _check(array, form.names(robot.names(role)), robot)
             states[role] = form.read(array, robot.names(role))
             _check_turns(states[role], robot.names(role), robot)
-        return Observation(pictures=self.pictures, text=self.text, states=states)
+        return Observation(
+            pictures=self.pictures, text=self.text, states=states, depths=self.depths,
+            matrices=self.matrices,
+        )  # fmt: skip
 
 
 def _check(found: np.ndarray, names: Sequence[str], robot: Robot) -> None:
@@ -136,6 +152,7 @@ def read_request(
     cameras: Sequence[str],
     states: Sequence[str],
     renamed: Mapping[str, str],
+    space: bool = False,
 ) -> Request:
     """Read a flat or nested observation.
 
@@ -143,23 +160,35 @@ def read_request(
         payload: As a client sent it.
         cameras: Picture roles of the policy.
         states: State roles of its robots.
-        renamed: A client's name to a role, `state`, `prompt`, or `IGNORED`.
+        renamed: A client's name to a role, `state`, `prompt`, `depth/ROLE`, or `IGNORED`.
+        space: The policy is told where in space its pictures are: depth and matrices of cameras.
 
     Raises:
         UsageError: A name means nothing here, or a value is of another kind.
     """
     found = Request()
+    only = cameras[0] if len(cameras) == 1 else ""
     for path, value in _flat(payload):
         name = renamed.get("/".join(path), "")
         if name == IGNORED:
             continue
-        meant = (name,) if name else _short(path)
-        last = meant[-1]
+        meant = tuple(name.split("/")) if name else _short(path)
+        head, last = meant[0], meant[-1]
         if len(meant) == 1 and last in cameras:
             found.pictures[last] = _picture(value, last)
-        elif len(meant) == 1 and last in _ONLY and len(cameras) == 1:
-            found.pictures[cameras[0]] = _picture(value, last)
-        elif meant[0] in _STATES and len(meant) <= 2 and (len(meant) == 1 or last in states):
+        elif len(meant) == 1 and last in _ONLY and only:
+            found.pictures[only] = _picture(value, last)
+        elif (
+            space
+            and head in SPACE
+            and len(meant) <= 2
+            and (role := last if len(meant) == 2 else only) in cameras
+        ):
+            if head == "depth":
+                found.depths[role] = _depth(value, role)
+            elif value is not None:
+                found.matrices[role] = _matrix(value, role)
+        elif head in _STATES and len(meant) <= 2 and (len(meant) == 1 or last in states):
             found.states[last if len(meant) == 2 else ""] = numbers(value, "/".join(path))
         elif len(meant) == 1 and last in states:
             found.states[last] = numbers(value, "/".join(path))
@@ -172,7 +201,7 @@ def read_request(
         elif len(meant) == 1 and last == "noise":
             found.noise = _number(value, last)
         else:
-            raise _unknown("/".join(path), last, cameras, states)
+            raise _unknown("/".join(path), last, cameras, states, space=space)
     return found
 
 
@@ -247,6 +276,51 @@ def _picture(value: Any, place: str) -> np.ndarray | None:
     return value
 
 
+def _depth(value: Any, role: str) -> np.ndarray | None:
+    if value is None:
+        return None
+    flat = value[..., 0] if isinstance(value, np.ndarray) and value.shape[2:] == (1,) else value
+    known = isinstance(flat, np.ndarray) and (flat.dtype.kind == "f" or flat.dtype == np.uint16)
+    if not known or flat.ndim != 2 or not 0 < min(flat.shape) <= max(flat.shape) <= MOST_SIDE:
+        told = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else ""
+        raise UsageError(
+            place=f"depth of {role}",
+            found=told or type(value).__name__,
+            wanted="(height, width) of floats, in metres, or of uint16, in millimetres; nil where "
+            "the robot has none",
+        )
+    if flat.dtype == np.uint16:
+        return flat.astype(np.float32) * np.float32(_MILLIMETRE)
+    with np.errstate(over="ignore"):
+        metres = flat.astype(np.float32)
+    metres = np.where(np.isfinite(metres), metres, np.float32(0))
+    if (metres < 0).any():
+        raise UsageError(
+            place=f"depth of {role}", found=f"{metres.min():.6g} m", wanted="distances of 0 or more"
+        )
+    return metres
+
+
+def _matrix(value: Any, role: str) -> np.ndarray:
+    rows: list[Any] = value if isinstance(value, list) else []
+    if rows and all(isinstance(row, list) for row in rows):
+        value = [number for row in rows for number in row]
+    elif isinstance(value, np.ndarray):
+        value = value.reshape(-1)
+    flat = numbers(value, f"matrix of {role}")
+    found = None
+    if flat.size in _MATRIX_SIZES:
+        found = camera_matrices(flat, of=(1, 1), size=(1, 1))
+    pinhole = found is not None and np.isfinite(found).all() and found[0, 0] > 0 < found[1, 1]
+    if found is None or not pinhole or found[2].tolist() != [0, 0, 1]:
+        raise UsageError(
+            place=f"matrix of {role}",
+            found=f"{flat.size} numbers: {', '.join(f'{x:.6g}' for x in flat[:9])}",
+            wanted="fx, fy, cx, cy, or the matrix of a pinhole (3, 3), in pixels of the picture",
+        )
+    return found
+
+
 def _flag(value: Any, place: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise UsageError(place=place, found=type(value).__name__, wanted="true or false")
@@ -259,14 +333,17 @@ def _number(value: Any, place: str) -> int:
     return value
 
 
-def _unknown(name: str, last: str, cameras: Sequence[str], states: Sequence[str]) -> UsageError:
+def _unknown(
+    name: str, last: str, cameras: Sequence[str], states: Sequence[str], *, space: bool
+) -> UsageError:
     if last in _RESERVED:
         return UsageError(
             place=f"key {name}",
             found="a key that real-time chunking will have",
             wanted="none of it yet",
         )
-    known = ", ".join((*cameras, *(f"state/{role}" for role in states), "state", "prompt"))
+    more = [f"{kind}/{role}" for kind in SPACE for role in cameras] if space else []
+    known = ", ".join((*cameras, *more, *(f"state/{role}" for role in states), "state", "prompt"))
     return UsageError(
         place=f"key {name}",
         found="a name that the policy does not know",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.serve.client import connect
+from finedata.shard.stream.fill import camera_matrices
 from finedata.train.recorded import Recorded, Replayed
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def replay(
         since: list[int] = []
         predicted: list[np.ndarray] = []
         with connect(address, api_key=api_key) as policy:
-            for frame, pictures in zip(asked, _pictures(one, asked), strict=True):
+            for frame, seen in zip(asked, _seen(desk, one, asked), strict=True):
                 observation: dict[str, Any] = {
                     **dict.fromkeys(desk.predictor.cameras),
-                    **pictures,
+                    **seen,
                     "prompt": one.episode.task,
                     "embodiment": one.robot.name,
                 }
@@ -75,14 +76,29 @@ def replay(
         )
 
 
-def _pictures(one: Recorded, frames: list[int]) -> Iterator[dict[str, np.ndarray]]:
-    """The pictures of these frames, one frame after the other."""
-    streams = {
+def _seen(desk: Desk, one: Recorded, frames: list[int]) -> Iterator[dict[str, Any]]:
+    """What is seen in these frames, one frame after the other: pictures, and where they are."""
+    predictor = desk.predictor
+    pictures = {
         role: one.episode.iter_frames(camera, frames) for role, camera in one.cameras.items()
     }
-    for _ in frames:
-        found = {role: next(stream) for role, stream in streams.items()}
-        yield {role: picture for role, picture in found.items() if picture is not None}
+    deep = one.depths if predictor.needs_depth else ()
+    depths = {role: one.iter_depth_m(role, frames) for role in deep}
+    for frame in frames:
+        found = {role: next(stream) for role, stream in pictures.items()}
+        shown = {role: picture for role, picture in found.items() if picture is not None}
+        seen: dict[str, Any] = {**shown}
+        if predictor.needs_depth:
+            seen |= {f"depth/{role}": None for role in predictor.cameras}
+        seen |= {f"depth/{role}": next(stream) for role, stream in depths.items()}
+        for role, picture in shown.items() if predictor.in_space else ():
+            known = one.depths.get(role)
+            if known is not None and known.matrix is not None:
+                numbers = known.matrix[min(frame, len(known.matrix) - 1)]
+                seen[f"matrix/{role}"] = camera_matrices(
+                    numbers, of=known.size, size=picture.shape[:2]
+                )
+        yield seen
 
 
 def _same_numbers(one: Recorded) -> np.ndarray | None:

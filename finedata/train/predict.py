@@ -65,6 +65,8 @@ class Predictor:
         robots: Name to how its numbers are written.
         cameras: Picture roles in the order of the prompt.
         speaks: Whether it can reason.
+        in_space: Whether it is told where in space its pictures are.
+        needs_depth: Whether it must be shown depth, which it does not estimate.
         policy: The policy itself, in its mode of prediction.
         settings: How prompts are encoded.
         encoder: Encodes them.
@@ -80,6 +82,8 @@ class Predictor:
         for robot in self.robots.values():
             _ = robot.needed
         self.speaks = self.recipe.head == "tokens"
+        self.in_space = self.recipe.ego3d == "depth"
+        self.needs_depth = self.in_space and not self.recipe.depth_model
         self._device = device
         self.policy = policy.to(device).eval()
         self.settings = policy.backbone.encoder_settings(
@@ -261,6 +265,6 @@ class Predictor:
             raise UsageError(
                 place=f"depth of {camera}",
                 found="none",
-                wanted="metres of each pixel, None where the robot has none, or a run with the "
-                "recipe's depth_model, which estimates it",
+                wanted=f"depth/{camera}: metres of each pixel, nil where the robot has none; or a "
+                "run with the recipe's depth_model, which estimates it",
             )

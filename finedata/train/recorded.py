@@ -26,9 +26,26 @@ if TYPE_CHECKING:
     from finedata.store.episode import Episode
     from finedata.train.robot import Robot
 
-__all__ = ["Recorded", "Replayed", "recorded_episodes"]
+__all__ = ["Recorded", "RecordedDepth", "Replayed", "recorded_episodes"]
 
 _OWN = {"state": "observation.state"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedDepth:
+    """Where in space a camera's pictures are.
+
+    Attributes:
+        camera: The camera of depth; empty where a model estimated it when sharding.
+        unit_m: Metres of one of its numbers.
+        matrix: (T or 1, 4 or 9): fx, fy, cx, cy, or the matrix row by row; None where nobody knows.
+        size: Width and height of the pictures that the matrix is of.
+    """
+
+    camera: str
+    unit_m: float
+    matrix: np.ndarray | None
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +56,7 @@ class Recorded:
         episode: Its pictures.
         robot: Whose numbers they are.
         cameras: Picture role to the camera; absent where the episode has none.
+        depths: Picture role to its depth, of what `cameras` has; absent where the roles say none.
         states: State role to (T, width) float32 by `Robot.names`.
         actions: (T, width) float32 by `Robot.action_names`, absolute.
         valid: (T,) bool: an action was commanded.
@@ -47,9 +65,34 @@ class Recorded:
     episode: Episode
     robot: Robot
     cameras: Mapping[str, str]
+    depths: Mapping[str, RecordedDepth]
     states: Mapping[str, np.ndarray]
     actions: np.ndarray
     valid: np.ndarray
+
+    def iter_depth_m(self, role: str, frames: Sequence[int]) -> Iterator[np.ndarray | None]:
+        """Depth of these frames as shards have it: (height, width) float32 metres, 0 for none.
+
+        None where a frame has no depth at all.
+
+        Raises:
+            UsageError: A model estimated it when sharding.
+        """
+        depth = self.depths[role]
+        if not depth.camera:
+            raise UsageError(
+                place=f"depth of {role} of {self.episode.episode_id}",
+                found="none: that of the shards was estimated",
+                wanted="a run with the recipe's depth_model, which estimates it when it is asked",
+            )
+        scale = self.episode.depth_scale(depth.camera)
+        for found in self.episode.iter_frames(depth.camera, frames):
+            # An absent camera of depth has black pictures of colours.
+            if found is None or found.ndim == 3:
+                yield None
+                continue
+            numbers = found if scale is None else scale.millimetres(found)
+            yield numbers.astype(np.float32) * np.float32(depth.unit_m)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,6 +194,7 @@ def _recorded(
 ) -> Recorded:
     stored = {shown_camera(name): name for name in episode.cameras}
     missing: set[str] = set(episode.row["cameras_missing"] or ())
+    part = None
     if shards is None or one is None:
         seen = {role: role for role in cameras}
         columns = {
@@ -171,11 +215,9 @@ def _recorded(
             ]
             for role in (*robot.states, *robot.actions)
         }
-    shown: dict[str, str] = {}
-    for role in cameras:
-        name = seen.get(role)
-        if name is None:
-            continue
+
+    def camera(name: str, role: str) -> str | None:
+        """As it is stored; None where the episode lacks it."""
         if name not in stored:
             raise UsageError(
                 place=f"picture role {role} of {episode.episode_id}",
@@ -183,15 +225,31 @@ def _recorded(
                 wanted=f"{name}",
                 next_command="--shards SHARDS  # whose roles say which camera it is",
             )
-        if name not in missing and stored[name] not in missing:
-            shown[role] = stored[name]
+        return None if {name, stored[name]} & missing else stored[name]
+
+    shown = {
+        role: found
+        for role in cameras
+        if role in seen and (found := camera(seen[role], role)) is not None
+    }
     rows = episode.rows()
+    depths: dict[str, RecordedDepth] = {}
+    for role, (deep, _, known) in part.depth.items() if part is not None else ():
+        found = "" if deep.depth_of else camera(known.camera, role)
+        if role in shown and found is not None:
+            matrix = rows[known.matrix] if isinstance(known.matrix, str) and known.matrix else None
+            if isinstance(known.matrix, tuple):
+                matrix = np.array([known.matrix])
+            depths[role] = RecordedDepth(
+                camera=found, unit_m=known.unit_m, matrix=matrix, size=known.size
+            )
     states = {role: _numbers(episode, rows, columns[role]) for role in robot.states}
     valid = rows.get("action_valid", np.ones(len(episode), bool))
     return Recorded(
         episode=episode,
         robot=robot,
         cameras=shown,
+        depths=depths,
         states=states,
         actions=np.concatenate(
             [_numbers(episode, rows, columns[role]) for role in robot.actions], -1

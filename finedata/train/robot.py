@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from finedata.annotate.trace_text import Trace
     from finedata.schema.codecs_file import CodecsFile, VectorCodec
 
-__all__ = ["Observation", "Predicted", "Robot", "robot_named", "robots_of"]
+__all__ = ["MOST_SIDE", "Observation", "Predicted", "Robot", "robot_named", "robots_of"]
 
 # Height, width and colours, of which there are as many.
 _AXES = 3
-_MOST_SIDE = 8192
+MOST_SIDE = 8192
+"""Pixels of a picture."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,11 +69,11 @@ class Observation:
         if picture is None:
             return None
         shaped = picture.ndim == _AXES and picture.shape[-1] == _AXES and 0 not in picture.shape
-        if not shaped or picture.dtype != np.uint8 or max(picture.shape) > _MOST_SIDE:
+        if not shaped or picture.dtype != np.uint8 or max(picture.shape) > MOST_SIDE:
             raise UsageError(
                 place=f"picture {camera}",
                 found=f"{picture.dtype} of shape {picture.shape}",
-                wanted=f"uint8 (height, width, 3), RGB, no side above {_MOST_SIDE}",
+                wanted=f"uint8 (height, width, 3), RGB, no side above {MOST_SIDE}",
             )
         return picture
 

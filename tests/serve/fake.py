@@ -56,6 +56,7 @@ class FakePredictor:
         inputs: tuple[str, ...] = (),
         says: Any = None,
         speaks: bool = False,
+        in_space: bool = False,
     ) -> None:
         self.cameras, self.horizon, self.speaks = cameras, HORIZON, speaks
         self.robots = robots_of(
@@ -64,6 +65,7 @@ class FakePredictor:
         self.recipe = SimpleNamespace(head="tokens" if speaks else "oft", pictures=56, stride=1)
         self.saved = SimpleNamespace(recipe=SimpleNamespace(name="fake", sha256="0" * 64), step=7)
         self.says = says or (lambda number: np.tile(STILL, (HORIZON, 1)))
+        self.in_space = self.needs_depth = in_space
         self.trained: dict[str, Any] = {}
         self.seen: list[Any] = []
 

@@ -39,8 +39,11 @@ MATRIX = "\nmatrix = [50.0, 48.0, 27.0, 29.0]\nsize = [56, 56]"
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_deep(tmp_path_factory.mktemp("deep") / "shards")
+
+
+def make_deep(root: Path) -> Path:
     """Shards of two cameras, one with depth and its matrix; episode 1 lacks that camera."""
-    root = tmp_path_factory.mktemp("deep") / "shards"
     one = TinySet(
         "a", "rep", [12, 9], fine=frozenset({0, 1}), whole_traces=True, size=(56, 56),
         cameras=("front", "wrist"), deep=("front",), missing=frozenset({1}), tar_samples=50,
