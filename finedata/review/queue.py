@@ -87,9 +87,10 @@ class Leases:
         now = self._now()
         with self._guard:
             taken = self._file.execute(
-                "insert into leases values (?1, ?2, ?3) on conflict (fact) do update set "
-                "reviewer = ?2, until = ?3 where reviewer = ?2 or until < ?4",
-                (fact_id, reviewer, now + LEASE_S, now),
+                "insert into leases values (:fact, :reviewer, :until) on conflict (fact) do update "
+                "set reviewer = :reviewer, until = :until "
+                "where reviewer = :reviewer or until < :now",
+                {"fact": fact_id, "reviewer": reviewer, "until": now + LEASE_S, "now": now},
             )
             return taken.rowcount > 0
 

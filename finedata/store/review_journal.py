@@ -100,9 +100,9 @@ class ReviewJournal:
         review_id, digest = str(row["review_id"]), _digest(text)
         with self._turn():
             known = self._connection.execute(
-                "select sha256 from decisions where review_id = ?1 "
-                "union all select sha256 from compacted where review_id = ?1",
-                (review_id,),
+                "select sha256 from decisions where review_id = :id "
+                "union all select sha256 from compacted where review_id = :id",
+                {"id": review_id},
             ).fetchone()
             if known is None:
                 self._connection.execute("begin immediate")
