@@ -1,8 +1,12 @@
-"""The package is imported where POSIX is not: no module needs `fcntl` and its like to be loaded."""
+"""The package is imported where POSIX is not, and its statements run on Pythons to come.
+
+No module needs `fcntl` and its like to be loaded.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +46,16 @@ def test_every_module_is_loaded_without_them() -> None:
     command = [sys.executable, "-W", "ignore", "-c", IMPORT_ALL]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_statement_has_numbered_places() -> None:
+    """`?1` beside a sequence is an error from Python 3.14 on, and a warning since 3.12."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path in Path(finedata.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.search(r"\b(select|insert|update|delete)\b.*\?\d", node.value, re.DOTALL)
+    ]
+    assert found == []
