@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from finedata.report.attention import Box
+    from finedata.store.episode import Episode
+    from finedata.train.predict import Predictor
+    from finedata.train.recorded import RecordedDepth
 
 __all__ = ["AttentionSummary", "attention"]
 
@@ -53,6 +56,7 @@ def attention(
     queries: Sequence[str] = ("actions",),
     boxes: Sequence[str] = (),
     cameras: Mapping[str, str] | None = None,
+    shards: str | Path | None = None,
     k: int = 5,
     device: str = "",
 ) -> AttentionSummary:
@@ -69,16 +73,23 @@ def attention(
         queries: `actions`, or words of that text.
         boxes: `NAME=ROLE:X0,Y0,X1,Y1`, shares of width and height.
         cameras: Picture role to the dataset's camera, where the names differ.
+        shards: What the policies were trained on: its roles say which camera is which, and where
+            depth and matrices are that a policy must be shown.
         k: How many weights the map `top` is the mean of.
         device: Where the policies compute.
 
     Raises:
-        UsageError: No such episode, frame, camera or word, or a model without attention matrices.
+        UsageError: No such episode, frame, camera or word, a model without attention matrices, or a
+            policy that must be shown depth without shards.
     """
+    if cameras and shards is not None:
+        raise UsageError(parameter="camera", found="both it and shards", wanted="one of them")
     need("torch", "transformers", "safetensors", extra="train", place="attention maps")
     from finedata.report.attention import read_box, share_inside, write_attention_page
+    from finedata.shard.shards import Shards
     from finedata.train.attention import attention_of
     from finedata.train.predict import Predictor
+    from finedata.train.recorded import part_of_episode, seen_by_roles
     from finedata.train.robot import Observation
 
     read = [read_box(box) for box in boxes]
@@ -87,12 +98,21 @@ def attention(
     pictures: dict[str, np.ndarray] = {}
     for name, place in named.items():
         predictor = Predictor.load(Path(str(place)), device=device)
-        shown, told = _moment(dataset, episode, frame, predictor.cameras, cameras or {})
+        one = _episode(dataset, episode, frame)
+        if shards is None:
+            stored = _cameras(one, predictor.cameras, cameras or {})
+            shown, depths = {role: _picture(one, name, frame) for role, name in stored.items()}, {}
+        else:
+            part = part_of_episode(Shards.open(Path(shards)), episode)
+            stored, depths = seen_by_roles(one, predictor.cameras, part)
+            lacking = dict.fromkeys(predictor.cameras)
+            shown = lacking | {role: _picture(one, name, frame) for role, name in stored.items()}
         pictures |= {role: pixels for role, pixels in shown.items() if pixels is not None}
         _check_boxes(read, predictor.cameras)
-        observation = Observation(pictures=shown, text=text or told)
+        text = text or one.task
+        space = _space(predictor, shown, depths, frame) if predictor.in_space else {}
+        observation = Observation(pictures=shown, text=text, **space)
         found[name] = attention_of(predictor, observation, queries=tuple(queries), k=k)
-        text = text or told
     shared = {
         name: pixels
         for name, pixels in pictures.items()
@@ -117,50 +137,97 @@ def attention(
     )
 
 
-def _moment(
-    place: str | Path,
-    episode: str,
-    frame: int,
-    roles: Sequence[str],
-    cameras: Mapping[str, str],
-) -> tuple[dict[str, np.ndarray | None], str]:
-    """Pictures by role, in right colours, None of a camera that it lacks; and the instruction.
+def _episode(place: str | Path, episode: str, frame: int) -> Episode:
+    """An episode that has a frame.
 
     Raises:
-        UsageError: No such episode, frame or camera.
+        UsageError: There is none.
     """
     from finedata.api.opening import open
-    from finedata.store.episode import shown_camera
 
     one = open(place)[episode]
     if not 0 <= frame < len(one):
         raise UsageError(
             parameter="frame", found=str(frame), wanted=f"0 to {len(one) - 1}, as {episode} has"
         )
-    shown = {shown_camera(name): name for name in one.cameras}
+    return one
+
+
+def _cameras(
+    one: Episode, roles: Sequence[str], cameras: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Picture role to the camera as it is stored, None of one that the episode lacks.
+
+    Raises:
+        UsageError: There is no such camera.
+    """
+    from finedata.store.episode import shown_camera
+
+    stored = {shown_camera(name): name for name in one.cameras}
     missing = {shown_camera(name) for name in one.row["cameras_missing"]}
-    found: dict[str, np.ndarray | None] = {}
+    found: dict[str, str | None] = {}
     for role in roles:
-        name = shown.get(shown_camera(cameras.get(role, role)))
+        name = stored.get(shown_camera(cameras.get(role, role)))
         if name is None:
             raise UsageError(
                 parameter="camera",
                 place=f"role {role}",
-                found=f"cameras {', '.join(shown)}",
+                found=f"cameras {', '.join(stored)}",
                 wanted="the one that it is",
-                next_command=f"--camera {role}={next(iter(shown), 'NAME')}",
+                next_command=f"--camera {role}={next(iter(stored), 'NAME')}",
             )
-        if shown_camera(name) in missing:
-            found[role] = None  # its pictures are placeholders
-            continue
-        pixels = next(iter(one.iter_frames(name, [frame])))
-        if pixels is None:
-            raise UsageError(
-                place=f"{episode} frame {frame}", found="a picture that does not decode",
-                wanted="another frame",
-            )  # fmt: skip
-        found[role] = pixels
-    return found, one.task
+        # Pictures of a missing camera are placeholders.
+        found[role] = None if shown_camera(name) in missing else name
+    return found
+
+
+def _picture(one: Episode, camera: str | None, frame: int) -> np.ndarray | None:
+    """A picture in right colours; None of no camera.
+
+    Raises:
+        UsageError: It does not decode.
+    """
+    if camera is None:
+        return None
+    pixels = next(iter(one.iter_frames(camera, [frame])))
+    if pixels is None:
+        raise UsageError(
+            place=f"{one.episode_id} frame {frame}",
+            found="a picture that does not decode",
+            wanted="another frame",
+        )
+    return pixels
+
+
+def _space(
+    predictor: Predictor,
+    shown: Mapping[str, np.ndarray | None],
+    depths: Mapping[str, RecordedDepth],
+    frame: int,
+) -> dict[str, Any]:
+    """`depths` and `matrices` of an observation.
+
+    Raises:
+        UsageError: Depth must be shown, and nothing says which camera has it.
+    """
+    if predictor.needs_depth and not depths:
+        raise UsageError(
+            parameter="shards",
+            found="none that say where depth is, for a policy that must be shown it",
+            wanted="the shards it was trained on",
+            next_command="--shards SHARDS",
+        )
+    metres: dict[str, Any] = {}
+    if predictor.needs_depth:
+        metres = dict.fromkeys(predictor.cameras)
+        metres |= {role: next(depth.iter_metres([frame])) for role, depth in depths.items()}
+    matrices = {
+        role: matrix
+        for role, depth in depths.items()
+        if (picture := shown.get(role)) is not None
+        and (matrix := depth.matrix_of(picture, frame=frame)) is not None
+    }
+    return {"depths": metres, "matrices": matrices}
 
 
 def _check_boxes(boxes: Sequence[Box], cameras: Sequence[str]) -> None:

@@ -45,6 +45,13 @@ def attention(
     camera: Annotated[
         list[str] | None, typer.Option(metavar="ROLE=NAME", help="Where the names differ.")
     ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(
+            help="What it was trained on: which camera is which, and which has depth.",
+            show_default=False,
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="The map `top` is the mean of so many.")] = 5,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.", show_default=False)] = "",
     as_json: AsJson = False,
@@ -69,6 +76,7 @@ def attention(
         queries=tuple(query or ("actions",)),
         boxes=tuple(box or ()),
         cameras=cameras,
+        shards=shards,
         k=top,
         device=device,
     )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finedata.serve.client import connect
-from finedata.shard.stream.fill import camera_matrices
 from finedata.train.recorded import Recorded, Replayed
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _seen(desk: Desk, one: Recorded, frames: list[int]) -> Iterator[dict[str, An
         role: one.episode.iter_frames(camera, frames) for role, camera in one.cameras.items()
     }
     deep = one.depths if predictor.needs_depth else ()
-    depths = {role: one.iter_depth_m(role, frames) for role in deep}
+    depths = {role: one.depths[role].iter_metres(frames) for role in deep}
     for frame in frames:
         found = {role: next(stream) for role, stream in pictures.items()}
         shown = {role: picture for role, picture in found.items() if picture is not None}
@@ -91,13 +90,9 @@ def _seen(desk: Desk, one: Recorded, frames: list[int]) -> Iterator[dict[str, An
         if predictor.needs_depth:
             seen |= {f"depth/{role}": None for role in predictor.cameras}
         seen |= {f"depth/{role}": next(stream) for role, stream in depths.items()}
-        for role, picture in shown.items() if predictor.in_space else ():
-            known = one.depths.get(role)
-            if known is not None and known.matrix is not None:
-                numbers = known.matrix[min(frame, len(known.matrix) - 1)]
-                seen[f"matrix/{role}"] = camera_matrices(
-                    numbers, of=known.size, size=picture.shape[:2]
-                )
+        for role, depth in one.depths.items() if predictor.in_space else ():
+            if role in shown:
+                seen[f"matrix/{role}"] = depth.matrix_of(shown[role], frame=frame)
         yield seen
 
 

@@ -1,4 +1,6 @@
-"""Recorded episodes of a dataset as a policy's robot would have met them.
+"""Recorded episodes of a dataset as a policy's robot would have met them: `recorded_episodes`.
+
+`seen_by_roles` gives their cameras alone, of any episode.
 
 Which camera is which role, and which column which number, is what the shards say that the policy
 was trained on (`roles.toml`); so is which episodes were held out. Without shards a role is the
@@ -14,6 +16,7 @@ import numpy as np
 
 from finedata.errors import UsageError
 from finedata.shard.shards import Shards
+from finedata.shard.stream.fill import camera_matrices
 from finedata.shard.stream.parts import read_roles, resolve
 from finedata.store.episode import shown_camera
 
@@ -22,11 +25,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finedata.schema.shards_file import ShardSet
+    from finedata.shard.stream.parts import Part
     from finedata.store.dataset import Dataset
     from finedata.store.episode import Episode
     from finedata.train.robot import Robot
 
-__all__ = ["Recorded", "RecordedDepth", "Replayed", "recorded_episodes"]
+__all__ = [
+    "Recorded",
+    "RecordedDepth",
+    "Replayed",
+    "part_of_episode",
+    "recorded_episodes",
+    "seen_by_roles",
+]
 
 _OWN = {"state": "observation.state"}
 
@@ -36,16 +47,48 @@ class RecordedDepth:
     """Where in space a camera's pictures are.
 
     Attributes:
+        episode: Its pictures.
         camera: The camera of depth; empty where a model estimated it when sharding.
         unit_m: Metres of one of its numbers.
         matrix: (T or 1, 4 or 9): fx, fy, cx, cy, or the matrix row by row; None where nobody knows.
         size: Width and height of the pictures that the matrix is of.
     """
 
+    episode: Episode
     camera: str
     unit_m: float
     matrix: np.ndarray | None
     size: tuple[int, int]
+
+    def iter_metres(self, frames: Sequence[int]) -> Iterator[np.ndarray | None]:
+        """Depth of these frames as shards have it: (height, width) float32 metres, 0 for none.
+
+        None where a frame has no depth at all.
+
+        Raises:
+            UsageError: A model estimated it when sharding.
+        """
+        if not self.camera:
+            raise UsageError(
+                place=f"depth of {self.episode.episode_id}",
+                found="none: that of the shards was estimated",
+                wanted="a run with the recipe's depth_model, which estimates it when it is asked",
+            )
+        scale = self.episode.depth_scale(self.camera)
+        for found in self.episode.iter_frames(self.camera, frames):
+            # An absent camera of depth has black pictures of colours.
+            if found is None or found.ndim == 3:
+                yield None
+                continue
+            numbers = found if scale is None else scale.millimetres(found)
+            yield numbers.astype(np.float32) * np.float32(self.unit_m)
+
+    def matrix_of(self, picture: np.ndarray, *, frame: int) -> np.ndarray | None:
+        """(3, 3) of the pinhole in pixels of a picture of a frame; None where nobody knows."""
+        if self.matrix is None:
+            return None
+        numbers = self.matrix[min(frame, len(self.matrix) - 1)]
+        return camera_matrices(numbers, of=self.size, size=picture.shape[:2])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,30 +112,6 @@ class Recorded:
     states: Mapping[str, np.ndarray]
     actions: np.ndarray
     valid: np.ndarray
-
-    def iter_depth_m(self, role: str, frames: Sequence[int]) -> Iterator[np.ndarray | None]:
-        """Depth of these frames as shards have it: (height, width) float32 metres, 0 for none.
-
-        None where a frame has no depth at all.
-
-        Raises:
-            UsageError: A model estimated it when sharding.
-        """
-        depth = self.depths[role]
-        if not depth.camera:
-            raise UsageError(
-                place=f"depth of {role} of {self.episode.episode_id}",
-                found="none: that of the shards was estimated",
-                wanted="a run with the recipe's depth_model, which estimates it when it is asked",
-            )
-        scale = self.episode.depth_scale(depth.camera)
-        for found in self.episode.iter_frames(depth.camera, frames):
-            # An absent camera of depth has black pictures of colours.
-            if found is None or found.ndim == 3:
-                yield None
-                continue
-            numbers = found if scale is None else scale.millimetres(found)
-            yield numbers.astype(np.float32) * np.float32(depth.unit_m)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,36 +204,46 @@ def _robot_of(episode: Episode, robots: Mapping[str, Robot]) -> Robot | None:
     return next((robots[name] for name in names if name in robots), None)
 
 
-def _recorded(
-    episode: Episode,
-    robot: Robot,
-    cameras: Sequence[str],
-    shards: Shards | None,
-    one: ShardSet | None,
-) -> Recorded:
+def part_of_episode(shards: Shards, episode_id: str) -> Part:
+    """How the set that has an episode fills the roles.
+
+    Raises:
+        UsageError: None has it.
+    """
+    for name, one in shards.sets.items():
+        table = shards.episodes(name)
+        if episode_id in table.rows(0, len(table), columns=["episode_id"])[0].to_pylist():
+            return resolve(one, read_roles(shards, (name,), None))
+    raise UsageError(
+        place=str(shards.root),
+        found=f"no episode {episode_id}",
+        wanted="the shards that the policy was trained on, and an episode of them",
+    )
+
+
+def seen_by_roles(
+    episode: Episode, cameras: Sequence[str], part: Part | None
+) -> tuple[dict[str, str], dict[str, RecordedDepth]]:
+    """Picture role to the camera as it is stored, and to where its pictures are in space.
+
+    Args:
+        episode: The episode.
+        cameras: Picture roles.
+        part: How its set fills them; without it a role is the camera of its name, and nothing is
+            known of space.
+
+    Returns:
+        Both without roles of which the episode has no pictures.
+
+    Raises:
+        UsageError: A role is no camera of the episode.
+    """
     stored = {shown_camera(name): name for name in episode.cameras}
     missing: set[str] = set(episode.row["cameras_missing"] or ())
-    part = None
-    if shards is None or one is None:
-        seen = {role: role for role in cameras}
-        columns = {
-            role: [f"{_OWN.get(role, role)}:{name}" for name in robot.names(role)]
-            for role in (*robot.states, *robot.actions)
-        }
+    if part is None:
+        named = {role: role for role in cameras}
     else:
-        roles = read_roles(shards, (one.name,), None)
-        part = resolve(one, roles)
-        seen = {role: camera.name for role, (camera, _) in part.cameras.items()}
-        columns = {
-            role: [
-                f"{pick.feature}:{name}"
-                for place in range(len(roles.vectors[role].names))
-                for pick in part.vectors[role]
-                for name, at in zip(pick.names, pick.places, strict=True)
-                if at == place
-            ]
-            for role in (*robot.states, *robot.actions)
-        }
+        named = {role: camera.name for role, (camera, _) in part.cameras.items()}
 
     def camera(name: str, role: str) -> str | None:
         """As it is stored; None where the episode lacks it."""
@@ -230,19 +259,49 @@ def _recorded(
     shown = {
         role: found
         for role in cameras
-        if role in seen and (found := camera(seen[role], role)) is not None
+        if role in named and (found := camera(named[role], role)) is not None
     }
-    rows = episode.rows()
     depths: dict[str, RecordedDepth] = {}
     for role, (deep, _, known) in part.depth.items() if part is not None else ():
         found = "" if deep.depth_of else camera(known.camera, role)
         if role in shown and found is not None:
-            matrix = rows[known.matrix] if isinstance(known.matrix, str) and known.matrix else None
-            if isinstance(known.matrix, tuple):
-                matrix = np.array([known.matrix])
+            matrix = np.array([known.matrix]) if isinstance(known.matrix, tuple) else None
+            if isinstance(known.matrix, str) and known.matrix:
+                matrix = episode.rows()[known.matrix]
             depths[role] = RecordedDepth(
-                camera=found, unit_m=known.unit_m, matrix=matrix, size=known.size
+                episode=episode, camera=found, unit_m=known.unit_m, matrix=matrix, size=known.size
             )
+    return shown, depths
+
+
+def _recorded(
+    episode: Episode,
+    robot: Robot,
+    cameras: Sequence[str],
+    shards: Shards | None,
+    one: ShardSet | None,
+) -> Recorded:
+    part = None
+    if shards is None or one is None:
+        columns = {
+            role: [f"{_OWN.get(role, role)}:{name}" for name in robot.names(role)]
+            for role in (*robot.states, *robot.actions)
+        }
+    else:
+        roles = read_roles(shards, (one.name,), None)
+        part = resolve(one, roles)
+        columns = {
+            role: [
+                f"{pick.feature}:{name}"
+                for place in range(len(roles.vectors[role].names))
+                for pick in part.vectors[role]
+                for name, at in zip(pick.names, pick.places, strict=True)
+                if at == place
+            ]
+            for role in (*robot.states, *robot.actions)
+        }
+    shown, depths = seen_by_roles(episode, cameras, part)
+    rows = episode.rows()
     states = {role: _numbers(episode, rows, columns[role]) for role in robot.states}
     valid = rows.get("action_valid", np.ones(len(episode), bool))
     return Recorded(

@@ -123,8 +123,8 @@ def test_a_name_may_mean_depth_or_a_state_of_a_role() -> None:
     assert desk().metadata()["finedata"]["needed_depth"] == []
 
 
-@pytest.mark.parametrize("kind", ["codes of a video", "m", "mm"])
-def test_recorded_depth_is_shown_as_the_shards_have_it(kind: str, tmp_path: Path) -> None:
+def recorded(folder: Path, kind: str) -> tuple[Path, Path, str]:
+    """A dataset with depth, shards of it whose roles know the matrix, the held-out episode."""
     pytest.importorskip("av")
     from convert.test_names_of_features import converted
     from shard.curation import curate
@@ -134,17 +134,42 @@ def test_recorded_depth_is_shown_as_the_shards_have_it(kind: str, tmp_path: Path
     from finedata.shard.making.settings import ShardSettings
 
     if kind in ("m", "mm"):
-        lerobot_depth.write_rows(tmp_path / "in", unit=kind)
+        lerobot_depth.write_rows(folder / "in", unit=kind)
     else:
-        lerobot_depth.write(tmp_path / "in")
-    dataset = converted(tmp_path / "in")
+        lerobot_depth.write(folder / "in")
+    dataset = converted(folder / "in")
     held_out = curate(dataset, every=1)[0]
-    shards = tmp_path / "shards"
+    shards = folder / "shards"
     shard_datasets([dataset], out=shards, settings=ShardSettings(held_out_ids=(held_out,)))
     roles = shards / "roles.toml"
     known = "unit_m = 0.001\nmatrix = [60.0, 50.0, 40.0, 30.0]\nsize = [24, 16]"
     roles.write_text(roles.read_text().replace("unit_m = 0.001", known))
+    return dataset, shards, held_out
 
+
+def check_shown(shown: Any, frame: int) -> None:
+    from sources.lerobot_depth import distances_m
+
+    assert np.abs(shown.depths["front"] - distances_m(frame)).max() < 0.003
+    # The pictures are larger than those that the matrix is of.
+    height, width = shown.pictures["front"].shape[:2]
+    assert (height, width) != (16, 24)
+    scaled = [[60 * width / 24, 0, 40 * width / 24], [0, 50 * height / 16, 30 * height / 16]]
+    assert np.allclose(shown.matrices["front"][:2], scaled)
+
+
+def estimated(shards: Path) -> None:
+    """As if a model had estimated the depth of the shards: it is in no dataset."""
+    document = json.loads((shards / "shards.json").read_text())
+    for one in document["sets"]:
+        (deep,) = [camera for camera in one["cameras"] if camera["name"] == "front_depth"]
+        deep["depth_of"] = "front"
+    (shards / "shards.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("kind", ["codes of a video", "m", "mm"])
+def test_recorded_depth_is_shown_as_the_shards_have_it(kind: str, tmp_path: Path) -> None:
+    dataset, shards, held_out = recorded(tmp_path, kind)
     fake = FakePredictor(in_space=True, says=lambda _: np.zeros((HORIZON, 6), np.float32))
     names = fd.open(dataset)[held_out].names["action"]
     shared: dict[str, Any] = {
@@ -162,23 +187,51 @@ def test_recorded_depth_is_shown_as_the_shards_have_it(kind: str, tmp_path: Path
     asked = [a[0][1] for a, _, _ in fake.seen if a[0][1].text != "warm up"]
     assert len(asked) == 16 // HORIZON
     for number, shown in enumerate(asked):
-        wanted = lerobot_depth.distances_m(number * HORIZON)
-        assert np.abs(shown.depths["front"] - wanted).max() < 0.003
-        # The pictures are larger than those that the matrix is of.
-        height, width = shown.pictures["front"].shape[:2]
-        assert (height, width) != (16, 24)
-        scaled = [[60 * width / 24, 0, 40 * width / 24], [0, 50 * height / 16, 30 * height / 16]]
-        assert np.allclose(shown.matrices["front"][:2], scaled)
+        check_shown(shown, number * HORIZON)
     warm = fake.seen[0][0][0][1]
     assert (warm.depths["front"] == 1).all()
-    # What a model estimated when sharding is in no dataset.
-    document = json.loads((shards / "shards.json").read_text())
-    for one in document["sets"]:
-        (deep,) = [camera for camera in one["cameras"] if camera["name"] == "front_depth"]
-        deep["depth_of"] = "front"
-    (shards / "shards.json").write_text(json.dumps(document))
+    estimated(shards)
     with pytest.raises(UsageError, match="that of the shards was estimated"):
         policy.replay(dataset, shards=shards)
+
+
+def test_what_is_looked_at_is_asked_with_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from finedata.shard.shards import Shards
+    from finedata.train import attention
+    from finedata.train.predict import Predictor
+    from finedata.train.recorded import part_of_episode
+
+    class Asked(Exception):
+        pass
+
+    def asked(predictor: Any, observation: Any, **how: Any) -> None:
+        raise Asked(observation)
+
+    dataset, shards, held_out = recorded(tmp_path, "codes of a video")
+    fake = FakePredictor(in_space=True)
+    monkeypatch.setattr(Predictor, "load", lambda *args, **how: fake)
+    monkeypatch.setattr(attention, "attention_of", asked)
+    how: dict[str, Any] = {"episode": held_out, "out": tmp_path / "maps.html", "frame": 5}
+    with pytest.raises(UsageError, match="that say where depth is"):
+        fd.attention("run", dataset, **how)
+    with pytest.raises(Asked) as found:
+        fd.attention("run", dataset, shards=shards, **how)
+    check_shown(found.value.args[0], 5)
+    with pytest.raises(UsageError, match="no episode none"):
+        part_of_episode(Shards.open(shards), "none")
+    with pytest.raises(UsageError, match="one of them"):
+        fd.attention("run", dataset, shards=shards, cameras={"front": "front"}, **how)
+    estimated(shards)
+    with pytest.raises(UsageError, match="that of the shards was estimated"):
+        fd.attention("run", dataset, shards=shards, **how)
+    fake.needs_depth = False
+    with pytest.raises(Asked) as found:
+        fd.attention("run", dataset, shards=shards, **how)
+    assert found.value.args[0].depths == {}
+    assert found.value.args[0].matrices["front"].shape == (3, 3)
 
 
 def test_a_policy_is_told_through_the_socket_where_its_pictures_are(tmp_path: Path) -> None:
