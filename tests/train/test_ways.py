@@ -14,6 +14,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from train.test_loop import tensors, trainer  # noqa: E402
 
+# torch warns of Python 3.13.0 alone, while it compiles.
+pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")
+
 
 def weights(both: Path, run: Path, **changes: Any) -> dict[str, Any]:
     return tensors(trainer(both, run, **changes).train(stop=2).checkpoint)
