@@ -76,7 +76,8 @@ def decode(message: bytes | str) -> dict[str, Any]:
         raise UsageError(place="message", found="text", wanted="a binary frame of msgpack")
     try:
         found = msgspec.msgpack.decode(message)
-    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
+    # An extension as the key of a map was a TypeError in msgspec up to 0.21 at least.
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise UsageError(
             place="message", found=f"{len(message)} bytes ({error})", wanted="one msgpack map"
         ) from error

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors import safe_open
 from train.recipes import recipe_file
 
 from finedata.errors import ConformError, FinedataError, OutputError, UsageError
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from safetensors import safe_open  # noqa: E402
 
 from finedata.train.checkpoint import save_file  # noqa: E402
 from finedata.train.loop import Trainer  # noqa: E402
