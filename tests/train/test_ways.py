@@ -14,8 +14,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from train.test_loop import tensors, trainer  # noqa: E402
 
-# torch warns of Python 3.13.0 alone, while it compiles.
-pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")
+# torch warns while it compiles: of Python 3.13.0 alone, and of what it calls itself.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+]
 
 
 def weights(both: Path, run: Path, **changes: Any) -> dict[str, Any]:
@@ -28,7 +32,6 @@ def test_activations_that_are_computed_again_give_the_same_bits(both: Path, tmp_
     assert [name for name in plain if not torch.equal(plain[name], again[name])] == []
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize(
     "family",
     [
