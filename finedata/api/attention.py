@@ -110,6 +110,13 @@ def attention(
         pictures |= {role: pixels for role, pixels in shown.items() if pixels is not None}
         _check_boxes(read, predictor.cameras)
         text = text or one.task
+        if predictor.needs_depth and shards is None:
+            raise UsageError(
+                parameter="shards",
+                found="none that say where depth is, for a policy that must be shown it",
+                wanted="the shards it was trained on",
+                next_command="--shards SHARDS",
+            )
         space = _space(predictor, shown, depths, frame) if predictor.in_space else {}
         observation = Observation(pictures=shown, text=text, **space)
         found[name] = attention_of(predictor, observation, queries=tuple(queries), k=k)
@@ -205,18 +212,11 @@ def _space(
     depths: Mapping[str, RecordedDepth],
     frame: int,
 ) -> dict[str, Any]:
-    """`depths` and `matrices` of an observation.
+    """`depths`, in metres, None of a camera that has none, and `matrices` of an observation.
 
     Raises:
-        UsageError: Depth must be shown, and nothing says which camera has it.
+        UsageError: A model estimated the depth when sharding.
     """
-    if predictor.needs_depth and not depths:
-        raise UsageError(
-            parameter="shards",
-            found="none that say where depth is, for a policy that must be shown it",
-            wanted="the shards it was trained on",
-            next_command="--shards SHARDS",
-        )
     metres: dict[str, Any] = {}
     if predictor.needs_depth:
         metres = dict.fromkeys(predictor.cameras)

@@ -84,10 +84,15 @@ class RecordedDepth:
             yield numbers.astype(np.float32) * np.float32(self.unit_m)
 
     def matrix_of(self, picture: np.ndarray, *, frame: int) -> np.ndarray | None:
-        """(3, 3) of the pinhole in pixels of a picture of a frame; None where nobody knows."""
+        """(3, 3) of the pinhole in pixels of a picture of a frame; None where nobody knows.
+
+        A column may lack it in some frames: there training took the published one, too.
+        """
         if self.matrix is None:
             return None
         numbers = self.matrix[min(frame, len(self.matrix) - 1)]
+        if not np.isfinite(numbers).all():
+            return None
         return camera_matrices(numbers, of=self.size, size=picture.shape[:2])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from finedata.api.policy import Policy
 from finedata.errors import FinedataError, UsageError
 from finedata.schema.codecs_file import CodecsFile, VectorCodec
 from finedata.serve.observe import Request, read_request
+from finedata.train.recorded import RecordedDepth
 from finedata.train.robot import robots_of
 
 METRES = np.arange(12, dtype=np.float32).reshape(3, 4) / 8
@@ -193,6 +195,19 @@ def test_recorded_depth_is_shown_as_the_shards_have_it(kind: str, tmp_path: Path
     estimated(shards)
     with pytest.raises(UsageError, match="that of the shards was estimated"):
         policy.replay(dataset, shards=shards)
+
+
+def test_a_frame_without_a_matrix_has_none() -> None:
+    """As in training, which takes the published one there; a client may send no such numbers."""
+    numbers = np.array([[np.nan] * 4, [60.0, 50, 40, 30]])
+    depth = RecordedDepth(
+        episode=SimpleNamespace(), camera="d", unit_m=0.001, matrix=numbers, size=(4, 3)
+    )  # pyright: ignore[reportArgumentType]
+    picture = np.zeros((6, 4, 3), np.uint8)
+    assert depth.matrix_of(picture, frame=0) is None
+    found = depth.matrix_of(picture, frame=1)
+    assert found is not None
+    assert found.tolist() == [[60, 0, 40], [0, 100, 60], [0, 0, 1]]
 
 
 def test_what_is_looked_at_is_asked_with_depth(

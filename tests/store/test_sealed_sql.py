@@ -231,7 +231,8 @@ def test_only_one_select_is_run(
 def test_what_is_sealed_means_the_same(query: str, tables: tuple[str, ...]) -> None:
     sealed = seal_query(query, tables=TABLES)
     assert sealed.tables == tables
-    assert run_unordered(sealed.text) == run_unordered(query)
+    rows = run if query.endswith("order by all") else run_unordered
+    assert rows(sealed.text) == rows(query)
 
 
 @pytest.mark.parametrize(("direction", "tasks"), [("", ["cup", "pan"]), ("desc", ["pan", "cup"])])

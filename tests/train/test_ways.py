@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from train.test_loop import tensors, trainer  # noqa: E402
 
 # torch warns while it compiles: of Python 3.13.0 alone, and of what it calls itself.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-]
+compiles = pytest.mark.filterwarnings(
+    "ignore:Guards may run slower:RuntimeWarning",
+    "ignore:The .grad attribute of a Tensor:UserWarning",
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning",
+)
 
 
 def weights(both: Path, run: Path, **changes: Any) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def test_activations_that_are_computed_again_give_the_same_bits(both: Path, tmp_
     assert [name for name in plain if not torch.equal(plain[name], again[name])] == []
 
 
+@compiles
 @pytest.mark.parametrize(
     "family",
     [
@@ -67,6 +68,7 @@ def test_compiled_blocks_are_whole_graphs_and_give_the_same_numbers(
 
 
 @pytest.mark.slow
+@compiles
 def test_blocks_compiled_to_the_end_give_the_same_numbers(both: Path, tmp_path: Path) -> None:
     plain, again = (
         weights(both, tmp_path / how, compile=how, checkpoint_activations=how == "blocks")
